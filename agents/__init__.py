@@ -1,0 +1,1 @@
+"""The advantage actor-critic agent and its training loop."""

@@ -1,0 +1,1 @@
+"""Environments as pure functions over a small state."""

@@ -1,0 +1,94 @@
+"""What the agents ask of an environment, and the automatic reset.
+
+An environment is a frozen description (board size, time limit, ...) whose methods are pure functions of a state,
+named after Gymnasium's functional API. `step` joins them into one transition and starts a new episode
+as soon as one ends, so that a batch of environments never waits.
+"""
+
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import chex
+import jax
+import jax.numpy as jnp
+
+State = TypeVar("State")
+
+
+class Environment(Protocol[State]):
+    """Pure functions over one environment's state; `jax.vmap` makes a batch of them."""
+
+    @property
+    def num_actions(self) -> int:
+        """Number of discrete actions; an action is an int32 in [0, num_actions)."""
+
+    @property
+    def time_limit(self) -> int:
+        """Steps after which an episode is truncated."""
+
+    def initial(self, key: chex.PRNGKey) -> State:
+        """Draws the first state of an episode."""
+
+    def transition(self, state: State, action: chex.Array, key: chex.PRNGKey) -> State:
+        """Returns the state that follows `state` after `action`."""
+
+    def observation(self, state: State) -> Any:
+        """Returns what the agent sees of `state`: a tree of arrays."""
+
+    def reward(self, state: State, action: chex.Array, next_state: State) -> chex.Array:
+        """Returns the reward of a transition, float []."""
+
+    def terminal(self, state: State) -> chex.Array:
+        """Tells whether the episode ended in `state`: nothing of value follows. bool []."""
+
+    def truncated(self, state: State) -> chex.Array:
+        """Tells whether the time limit cut the episode at `state`, which is not terminal. bool []."""
+
+
+class TimeStep(NamedTuple):
+    """The outcome of one `step`.
+
+    Attributes:
+      observation: what to act on next: of the new episode's first state where the old episode has ended.
+      last_observation: of the state that the action led to, before any reset; the value of this one is
+        what a truncated episode is bootstrapped with.
+      reward: float [], of the transition.
+      terminated: bool [], the episode ended in a terminal state, whose value is zero.
+      truncated: bool [], the time limit cut the episode; never true together with `terminated`.
+    """
+
+    observation: Any
+    last_observation: Any
+    reward: chex.Array
+    terminated: chex.Array
+    truncated: chex.Array
+
+
+def step(
+    environment: Environment[State], state: State, action: chex.Array, key: chex.PRNGKey
+) -> tuple[State, TimeStep]:
+    """Takes one transition and, where it ends the episode, resets.
+
+    Args:
+      environment: whose functions to use.
+      state: of one environment.
+      action: int32 [], in [0, num_actions).
+      key: for the transition and the first state of a new episode.
+
+    Returns:
+      The state to go on from (a fresh one after an end), and the time step.
+    """
+    transition_key, reset_key = jax.random.split(key)
+    next_state = environment.transition(state, action, transition_key)
+    terminated = environment.terminal(next_state)
+    truncated = environment.truncated(next_state)
+    first_state = environment.initial(reset_key)
+    ended = terminated | truncated
+    continued_state = jax.tree.map(lambda new, old: jnp.where(ended, new, old), first_state, next_state)
+    timestep = TimeStep(
+        observation=environment.observation(continued_state),
+        last_observation=environment.observation(next_state),
+        reward=environment.reward(state, action, next_state),
+        terminated=terminated,
+        truncated=truncated,
+    )
+    return continued_state, timestep

@@ -1,0 +1,1 @@
+"""Command-line experiments: flags in, files and pictures out."""
