@@ -1,0 +1,169 @@
+"""The advantage actor-critic loss and update, differentiable in the hyperparameters.
+
+The loss's gradient is a semi-gradient: lambda-returns and advantages are constants in it. The update as a map still
+depends on the hyperparameters and the parameters through them, and the meta-gradient has to see both. So the update
+cuts nothing by `stop_gradient`: the targets are computed outside the function that the inner gradient differentiates.
+Only the outer loss cuts its targets, since an agent follows `advantage × grad log pi`.
+"""
+
+from typing import NamedTuple
+
+import chex
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import optax
+import rlax
+
+from agents.networks import Network, Predictions
+from agents.rollouts import Rollout
+from metagrad.meta_parameters import Hyperparameters
+
+
+class LearnerState(NamedTuple):
+    """What an update changes, `x` in the equations: the parameters and the inner optimizer's state."""
+
+    params: hk.Params
+    optimizer_state: optax.OptState
+
+
+class Targets(NamedTuple):
+    """What the loss pulls the predictions towards; constants of its gradient.
+
+    Attributes:
+      returns: float [T, B], lambda-returns.
+      advantages: float [T, B], returns minus values.
+    """
+
+    returns: chex.Array
+    advantages: chex.Array
+
+
+def targets(values: chex.Array, bootstrap_values: chex.Array, rollout: Rollout, hyper: Hyperparameters) -> Targets:
+    """Computes lambda-returns and advantages.
+
+        G_t = r_{t+1} + gamma_{t+1} ((1 - lambda_{t+1}) v_{t+1} + lambda_{t+1} G_{t+1}),    A_t = G_t - v_t
+
+    `gamma` is zero after a terminal state. At a truncation `lambda` is zero and `v_{t+1}` is the value of the
+    observation before the reset: the return bootstraps there and nothing of the next episode leaks in.
+
+    Args:
+      values: float [T, B], of the rollout's observations.
+      bootstrap_values: float [2, B], of its bootstrap observations.
+      rollout: the data.
+      hyper: `discount` and `lambda`, float [] each.
+
+    Returns:
+      The targets, differentiable in values and hyperparameters.
+    """
+    next_values = jnp.concatenate([values[1:], bootstrap_values[:1]])
+    next_values = jnp.where(rollout.truncated, bootstrap_values[1], next_values)
+    discounts = hyper["discount"] * (1.0 - rollout.terminated)
+    lambdas = hyper["lambda"] * (1.0 - rollout.truncated)
+
+    def lambda_returns(*sequences: chex.Array) -> chex.Array:
+        # Explicitly: rlax may change this default, and a cut here would silently zero the discount's meta-gradient.
+        return rlax.lambda_returns(*sequences, stop_target_gradients=False)
+
+    rewards = rollout.reward.astype(values.dtype)
+    returns = jax.vmap(lambda_returns, in_axes=1, out_axes=1)(rewards, discounts, next_values, lambdas)
+    return Targets(returns, returns - values)
+
+
+def loss(
+    predictions: Predictions, actions: chex.Array, targets: Targets, costs: Hyperparameters
+) -> tuple[chex.Array, dict[str, chex.Array]]:
+    """Computes the actor-critic loss of some predictions, towards given targets.
+
+        L = mean_t( - c_policy A_t log pi(a_t | s_t) + c_value (G_t - v_t)^2 / 2 - c_entropy H(pi(. | s_t)) )
+
+    Args:
+      predictions: of the rollout's observations, logits [T, B, A] and values [T, B].
+      actions: int32 [T, B].
+      targets: constants for the gradient in `predictions`.
+      costs: `policy_cost`, `value_cost` and `entropy_cost`, float [] each; a term without a cost is left out.
+
+    Returns:
+      The loss, float [], and its terms before their costs: `policy`, `value` and `entropy`.
+    """
+    chex.assert_equal_shape([predictions.value, actions, *targets])
+    logits = predictions.logits.reshape(actions.size, -1)
+    ones = jnp.ones(actions.size, logits.dtype)
+    terms = {
+        # The advantages arrive as constants of the inner gradient; a cut here would cut the meta-gradient as well.
+        "policy": rlax.policy_gradient_loss(
+            logits, actions.ravel(), targets.advantages.ravel(), ones, use_stop_gradient=False
+        ),
+        "value": jnp.mean(rlax.l2_loss(predictions.value, targets.returns)),
+        "entropy": rlax.entropy_loss(logits, ones),
+    }
+    weighted = [costs[f"{name}_cost"] * term for name, term in terms.items() if f"{name}_cost" in costs]
+    return jnp.sum(jnp.stack(weighted)), terms
+
+
+def init(
+    network: Network, optimizer: optax.GradientTransformation, observation: chex.ArrayTree, key: chex.PRNGKey
+) -> LearnerState:
+    """Initialises a learner.
+
+    Args:
+      network: the network.
+      optimizer: as in `update`.
+      observation: a batch of observations, [B, ...], for its shapes.
+      key: for the parameters.
+
+    Returns:
+      The learner's first state.
+    """
+    params = network.init(key, observation)
+    return LearnerState(params, optimizer.init(params))
+
+
+def update(
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    learner: LearnerState,
+    hyper: Hyperparameters,
+    rollout: Rollout,
+) -> tuple[LearnerState, dict[str, chex.Array]]:
+    """Does one optimizer step on the actor-critic loss, `U` in the equations.
+
+    Args:
+      network: the network.
+      optimizer: gives the direction of the step; its length is `learning_rate`, so the optimizer has none of its own
+        (`optax.scale_by_adam`, not `optax.adam`).
+      learner: the state to update.
+      hyper: all hyperparameters, float [] each.
+      rollout: the data.
+
+    Returns:
+      The next state, and the loss terms. Both are differentiable in the learner's state and the hyperparameters.
+    """
+    # One evaluation serves the targets and, by its pullback, the gradient; only the latter treats targets as constants.
+    predictions, pullback = jax.vjp(lambda params: network.apply(params, rollout.observation), learner.params)
+    bootstrap_values = network.apply(learner.params, rollout.bootstrap_observation).value
+    constants = targets(predictions.value, bootstrap_values, rollout, hyper)
+    slope, terms = jax.grad(loss, has_aux=True)(predictions, rollout.action, constants, hyper)
+    (gradient,) = pullback(slope)
+    direction, optimizer_state = optimizer.update(gradient, learner.optimizer_state, learner.params)
+    params = jax.tree.map(lambda param, step: param - hyper["learning_rate"] * step, learner.params, direction)
+    return LearnerState(params, optimizer_state), terms
+
+
+def outer_loss(network: Network, hyper: Hyperparameters, learner: LearnerState, rollout: Rollout) -> chex.Array:
+    """Evaluates the parameters on data that they collected, `l` in the equations.
+
+    Args:
+      network: the network.
+      hyper: the outer loss's own, fixed `discount`, `lambda` and costs. A term that does not count has no cost here,
+        rather than a cost of zero: then nothing is computed for it in the backward pass.
+      learner: whose parameters to evaluate.
+      rollout: the data.
+
+    Returns:
+      The loss, float []. Its targets are constants.
+    """
+    predictions = network.apply(learner.params, rollout.observation)
+    bootstrap_values = network.apply(learner.params, rollout.bootstrap_observation).value
+    constants = jax.lax.stop_gradient(targets(predictions.value, bootstrap_values, rollout, hyper))
+    return loss(predictions, rollout.action, constants, hyper)[0]

@@ -1,0 +1,129 @@
+"""The actor-critic network for boards: convolutional torsos, a policy head with masked actions, a value head.
+
+The convolutions are written as patches times a matrix. Under `jax.vmap` over seeds an ordinary convolution becomes a
+grouped one, and inside a loop XLA's CPU convolution falls back to a slow path; both cost an order of magnitude, while
+a batched matrix product does not care.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+MASKED_LOGIT = -1e9
+"""Logit of a move that crashes: probability zero, yet finite, so that entropies and gradients have no NaN."""
+
+
+class Predictions(NamedTuple):
+    """What the network says of a batch of observations.
+
+    Attributes:
+      logits: float [..., A], of the policy.
+      value: float [...], the expected return.
+    """
+
+    logits: chex.Array
+    value: chex.Array
+
+
+class Network(NamedTuple):
+    """A pair of pure functions.
+
+    Attributes:
+      init: from (key, observations [N, ...]) to parameters.
+      apply: from (parameters, observations [..., *one observation's shape]) to `Predictions`.
+    """
+
+    init: Callable[[chex.PRNGKey, Any], hk.Params]
+    apply: Callable[[hk.Params, Any], Predictions]
+
+
+class PatchConv2D(hk.Module):
+    """`hk.Conv2D` with `SAME` padding (same parameters, same output) as a product of patches with a matrix."""
+
+    def __init__(self, output_channels: int, kernel_size: int, stride: int, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.output_channels = output_channels
+        self.kernel_size = kernel_size
+        self.stride = stride
+
+    def __call__(self, maps: chex.Array) -> chex.Array:
+        """Convolves feature maps.
+
+        Args:
+          maps: float [N, H, W, C].
+
+        Returns:
+          float [N, ceil(H / stride), ceil(W / stride), output_channels].
+        """
+        chex.assert_rank(maps, 4)
+        size, stride, channels = self.kernel_size, self.stride, maps.shape[-1]
+        fan_in = size * size * channels
+        kernel_shape = (size, size, channels, self.output_channels)
+        kernel = hk.get_parameter("w", kernel_shape, maps.dtype, hk.initializers.TruncatedNormal(fan_in**-0.5))
+        bias = hk.get_parameter("b", (self.output_channels,), maps.dtype, jnp.zeros)
+
+        heights, widths = (-(-extent // stride) for extent in maps.shape[1:3])
+        padding = [(0, 0), *(_same_padding(extent, size, stride) for extent in maps.shape[1:3]), (0, 0)]
+        padded = jnp.pad(maps, padding)
+        patches = [
+            padded[:, row : row + (heights - 1) * stride + 1 : stride, col : col + (widths - 1) * stride + 1 : stride]
+            for row in range(size)
+            for col in range(size)
+        ]
+        return jnp.concatenate(patches, axis=-1) @ kernel.reshape(fan_in, -1) + bias
+
+
+def _same_padding(extent: int, size: int, stride: int) -> tuple[int, int]:
+    """Returns TensorFlow's `SAME` padding of one axis: the odd cell goes behind."""
+    total = max((-(-extent // stride) - 1) * stride + size - extent, 0)
+    return total // 2, total - total // 2
+
+
+def actor_critic_network(
+    num_actions: int,
+    num_channels: int,
+    policy_width: int,
+    value_width: int,
+    shared_torso: bool = False,
+    dtype: Any = jnp.float32,
+) -> Network:
+    """Builds the network: torsos of two 2×2 convolutions (strides 2 and 1), and heads with one hidden layer.
+
+    Args:
+      num_actions: A, the number of discrete actions.
+      num_channels: channels of each convolution.
+      policy_width: units of the policy head's hidden layer.
+      value_width: units of the value head's hidden layer.
+      shared_torso: whether policy and value share one torso; by default each has its own.
+      dtype: of the parameters and everything computed with them.
+
+    Returns:
+      The network. Its observations have the fields `grid`, float [..., rows, cols, C], and `action_mask`,
+      bool [..., A].
+    """
+
+    def torso(name: str) -> hk.Sequential:
+        convolutions = [PatchConv2D(num_channels, 2, stride, f"{name}_conv_{stride}") for stride in (2, 1)]
+        return hk.Sequential([convolutions[0], jax.nn.relu, convolutions[1], jax.nn.relu, hk.Flatten()])
+
+    def forward(observation: Any) -> Predictions:
+        grid = observation.grid.astype(dtype)
+        policy_torso = torso("shared" if shared_torso else "policy")
+        policy_features = policy_torso(grid)
+        value_features = policy_features if shared_torso else torso("value")(grid)
+        logits = hk.nets.MLP([policy_width, num_actions], name="policy_head")(policy_features)
+        value = hk.nets.MLP([value_width, 1], name="value_head")(value_features)
+        return Predictions(jnp.where(observation.action_mask, logits, MASKED_LOGIT), value[..., 0])
+
+    transformed: hk.Transformed = hk.without_apply_rng(hk.transform(forward))
+
+    def apply(params: hk.Params, observation: Any) -> Predictions:
+        leading = observation.action_mask.shape[:-1]
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(leading) :]), observation)
+        return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), transformed.apply(params, flat))
+
+    return Network(transformed.init, apply)

@@ -1,0 +1,143 @@
+"""Collecting experience: a batch of environments steps on with the policy, resetting as episodes end."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from agents.networks import Network
+from envs import environment
+from envs.environment import Environment
+
+
+class ActorState(NamedTuple):
+    """Where B environments stand between two rollouts.
+
+    Attributes:
+      environment_state: the environments' states, [B, ...].
+      observation: what the agent sees of them, [B, ...].
+      episode_return: float [B], undiscounted return so far of the running episodes.
+      episode_length: int32 [B], steps so far of the running episodes.
+    """
+
+    environment_state: Any
+    observation: Any
+    episode_return: chex.Array
+    episode_length: chex.Array
+
+
+class Rollout(NamedTuple):
+    """T steps of B environments, `tau` in the equations.
+
+    Attributes:
+      observation: what each action was taken on, [T, B, ...].
+      action: int32 [T, B].
+      reward: float [T, B].
+      terminated: bool [T, B], the step ended its episode in a terminal state.
+      truncated: bool [T, B], the time limit cut the episode after the step.
+      bootstrap_observation: [2, B, ...]; first, what followed the last step (before any reset); second, what followed
+        the step that was truncated, meaningful only where one was. A rollout is no longer than the time limit, so at
+        most one step of each environment is truncated.
+      episode_return: float [T, B], undiscounted return of the step's episode up to and including the step.
+      episode_length: int32 [T, B], likewise the number of steps.
+    """
+
+    observation: Any
+    action: chex.Array
+    reward: chex.Array
+    terminated: chex.Array
+    truncated: chex.Array
+    bootstrap_observation: Any
+    episode_return: chex.Array
+    episode_length: chex.Array
+
+
+def start(env: Environment, num_envs: int, key: chex.PRNGKey) -> ActorState:
+    """Starts `num_envs` environments, B of them.
+
+    Args:
+      env: the environment.
+      num_envs: B.
+      key: for the first states.
+
+    Returns:
+      The actor's state.
+    """
+    environment_state = jax.vmap(env.initial)(jax.random.split(key, num_envs))
+    return ActorState(
+        environment_state=environment_state,
+        observation=jax.vmap(env.observation)(environment_state),
+        episode_return=jnp.zeros(num_envs),
+        episode_length=jnp.zeros(num_envs, jnp.int32),
+    )
+
+
+def collect(
+    env: Environment, network: Network, length: int
+) -> Callable[[hk.Params, ActorState, chex.PRNGKey], tuple[ActorState, Rollout]]:
+    """Makes the function that collects a rollout of `length` steps, T, with actions sampled from the policy.
+
+    Args:
+      env: the environment.
+      network: whose logits are the policy.
+      length: T, in [1, env.time_limit].
+
+    Returns:
+      A function from (parameters, actor state, key) to (next actor state, rollout).
+
+    Raises:
+      ValueError: if the length is out of its range.
+    """
+    if not 1 <= length <= env.time_limit:
+        raise ValueError(f"length must be in [1, time_limit = {env.time_limit}], got {length}")
+
+    def collect_rollout(params: hk.Params, actor: ActorState, key: chex.PRNGKey) -> tuple[ActorState, Rollout]:
+        num_envs = actor.episode_length.shape[0]
+
+        def body(carry: tuple[ActorState, Any, Any], key: chex.PRNGKey) -> tuple[tuple[ActorState, Any, Any], Rollout]:
+            actor, _, truncated_observation = carry
+            action_key, step_key = jax.random.split(key)
+            logits = network.apply(params, actor.observation).logits
+            action = jax.random.categorical(action_key, logits).astype(jnp.int32)
+            environment_state, timestep = jax.vmap(partial(environment.step, env))(
+                actor.environment_state, action, jax.random.split(step_key, num_envs)
+            )
+            episode_return = actor.episode_return + timestep.reward
+            episode_length = actor.episode_length + 1
+            ended = timestep.terminated | timestep.truncated
+            next_actor = ActorState(
+                environment_state=environment_state,
+                observation=timestep.observation,
+                episode_return=jnp.where(ended, 0.0, episode_return),
+                episode_length=jnp.where(ended, 0, episode_length),
+            )
+            truncated_observation = _where(timestep.truncated, timestep.last_observation, truncated_observation)
+            step = Rollout(
+                observation=actor.observation,
+                action=action,
+                reward=timestep.reward,
+                terminated=timestep.terminated,
+                truncated=timestep.truncated,
+                bootstrap_observation=None,
+                episode_return=episode_return,
+                episode_length=episode_length,
+            )
+            return (next_actor, timestep.last_observation, truncated_observation), step
+
+        carry = (actor, actor.observation, actor.observation)
+        (actor, last, truncated), rollout = jax.lax.scan(body, carry, jax.random.split(key, length))
+        bootstrap_observation = jax.tree.map(lambda *leaves: jnp.stack(leaves), last, truncated)
+        return actor, rollout._replace(bootstrap_observation=bootstrap_observation)
+
+    return collect_rollout
+
+
+def _where(condition: chex.Array, chosen: Any, other: Any) -> Any:
+    """Selects between two trees of arrays [B, ...] by a bool [B]."""
+    return jax.tree.map(
+        lambda left, right: jnp.where(condition.reshape(-1, *[1] * (left.ndim - 1)), left, right), chosen, other
+    )

@@ -1,0 +1,202 @@
+"""The training loop of one seed as pure functions of its state; `jax.vmap` makes it many seeds.
+
+Inner updates and meta-updates alternate as `metagrad.windows` says. Everything that repeats, episode statistics and
+checks for numbers that are not finite included, happens inside one program; the host sees one summary an interval.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents import actor_critic, rollouts
+from agents.networks import Network
+from envs.environment import Environment
+from metagrad import meta_parameters, windows
+from metagrad.estimators import Weights
+from metagrad.meta_parameters import Hyperparameters, MetaParameters, Tuning
+
+
+@dataclasses.dataclass(frozen=True)
+class Agent:
+    """Everything about an agent that training does not change.
+
+    Attributes:
+      env: the environment.
+      network: policy and value function.
+      optimizer: gives the direction of an inner update, without a learning rate.
+      meta_optimizer: a complete optimizer of the meta-parameters.
+      tuning: the hyperparameters and which of them are tuned.
+      weights: the meta-gradient estimator, or empty to leave every hyperparameter as it is.
+      outer_hyperparameters: of the outer loss, see `actor_critic.outer_loss`.
+      num_envs: B, environments of one seed.
+      rollout_length: T, steps of a rollout.
+    """
+
+    env: Environment
+    network: Network
+    optimizer: optax.GradientTransformation
+    meta_optimizer: optax.GradientTransformation
+    tuning: Tuning
+    weights: Weights
+    outer_hyperparameters: Hyperparameters
+    num_envs: int
+    rollout_length: int
+
+    @property
+    def updates_per_window(self) -> int:
+        """Inner updates from one meta-update to the next; one where nothing is tuned."""
+        return max(len(self.weights), 1)
+
+    @property
+    def steps_per_window(self) -> int:
+        """Environment steps of a window."""
+        return self.updates_per_window * self.num_envs * self.rollout_length
+
+
+class TrainingState(NamedTuple):
+    """All that training changes; enough to go on from.
+
+    Attributes:
+      position: learner, actor and the batch that the next update uses.
+      eta: meta-parameters.
+      meta_optimizer_state: of the meta-parameters.
+      key: for everything random that is still to come.
+      num_updates: int32 [], inner updates so far.
+    """
+
+    position: windows.Position
+    eta: MetaParameters
+    meta_optimizer_state: optax.OptState
+    key: chex.PRNGKey
+    num_updates: chex.Array
+
+
+class Summary(NamedTuple):
+    """What happened in an interval of training, of one seed.
+
+    Attributes:
+      num_updates: int32 [], inner updates.
+      num_episodes: int32 [], episodes that ended.
+      return_sum: float [], of the returns of these episodes.
+      length_sum: float [], of their lengths in steps.
+      loss_sums: float [] each, every loss term added up over the updates.
+      meta_gradient: of the interval's last window, before clipping; empty where nothing is tuned.
+      first_nonfinite: int32 [] for each loss term and meta-gradient: the number of the update (counted from the start
+        of training) by which it first was NaN or infinite, or -1.
+    """
+
+    num_updates: chex.Array
+    num_episodes: chex.Array
+    return_sum: chex.Array
+    length_sum: chex.Array
+    loss_sums: dict[str, chex.Array]
+    meta_gradient: MetaParameters
+    first_nonfinite: dict[str, chex.Array]
+
+
+def inner_problem(agent: Agent) -> windows.InnerProblem:
+    """States the agent's learning as an inner problem that `metagrad` can differentiate."""
+    collect = rollouts.collect(agent.env, agent.network, agent.rollout_length)
+
+    def update(
+        learner: actor_critic.LearnerState, eta: MetaParameters, rollout: rollouts.Rollout
+    ) -> tuple[actor_critic.LearnerState, Summary]:
+        hyper = meta_parameters.hyperparameters(agent.tuning, eta)
+        learner, terms = actor_critic.update(agent.network, agent.optimizer, learner, hyper, rollout)
+        ended = rollout.terminated | rollout.truncated
+        return learner, Summary(
+            num_updates=jnp.int32(1),
+            num_episodes=jnp.sum(ended),
+            return_sum=jnp.sum(rollout.episode_return, where=ended),
+            length_sum=jnp.sum(rollout.episode_length, where=ended, dtype=jnp.float32),
+            loss_sums=terms,
+            meta_gradient={},
+            first_nonfinite={},
+        )
+
+    return windows.InnerProblem(
+        update=update,
+        collect=lambda learner, actor, key: collect(learner.params, actor, key),
+        outer_loss=lambda learner, rollout: actor_critic.outer_loss(
+            agent.network, agent.outer_hyperparameters, learner, rollout
+        ),
+    )
+
+
+def init(agent: Agent, key: chex.PRNGKey) -> TrainingState:
+    """Initialises one seed and collects its first batch.
+
+    Args:
+      agent: the agent.
+      key: the seed's key; everything random in its training derives from it.
+
+    Returns:
+      The state before the first update.
+    """
+    actor_key, learner_key, rollout_key, training_key = jax.random.split(key, 4)
+    actor = rollouts.start(agent.env, agent.num_envs, actor_key)
+    learner = actor_critic.init(agent.network, agent.optimizer, actor.observation, learner_key)
+    actor, rollout = inner_problem(agent).collect(learner, actor, rollout_key)
+    eta = meta_parameters.initial_meta_parameters(agent.tuning)
+    return TrainingState(
+        position=windows.Position(learner, actor, rollout),
+        eta=eta,
+        meta_optimizer_state=agent.meta_optimizer.init(eta),
+        key=training_key,
+        num_updates=jnp.int32(0),
+    )
+
+
+def train(agent: Agent, state: TrainingState, num_windows: chex.Numeric) -> tuple[TrainingState, Summary]:
+    """Trains one seed for some windows.
+
+    Args:
+      agent: the agent.
+      state: where to go on from.
+      num_windows: int32 [], at least 1; not static, so intervals of any length share one compiled program.
+
+    Returns:
+      The next state and the interval's summary.
+    """
+
+    def body(_: int, carry: tuple[TrainingState, Summary]) -> tuple[TrainingState, Summary]:
+        state, so_far = carry
+        state, window = _train_window(agent, state)
+        return state, _join(so_far, window)
+
+    return jax.lax.fori_loop(1, num_windows, body, _train_window(agent, state))
+
+
+def _train_window(agent: Agent, state: TrainingState) -> tuple[TrainingState, Summary]:
+    """Goes through one window and, where there is an estimator, moves the meta-parameters at its end."""
+    problem = inner_problem(agent)
+    key, window_key = jax.random.split(state.key)
+    if agent.weights:
+        gradient, position, summaries = windows.meta_gradient(
+            problem, agent.weights, state.eta, state.position, window_key
+        )
+        step, meta_optimizer_state = agent.meta_optimizer.update(gradient, state.meta_optimizer_state, state.eta)
+        state = state._replace(eta=optax.apply_updates(state.eta, step), meta_optimizer_state=meta_optimizer_state)
+        summary = jax.tree.map(lambda updates: jnp.sum(updates, 0), summaries)
+    else:
+        gradient = {}
+        position, summary = windows.advance(problem, state.eta, state.position, window_key)
+    num_updates = state.num_updates + summary.num_updates
+    quantities = {f"loss/{name}": value for name, value in summary.loss_sums.items()}
+    quantities |= {f"meta_grad/{name}": value for name, value in gradient.items()}
+    first_nonfinite = {name: jnp.where(jnp.isfinite(value), -1, num_updates) for name, value in quantities.items()}
+    state = state._replace(position=position, key=key, num_updates=num_updates)
+    return state, summary._replace(meta_gradient=gradient, first_nonfinite=first_nonfinite)
+
+
+def _join(earlier: Summary, later: Summary) -> Summary:
+    """Summarises two intervals, one after the other, as one."""
+    added = jax.tree.map(jnp.add, earlier, later)
+    first_nonfinite = jax.tree.map(
+        lambda first, second: jnp.where(first >= 0, first, second), earlier.first_nonfinite, later.first_nonfinite
+    )
+    return added._replace(meta_gradient=later.meta_gradient, first_nonfinite=first_nonfinite)

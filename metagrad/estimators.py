@@ -1,0 +1,75 @@
+"""The estimators of a meta-gradient over several inner updates, as data: one weight for each horizon.
+
+With the horizon-k meta-gradient `g_k = d/d eta l(theta_k(eta), tau_k)`, every estimator is `g = sum_k w_k g_k` with
+weights that sum to one (Bonnet et al., 2021, "One Step at a Time: Pros and Cons of Multi-Step Meta-Gradient
+Reinforcement Learning"). `windows.meta_gradient` computes any of them.
+"""
+
+import math
+from collections.abc import Sequence
+
+Weights = tuple[float, ...]
+"""Weights of the horizons 1, ..., n: n finite floats that sum to one."""
+
+
+def single_step() -> Weights:
+    """Differentiates through one inner update, `g = g_1`, as in Xu et al. (2018)."""
+    return (1.0,)
+
+
+def multi_step(horizon: int) -> Weights:
+    """Differentiates the last outer loss through all inner updates, `g = g_n`.
+
+    Args:
+      horizon: n, the number of inner updates, at least 1.
+
+    Returns:
+      The weights (0, ..., 0, 1).
+
+    Raises:
+      ValueError: if the horizon is below 1.
+    """
+    _check_horizon(horizon)
+    return (0.0,) * (horizon - 1) + (1.0,)
+
+
+def mixing(horizon: int, decay: float = 1.0) -> Weights:
+    """Averages all horizons, `g = sum_k w_k g_k` with `w_k` proportional to `decay^(k-1)`.
+
+    Args:
+      horizon: n, the number of inner updates, at least 1.
+      decay: ratio of one weight to the one before, positive; 1 is the uniform average `w_k = 1/n`.
+
+    Returns:
+      The n weights.
+
+    Raises:
+      ValueError: if the horizon is below 1 or the decay is not positive.
+    """
+    _check_horizon(horizon)
+    if not (math.isfinite(decay) and decay > 0.0):
+        raise ValueError(f"decay must be positive, got {decay}")
+    return weighted([decay**k for k in range(horizon)])
+
+
+def weighted(proportions: Sequence[float]) -> Weights:
+    """Mixes the horizons in any proportions.
+
+    Args:
+      proportions: one finite number for each horizon 1, ..., n; their sum is positive.
+
+    Returns:
+      The proportions scaled to sum to one.
+
+    Raises:
+      ValueError: if there are none, or if their sum is not positive and finite.
+    """
+    total = math.fsum(proportions)
+    if not (math.isfinite(total) and total > 0.0):
+        raise ValueError(f"proportions must have a positive, finite sum, got {tuple(proportions)}")
+    return tuple(proportion / total for proportion in proportions)
+
+
+def _check_horizon(horizon: int) -> None:
+    if horizon < 1:
+        raise ValueError(f"horizon must be at least 1, got {horizon}")

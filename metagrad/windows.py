@@ -1,0 +1,195 @@
+"""Meta-gradients through a window of inner updates, in reverse and in forward mode, for any inner problem.
+
+A window starts from a learner state `x_0` and a batch `tau_0` already collected with it. For k = 0, ..., n-1 it updates
+`x_{k+1} = U(x_k, eta, tau_k)`, collects `tau_{k+1}` with `x_{k+1}`, and evaluates the outer loss
+`l(x_{k+1}, tau_{k+1})`; `x_n` and `tau_n` open the next window. The horizon-k meta-gradient is
+
+    g_k = d/d eta l(x_k(eta), tau_k),   x_0 and every batch held constant,
+
+and an estimator is a weighting of horizons (see `estimators`). `U` is differentiated as a map, optimizer state
+included; collecting data is not differentiated. Both modes give the same numbers: reverse mode costs one backward pass
+for one weighting, forward mode gives every horizon's gradient at once with memory that does not grow with n.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+
+from metagrad.estimators import Weights
+
+LearnerState = Any
+ActorState = Any
+Batch = Any
+MetaParameters = Any
+Metrics = Any
+
+
+class InnerProblem(NamedTuple):
+    """What learns, as three pure functions.
+
+    Attributes:
+      update: `U`, from (learner state, eta, batch) to (next learner state, metrics). Differentiated with respect to the
+        learner state's floating-point leaves and eta, so gradients must flow wherever the update depends on them.
+      collect: from (learner state, actor state, key) to (next actor state, batch). Never differentiated.
+      outer_loss: `l`, from (learner state, batch) to a float [].
+    """
+
+    update: Callable[[LearnerState, MetaParameters, Batch], tuple[LearnerState, Metrics]]
+    collect: Callable[[LearnerState, ActorState, chex.PRNGKey], tuple[ActorState, Batch]]
+    outer_loss: Callable[[LearnerState, Batch], chex.Array]
+
+
+class Position(NamedTuple):
+    """Where learning stands between two updates: the learner, the actor, and the batch collected with this learner."""
+
+    learner_state: LearnerState
+    actor_state: ActorState
+    batch: Batch
+
+
+def advance(
+    problem: InnerProblem, eta: MetaParameters, position: Position, key: chex.PRNGKey
+) -> tuple[Position, Metrics]:
+    """Does one inner update and collects the next batch.
+
+    Args:
+      problem: the inner problem.
+      eta: meta-parameters.
+      position: where to start.
+      key: for the next batch.
+
+    Returns:
+      The next position and the update's metrics.
+    """
+    learner_state, metrics = problem.update(position.learner_state, eta, position.batch)
+    # Data are constants of the meta-gradient: cut here, whatever `collect` does inside.
+    actor_state, batch = problem.collect(jax.lax.stop_gradient(learner_state), position.actor_state, key)
+    return Position(learner_state, *jax.lax.stop_gradient((actor_state, batch))), metrics
+
+
+def meta_gradient(
+    problem: InnerProblem, weights: Weights, eta: MetaParameters, start: Position, key: chex.PRNGKey
+) -> tuple[MetaParameters, Position, Metrics]:
+    """Estimates the meta-gradient `sum_k w_k g_k` of one window in reverse mode.
+
+    The updates between the first and the last are rematerialised in the backward pass, so that memory grows with the
+    horizon by a learner state and a batch, not by everything that an update computes.
+
+    Args:
+      problem: the inner problem.
+      weights: of the horizons 1, ..., n.
+      eta: meta-parameters, a tree of floats.
+      start: `x_0`, the actor's state and `tau_0`.
+      key: the window's randomness; horizon k uses `fold_in(key, k)`, so a longer window begins like a shorter one.
+
+    Returns:
+      The meta-gradient, like `eta`; the window's end; the metrics of the n updates, each with a leading axis n.
+    """
+    start = jax.lax.stop_gradient(start)
+    keys = _horizon_keys(key, len(weights))
+
+    def window_loss(eta: MetaParameters) -> tuple[chex.Array, tuple[Position, Metrics]]:
+        # The first update stands alone: it is not differentiated with respect to `x_0`, which saves the costliest part.
+        position, first_metrics = advance(problem, eta, start, keys[0])
+        loss_so_far = jnp.zeros(())
+        metrics = jax.tree.map(lambda metric: metric[None], first_metrics)
+        if len(weights) > 1:
+
+            def body(position: Position, inputs: tuple) -> tuple[Position, tuple]:
+                weight, key = inputs
+                loss = weight * outer_loss(position.learner_state, position.batch)
+                position, metrics = advance(rematerialised, eta, position, key)
+                return position, (loss, metrics)
+
+            # Horizons that no weight asks for (all but the last in multi-step) are not evaluated.
+            outer_loss = jax.checkpoint(problem.outer_loss) if any(weights[:-1]) else lambda *_: jnp.zeros(())
+            rematerialised = problem._replace(update=jax.checkpoint(problem.update))
+            position, (losses, later_metrics) = jax.lax.scan(body, position, (jnp.array(weights[:-1]), keys[1:]))
+            loss_so_far = jnp.sum(losses)
+            metrics = jax.tree.map(lambda *parts: jnp.concatenate(parts), metrics, later_metrics)
+        loss = loss_so_far + weights[-1] * problem.outer_loss(position.learner_state, position.batch)
+        return loss, (position, metrics)
+
+    gradient, (end, metrics) = jax.grad(window_loss, has_aux=True)(eta)
+    return gradient, end, metrics
+
+
+def horizon_gradients(
+    problem: InnerProblem, horizon: int, eta: MetaParameters, start: Position, key: chex.PRNGKey
+) -> tuple[MetaParameters, Position, Metrics]:
+    """Computes every `g_k`, k = 1, ..., n, of one window in one forward pass.
+
+    Carries the sensitivity `J_k = d x_k / d eta` along, `J_{k+1} = dU/dx J_k + dU/d eta` with `J_0 = 0`, and reads
+    `g_k = dl/dx J_k` off at each horizon.
+
+    Args:
+      problem: the inner problem.
+      horizon: n, at least 1.
+      eta: meta-parameters, a tree of floats; the cost grows with their number.
+      start: `x_0`, the actor's state and `tau_0`.
+      key: the window's randomness, used as `meta_gradient` does.
+
+    Returns:
+      The meta-gradients, like `eta` with a leading axis n; the window's end; the metrics of the n updates, each with a
+      leading axis n.
+    """
+    flat_eta, unravel = jax.flatten_util.ravel_pytree(eta)
+    directions = jax.vmap(unravel)(jnp.eye(flat_eta.size, dtype=flat_eta.dtype))
+
+    def body(carry: tuple[Position, list], key: chex.PRNGKey) -> tuple[tuple[Position, list], tuple]:
+        position, sensitivity = carry
+        floats, rebuild = _split_floats(position.learner_state)
+
+        def update(floats: list, eta: MetaParameters) -> tuple[list, tuple[LearnerState, Metrics]]:
+            learner_state, metrics = problem.update(rebuild(floats), eta, position.batch)
+            return _split_floats(learner_state)[0], (learner_state, metrics)
+
+        _, push, (learner_state, metrics) = jax.linearize(update, floats, eta, has_aux=True)
+        sensitivity = jax.vmap(push)(sensitivity, directions)
+        actor_state, batch = problem.collect(learner_state, position.actor_state, key)
+        floats, rebuild = _split_floats(learner_state)
+        slope = jax.grad(lambda floats: problem.outer_loss(rebuild(floats), batch))(floats)
+        products = [jnp.tensordot(tangent, part, part.ndim) for tangent, part in zip(sensitivity, slope, strict=True)]
+        return (Position(learner_state, actor_state, batch), sensitivity), (
+            unravel(jnp.sum(jnp.stack(products), 0)),
+            metrics,
+        )
+
+    floats, _ = _split_floats(start.learner_state)
+    sensitivity = [jnp.zeros((flat_eta.size, *jnp.shape(part)), jnp.result_type(part)) for part in floats]
+    (end, _), (gradients, metrics) = jax.lax.scan(body, (start, sensitivity), _horizon_keys(key, horizon))
+    return gradients, end, metrics
+
+
+def combine(weights: Weights, gradients: MetaParameters) -> MetaParameters:
+    """Weighs horizon gradients into an estimator's meta-gradient.
+
+    Args:
+      weights: of the horizons 1, ..., n.
+      gradients: a tree with a leading axis of n or more horizons, as `horizon_gradients` returns it.
+
+    Returns:
+      `sum_k w_k g_k`, the tree without its leading axis.
+    """
+    return jax.tree.map(lambda leaf: jnp.tensordot(jnp.array(weights, leaf.dtype), leaf[: len(weights)], 1), gradients)
+
+
+def _horizon_keys(key: chex.PRNGKey, horizon: int) -> chex.PRNGKey:
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(horizon))
+
+
+def _split_floats(tree: Any) -> tuple[list, Callable[[list], Any]]:
+    """Splits off the floating-point leaves, the ones that have derivatives; counters and keys stay in the rebuilder."""
+    leaves, structure = jax.tree.flatten(tree)
+    is_float = [jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves]
+
+    def rebuild(floats: list) -> Any:
+        remaining = iter(floats)
+        merged = [next(remaining) if chosen else leaf for chosen, leaf in zip(is_float, leaves, strict=True)]
+        return jax.tree.unflatten(structure, merged)
+
+    return [leaf for chosen, leaf in zip(is_float, leaves, strict=True) if chosen], rebuild
