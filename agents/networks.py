@@ -66,15 +66,33 @@ class PatchConv2D(hk.Module):
         kernel = hk.get_parameter("w", kernel_shape, maps.dtype, hk.initializers.TruncatedNormal(fan_in**-0.5))
         bias = hk.get_parameter("b", (self.output_channels,), maps.dtype, jnp.zeros)
 
-        heights, widths = (-(-extent // stride) for extent in maps.shape[1:3])
-        padding = [(0, 0), *(_same_padding(extent, size, stride) for extent in maps.shape[1:3]), (0, 0)]
-        padded = jnp.pad(maps, padding)
-        patches = [
-            padded[:, row : row + (heights - 1) * stride + 1 : stride, col : col + (widths - 1) * stride + 1 : stride]
-            for row in range(size)
-            for col in range(size)
-        ]
-        return jnp.concatenate(patches, axis=-1) @ kernel.reshape(fan_in, -1) + bias
+        return convolve(maps, kernel, stride) + bias
+
+
+def convolve(maps: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:
+    """Convolves with `SAME` padding, as a product of patches with a matrix.
+
+    Args:
+      maps: float [N, H, W, C].
+      kernel: float [K, K, C, D].
+      stride: of both axes.
+
+    Returns:
+      float [N, ceil(H / stride), ceil(W / stride), D].
+    """
+    size, _, channels, outputs = kernel.shape
+    rows, cols = (-(-extent // stride) for extent in maps.shape[1:3])
+    padding = [(0, 0), *(_same_padding(extent, size, stride) for extent in maps.shape[1:3]), (0, 0)]
+    padded = jnp.pad(maps, padding)
+    taps = [padded[:, :, tap : tap + (cols - 1) * stride + 1 : stride] for tap in range(size)]
+    strips = jnp.concatenate(taps, axis=-1)
+    # Plain products of two matrices: with more axes, XLA copies a transposed operand for the kernel's gradient.
+    products = [
+        strips[:, tap : tap + (rows - 1) * stride + 1 : stride].reshape(-1, size * channels)
+        @ kernel[tap].reshape(size * channels, outputs)
+        for tap in range(size)
+    ]
+    return sum(products[1:], products[0]).reshape(-1, rows, cols, outputs)
 
 
 def _same_padding(extent: int, size: int, stride: int) -> tuple[int, int]:
