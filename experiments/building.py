@@ -1,0 +1,66 @@
+"""Builds the agent that a `Config` describes."""
+
+import jax
+import optax
+
+from agents import training
+from agents.networks import actor_critic_network
+from agents.training import Agent, TrainingState
+from envs.snake import Snake
+from experiments.config import Config, board_shape
+from metagrad import estimators, meta_parameters
+from metagrad.estimators import Weights
+
+# The inner optimizers are differentiated, so the square root's slope must stay finite where a gradient is zero.
+INNER_OPTIMIZERS = {
+    "adam": optax.scale_by_adam(eps_root=1e-10),
+    "rmsprop": optax.scale_by_rms(decay=0.99, eps=1e-10, eps_in_sqrt=True, bias_correction=True),
+}
+
+
+def make_weights(config: Config) -> Weights:
+    """Returns the weights of the estimator; none for `none`."""
+    if config.estimator == "none":
+        return ()
+    if config.estimator == "single_step":
+        return estimators.single_step()
+    if config.estimator == "multi_step":
+        return estimators.multi_step(config.horizon)
+    return estimators.mixing(config.horizon, config.mixing_decay if config.mixing_weights == "geometric" else 1.0)
+
+
+def make_agent(config: Config) -> Agent:
+    """Returns the agent of validated settings."""
+    num_rows, num_cols = board_shape(config.board_size)
+    env = Snake(num_rows, num_cols, config.time_limit)
+    outer = {"discount": config.outer_discount, "lambda": config.outer_lambda, "policy_cost": 1.0}
+    if config.outer_value_cost:
+        outer["value_cost"] = config.outer_value_cost
+    if config.outer_entropy_cost:
+        outer["entropy_cost"] = config.outer_entropy_cost
+    tuned = () if config.estimator == "none" else config.meta_params
+    return Agent(
+        env=env,
+        network=actor_critic_network(
+            env.num_actions, config.num_channels, config.policy_width, config.value_width, config.shared_torso
+        ),
+        optimizer=INNER_OPTIMIZERS[config.optimizer],
+        meta_optimizer=optax.chain(
+            optax.clip_by_global_norm(config.meta_gradient_clip), optax.adam(config.meta_learning_rate)
+        ),
+        tuning=meta_parameters.tune(config.hyperparameters(), tuned),
+        weights=make_weights(config),
+        outer_hyperparameters=outer,
+        num_envs=config.num_envs,
+        rollout_length=config.rollout_length,
+    )
+
+
+def init_seeds(agent: Agent, config: Config) -> TrainingState:
+    """Initialises every seed of a run; each depends on its own number alone, not on how many there are.
+
+    Returns:
+      The seeds' states, with a leading axis of `num_seeds`.
+    """
+    keys = jax.vmap(jax.random.key)(config.seed + jax.numpy.arange(config.num_seeds))
+    return jax.jit(jax.vmap(lambda key: training.init(agent, key)))(keys)

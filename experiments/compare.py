@@ -1,0 +1,117 @@
+"""Trains with every meta-gradient estimator on the same seeds, and compares returns and meta-gradients.
+
+Example:
+    python -m experiments.compare --preset=quick --logdir=runs/compare
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+import sys
+
+import numpy as np
+from absl import flags
+
+from experiments import config as config_lib
+from experiments import plots
+from experiments.config import ESTIMATORS, Config
+from experiments.run_folder import read_metrics
+from experiments.train import NonFiniteError, train
+from metagrad import statistics
+from metagrad.statistics import Estimate
+
+COMPARISON = "compare.json"
+
+
+def compare(config: Config, folder: pathlib.Path) -> dict:
+    """Trains one run for each estimator, in a subfolder of its name, and writes `compare.json` and `compare.png`.
+
+    Args:
+      config: settings that are valid for every estimator; its own estimator is not used.
+      folder: new or empty.
+
+    Returns:
+      The content of `compare.json`.
+
+    Raises:
+      NonFiniteError: if a run broke.
+    """
+    folders = {estimator: folder / estimator for estimator in ESTIMATORS}
+    seconds = {
+        estimator: train(dataclasses.replace(config, estimator=estimator), run) for estimator, run in folders.items()
+    }
+    results = {estimator: _summarise(config, estimator, run) for estimator, run in folders.items()}
+    for estimator, result in results.items():
+        result["wall_seconds"] = round(seconds[estimator], 1)
+    comparison = {
+        "env_steps": config.num_env_steps,
+        "num_seeds": config.num_seeds,
+        "wall_seconds": round(sum(seconds.values()), 1),
+        "estimators": results,
+    }
+    (folder / COMPARISON).write_text(json.dumps(comparison, indent=2) + "\n")
+    plots.draw_comparison(folders, folder / plots.COMPARISON_PICTURE)
+    return comparison
+
+
+def _summarise(config: Config, estimator: str, run: pathlib.Path) -> dict:
+    """Returns a run's final return and the spread of its meta-gradients."""
+    metrics = read_metrics(run)
+    last_tenth = metrics["env_steps"][:, 0] > 0.9 * config.num_env_steps
+    final_returns = np.nanmean(metrics["episode_return"][last_tenth], axis=0)
+    tuned = () if estimator == "none" else config.meta_params
+    return {
+        "final_return": _as_json(statistics.mean(final_returns)),
+        "meta_grad_std": {
+            name: _as_json(statistics.pooled_standard_deviation(metrics[f"meta_grad/{name}"])) for name in tuned
+        },
+    }
+
+
+def _as_json(estimate: Estimate) -> dict:
+    """Returns an estimate as JSON has it: null where there is no number."""
+    value, low, high = (None if math.isnan(number) else float(number) for number in estimate)
+    return {"estimate": value, "ci95": [low, high]}
+
+
+def _table(comparison: dict, tuned: tuple[str, ...]) -> str:
+    """Lays the comparison out for a terminal."""
+    header = ["estimator", "final return", *(f"meta-grad std: {name}" for name in tuned), "seconds"]
+    rows = []
+    for estimator, result in comparison["estimators"].items():
+        deviations = [result["meta_grad_std"].get(name) for name in tuned]
+        rows.append(
+            [estimator, _cell(result["final_return"]), *map(_cell, deviations), f"{result['wall_seconds']:.0f}"]
+        )
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows])
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(result: dict | None) -> str:
+    if result is None or result["estimate"] is None:
+        return "-"
+    low, high = result["ci95"]
+    return f"{result['estimate']:.3g}" + ("" if low is None else f" [{low:.3g}, {high:.3g}]")
+
+
+def main() -> None:
+    """Compares as the flags say."""
+    config = config_lib.config_from_flags()
+    for estimator in ESTIMATORS:
+        config_lib.validate(dataclasses.replace(config, estimator=estimator))
+    folder = config_lib.new_logdir(flags.FLAGS.logdir)
+    try:
+        comparison = compare(config, folder)
+    except NonFiniteError as error:
+        sys.exit(str(error))
+    print(_table(comparison, config.meta_params))
+    print(
+        f"[low, high] are 95% intervals. The runs are in {folder}, the picture is {folder / plots.COMPARISON_PICTURE}"
+    )
+
+
+if __name__ == "__main__":
+    config_lib.define_flags()
+    config_lib.run(main)

@@ -1,0 +1,258 @@
+"""The settings of a run: their meaning, allowed range and presets, and the command-line flags made from them.
+
+Each field of `Config` is one flag, stated once. A run's settings are its preset with the flags that the command line
+gives on top; `validate` refuses what is impossible before anything is compiled.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from absl import app, flags, logging
+
+from envs.snake import LARGEST_BOARD, SMALLEST_BOARD
+from metagrad.meta_parameters import INTERVALS
+
+FORMAT = 1
+"""Version of the run folder's layout, written to `config.json`."""
+
+ESTIMATORS = ("none", "single_step", "multi_step", "mixing")
+
+
+class UsageError(Exception):
+    """A setting that is impossible; its text is the one line that the user sees."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """A check with the words that describe what passes it."""
+
+    text: str
+    accepts: Callable[[Any], bool]
+
+
+def _at_least(low: float) -> Range:
+    return Range(f"at least {low:g}", lambda value: low <= value < math.inf)
+
+
+def _one_of(names: Sequence[str]) -> Range:
+    return Range(f"one of {', '.join(names)}", lambda value: value in names)
+
+
+POSITIVE = Range("positive", lambda value: 0.0 < value < math.inf)
+UNIT_OPEN = Range("in (0, 1)", lambda value: 0.0 < value < 1.0)
+UNIT_CLOSED = Range("in [0, 1]", lambda value: 0.0 <= value <= 1.0)
+ANYTHING = Range("any", lambda value: True)
+BOARD = Range(
+    f"a number N or ROWSxCOLS, each in [{SMALLEST_BOARD}, {LARGEST_BOARD}]",
+    lambda value: all(SMALLEST_BOARD <= side <= LARGEST_BOARD for side in board_shape(value)),
+)
+NAMES = Range(
+    f"a comma list, without repetition, of {', '.join(INTERVALS)}",
+    lambda value: bool(value) and set(value) <= set(INTERVALS) and len(set(value)) == len(value),
+)
+
+
+def _setting(default: Any, allowed: Range, help_text: str, name: str | None = None) -> Any:
+    return dataclasses.field(default=default, metadata={"range": allowed, "help": help_text, "name": name})
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of one training run; the defaults are the `quick` preset. The flags' help says what each means."""
+
+    seed: int = _setting(0, _at_least(0), "first seed; the others follow it")
+    num_seeds: int = _setting(4, _at_least(1), "agents trained at once, each with a seed of its own")
+    estimator: str = _setting("mixing", _one_of(ESTIMATORS), "meta-gradient estimator; none tunes nothing")
+    horizon: int = _setting(5, _at_least(1), "inner updates between two meta-updates (multi_step and mixing)")
+    mixing_weights: str = _setting("uniform", _one_of(("uniform", "geometric")), "weights of mixing's horizons")
+    mixing_decay: float = _setting(0.8, POSITIVE, "ratio of consecutive geometric weights")
+    meta_params: tuple[str, ...] = _setting(
+        ("discount", "lambda", "entropy_cost"), NAMES, f"what is tuned: a comma list of {', '.join(INTERVALS)}"
+    )
+    board_size: str = _setting("6", BOARD, "cells of the board's sides: N for N×N, or ROWSxCOLS")
+    time_limit: int = _setting(4_000, _at_least(1), "steps after which an episode is truncated")
+    num_envs: int = _setting(32, _at_least(1), "environments of one seed")
+    rollout_length: int = _setting(20, _at_least(1), "steps of one rollout")
+    num_env_steps: int = _setting(320_000, _at_least(1), "environment steps of one seed")
+    optimizer: str = _setting("adam", _one_of(("adam", "rmsprop")), "inner optimizer")
+    learning_rate: float = _setting(1e-3, POSITIVE, "inner learning rate")
+    meta_learning_rate: float = _setting(1e-2, POSITIVE, "learning rate of the meta-optimizer, Adam")
+    meta_gradient_clip: float = _setting(1.0, POSITIVE, "global norm that longer meta-gradients are scaled down to")
+    discount: float = _setting(0.97, UNIT_OPEN, "discount (starting value where tuned)")
+    lambda_: float = _setting(0.9, UNIT_CLOSED, "lambda of the returns (starting value where tuned)", name="lambda")
+    policy_cost: float = _setting(1.0, _at_least(0), "cost of the policy-gradient term (starting value where tuned)")
+    value_cost: float = _setting(0.5, _at_least(0), "cost of the value term (starting value where tuned)")
+    entropy_cost: float = _setting(0.01, _at_least(0), "cost of the entropy term (starting value where tuned)")
+    outer_discount: float = _setting(0.99, UNIT_OPEN, "discount of the outer loss")
+    outer_lambda: float = _setting(0.95, UNIT_CLOSED, "lambda of the outer loss")
+    outer_value_cost: float = _setting(0.0, _at_least(0), "cost of the outer loss's value term; 0 leaves it out")
+    outer_entropy_cost: float = _setting(0.0, _at_least(0), "cost of the outer loss's entropy term; 0 leaves it out")
+    num_channels: int = _setting(32, _at_least(1), "channels of each convolution")
+    policy_width: int = _setting(64, _at_least(1), "units of the policy head's hidden layer")
+    value_width: int = _setting(128, _at_least(1), "units of the value head's hidden layer")
+    shared_torso: bool = _setting(False, ANYTHING, "whether policy and value share one torso")
+
+    def hyperparameters(self) -> dict[str, float]:
+        """Returns the inner loss's hyperparameters: fixed values, and starting values of what is tuned."""
+        return {name: getattr(self, "lambda_" if name == "lambda" else name) for name in INTERVALS}
+
+    @property
+    def updates_per_window(self) -> int:
+        """Inner updates between two meta-updates."""
+        return self.horizon if self.estimator in ("multi_step", "mixing") else 1
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {},
+    "paper": {
+        "num_seeds": 8,
+        "board_size": "12",
+        "num_envs": 128,
+        "num_env_steps": 25_600_000,
+        "discount": 0.99,
+        "lambda_": 0.95,
+    },
+}
+"""What each preset changes in the defaults: minutes on two CPU cores, or the paper's board for an accelerator."""
+
+
+def board_shape(board_size: str) -> tuple[int, int]:
+    """Returns (rows, columns) of a `--board_size`; (0, 0), which no range allows, where it cannot be read."""
+    sides = board_size.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        return 0, 0
+    return int(sides[0]), int(sides[-1])
+
+
+def define_flags(presets: dict[str, dict[str, Any]] = PRESETS) -> None:
+    """Defines `--preset`, `--logdir` and a flag for every setting."""
+    flags.DEFINE_enum("preset", "quick", sorted(presets), "settings to start from; flags on the command line beat it")
+    flags.DEFINE_string("logdir", None, "new or empty folder that the results go to", required=True)
+    define: dict[Any, Callable] = {
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        bool: flags.DEFINE_bool,
+        tuple[str, ...]: lambda name, default, text: flags.DEFINE_list(name, ",".join(default), text),
+        str: flags.DEFINE_string,
+    }
+    for field in dataclasses.fields(Config):
+        allowed = field.metadata["range"]
+        define[field.type](_flag_name(field), field.default, f"{field.metadata['help']}; {allowed.text}")
+
+
+def config_from_flags() -> Config:
+    """Returns the settings that the parsed command line asks for: preset, then flags.
+
+    Raises:
+      UsageError: if a value or a combination is impossible.
+    """
+    settings = dict(PRESETS[flags.FLAGS.preset])
+    for field in dataclasses.fields(Config):
+        flag = flags.FLAGS[_flag_name(field)]
+        if flag.present:
+            settings[field.name] = tuple(flag.value or ()) if isinstance(field.default, tuple) else flag.value
+    config = Config(**settings)
+    validate(config)
+    return config
+
+
+def validate(config: Config) -> None:
+    """Refuses impossible settings.
+
+    Raises:
+      UsageError: names the flag, its value and what is allowed.
+    """
+    for field in dataclasses.fields(config):
+        value, allowed = getattr(config, field.name), field.metadata["range"]
+        if not allowed.accepts(value):
+            refuse(_flag_name(field), value, allowed.text)
+    for name, value in config.hyperparameters().items():
+        low, high = INTERVALS[name]
+        if config.estimator != "none" and name in config.meta_params and not low < value < high:
+            refuse(name, value, f"in ({low:g}, {high:g}) to be tuned")
+    if config.time_limit < config.rollout_length:
+        refuse("time_limit", config.time_limit, f"at least --rollout_length ({config.rollout_length})")
+    window = config.num_envs * config.rollout_length * config.updates_per_window
+    if config.num_env_steps % window:
+        nearest = max(round(config.num_env_steps / window), 1) * window
+        factors = "num_envs × rollout_length" + (" × horizon" if config.updates_per_window > 1 else "")
+        refuse("num_env_steps", config.num_env_steps, f"a multiple of {factors} = {window}, such as {nearest}")
+
+
+def refuse(flag: str, value: Any, allowed: str) -> NoReturn:
+    """Raises the `UsageError` that says that a flag's value is not what is allowed."""
+    shown = ",".join(value) if isinstance(value, tuple) else value
+    raise UsageError(f"--{flag}={shown}: must be {allowed}")
+
+
+def new_logdir(path: str) -> pathlib.Path:
+    """Returns the folder for results, which may not hold anything yet.
+
+    Raises:
+      UsageError: if it holds something or is not a folder.
+    """
+    logdir = pathlib.Path(path).expanduser()
+    if logdir.exists() and (not logdir.is_dir() or any(logdir.iterdir())):
+        refuse("logdir", path, "a new or empty folder, and this one holds another run")
+    return logdir
+
+
+def save(config: Config, path: pathlib.Path) -> None:
+    """Writes the settings as JSON, under the flags' names."""
+    values = {_flag_name(field): getattr(config, field.name) for field in dataclasses.fields(config)}
+    path.write_text(json.dumps({"format": FORMAT, "flags": values}, indent=2) + "\n")
+
+
+def load(path: pathlib.Path) -> Config:
+    """Reads settings that `save` wrote.
+
+    Raises:
+      UsageError: if the file is missing or of another format.
+    """
+    try:
+        content = json.loads(path.read_text())
+        if content["format"] != FORMAT:
+            raise UsageError(f"{path}: has format {content['format']}, and this version reads format {FORMAT}")
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(Config):
+            value = content["flags"][_flag_name(field)]
+            values[field.name] = tuple(value) if isinstance(field.default, tuple) else value
+        return Config(**values)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path}: is not the settings of a run ({error})") from error
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a command: parses the flags, and turns a `UsageError` into one line and exit status 2."""
+
+    def parse(arguments: Sequence[str]) -> list[str]:
+        try:
+            remaining = flags.FLAGS(arguments)
+        except flags.Error as error:
+            _exit_with(error)
+        if len(remaining) > 1:
+            _exit_with(UsageError(f"{remaining[1]}: is not a flag; flags are given as --name=value"))
+        return remaining
+
+    def guarded(_: Sequence[str]) -> None:
+        logging.set_verbosity(logging.WARNING)  # orbax tells the story of every file it writes
+        try:
+            main()
+        except UsageError as error:
+            _exit_with(error)
+
+    app.run(guarded, flags_parser=parse)
+
+
+def _exit_with(error: Exception) -> NoReturn:
+    print(" ".join(str(error).split()), file=sys.stderr)
+    sys.exit(2)
+
+
+def _flag_name(field: dataclasses.Field) -> str:
+    return field.metadata["name"] or field.name
