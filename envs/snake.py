@@ -168,7 +168,14 @@ class Snake:
         return np.arange(self.num_cells, dtype=np.int32).reshape(self.num_rows, self.num_cols)
 
     def _random_free_cell(self, key: chex.PRNGKey, body: chex.Array) -> chex.Array:
-        """Draws one of the free cells, each equally likely: the one of a random rank among them."""
-        free = (body == 0).ravel()
-        rank = jax.random.randint(key, (), 0, jnp.maximum(jnp.sum(free), 1), jnp.int32)
-        return jnp.argmax(jnp.cumsum(free) > rank).astype(jnp.int32)
+        """Draws a random rank among the free cells and finds first its row, then its column.
+
+        One running sum over the whole board would do too, but makes a whole step one and a half times as slow.
+        """
+        free = body == 0
+        row_counts = jnp.sum(free, axis=1)
+        row_ends = jnp.cumsum(row_counts)
+        rank = jax.random.randint(key, (), 0, jnp.maximum(row_ends[-1], 1), jnp.int32)
+        row = jnp.argmax(row_ends > rank)
+        col = jnp.argmax(jnp.cumsum(free[row]) > rank - row_ends[row] + row_counts[row])
+        return (row * self.num_cols + col).astype(jnp.int32)
