@@ -93,13 +93,12 @@ class Snake:
 
     def initial(self, key: chex.PRNGKey) -> State:
         """Draws a first state: a head and a fruit on two different cells, all pairs equally likely."""
-        head_key, fruit_key = jax.random.split(key)
-        head = jax.random.randint(head_key, (), 0, self.num_cells)
-        body = (self._cells() == head).astype(jnp.int32)
+        num_free = self.num_cells - 1
+        head, fruit_rank = jnp.divmod(jax.random.randint(key, (), 0, self.num_cells * num_free, jnp.int32), num_free)
         return State(
-            body=body,
+            body=(self._cells() == head).astype(jnp.int32),
             head=head,
-            fruit=self._random_free_cell(fruit_key, body),
+            fruit=fruit_rank + (fruit_rank >= head),  # of the free cells in order, which skip the head's
             length=jnp.int32(1),
             step_count=jnp.int32(0),
             crashed=jnp.bool_(False),
@@ -116,7 +115,7 @@ class Snake:
         Returns:
           The state after the move.
         """
-        head = state.head + jnp.asarray(MOVES @ [self.num_cols, 1])[action]
+        head = state.head + jnp.asarray(MOVES @ [self.num_cols, 1], jnp.int32)[action]
         crashed = ~self.action_mask(state)[action]
         eaten = head == state.fruit
         length = state.length + eaten
@@ -169,7 +168,14 @@ class Snake:
         return np.arange(self.num_cells, dtype=np.int32).reshape(self.num_rows, self.num_cols)
 
     def _random_free_cell(self, key: chex.PRNGKey, body: chex.Array) -> chex.Array:
-        """Draws one of the free cells, each equally likely: the one of a random rank among them."""
-        free = (body == 0).ravel()
-        rank = jax.random.randint(key, (), 0, jnp.maximum(jnp.sum(free), 1))
-        return jnp.argmax(jnp.cumsum(free) > rank).astype(jnp.int32)
+        """Draws a random rank among the free cells and finds first its row, then its column.
+
+        One running sum over the whole board would do too, but makes a whole step one and a half times as slow.
+        """
+        free = body == 0
+        row_counts = jnp.sum(free, axis=1)
+        row_ends = jnp.cumsum(row_counts)
+        rank = jax.random.randint(key, (), 0, jnp.maximum(row_ends[-1], 1), jnp.int32)
+        row = jnp.argmax(row_ends > rank)
+        col = jnp.argmax(jnp.cumsum(free[row]) > rank - row_ends[row] + row_counts[row])
+        return (row * self.num_cols + col).astype(jnp.int32)
