@@ -5,6 +5,7 @@ checks for numbers that are not finite included, happens inside one program; the
 """
 
 import dataclasses
+from functools import partial
 from typing import NamedTuple
 
 import chex
@@ -110,7 +111,7 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
         ended = rollout.terminated | rollout.truncated
         return learner, Summary(
             num_updates=jnp.int32(1),
-            num_episodes=jnp.sum(ended),
+            num_episodes=jnp.sum(ended, dtype=jnp.int32),
             return_sum=jnp.sum(rollout.episode_return, where=ended),
             length_sum=jnp.sum(rollout.episode_length, where=ended, dtype=jnp.float32),
             loss_sums=terms,
@@ -157,7 +158,7 @@ def train(agent: Agent, state: TrainingState, num_windows: chex.Numeric) -> tupl
     Args:
       agent: the agent.
       state: where to go on from.
-      num_windows: int32 [], at least 1; not static, so intervals of any length share one compiled program.
+      num_windows: int32 []; not static, so intervals of any length share one compiled program.
 
     Returns:
       The next state and the interval's summary.
@@ -168,7 +169,10 @@ def train(agent: Agent, state: TrainingState, num_windows: chex.Numeric) -> tupl
         state, window = _train_window(agent, state)
         return state, _join(so_far, window)
 
-    return jax.lax.fori_loop(1, num_windows, body, _train_window(agent, state))
+    _, shape = jax.eval_shape(partial(_train_window, agent), state)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
+    nothing = nothing._replace(first_nonfinite=jax.tree.map(lambda leaf: leaf - 1, nothing.first_nonfinite))
+    return jax.lax.fori_loop(0, num_windows, body, (state, nothing))
 
 
 def _train_window(agent: Agent, state: TrainingState) -> tuple[TrainingState, Summary]:
@@ -181,7 +185,7 @@ def _train_window(agent: Agent, state: TrainingState) -> tuple[TrainingState, Su
         )
         step, meta_optimizer_state = agent.meta_optimizer.update(gradient, state.meta_optimizer_state, state.eta)
         state = state._replace(eta=optax.apply_updates(state.eta, step), meta_optimizer_state=meta_optimizer_state)
-        summary = jax.tree.map(lambda updates: jnp.sum(updates, 0), summaries)
+        summary = jax.tree.map(lambda updates: jnp.sum(updates, 0, updates.dtype), summaries)
     else:
         gradient = {}
         position, summary = windows.advance(problem, state.eta, state.position, window_key)

@@ -1,0 +1,213 @@
+"""Meta-gradients of the real agent on Snake, in float64: against finite differences, mode against mode, seed by seed.
+
+A finite difference moves `eta`, repeats the updates on the frozen batches of the nominal run, and evaluates the outer
+loss with the advantages frozen at the nominal run's. A test of the test shows that it notices the two classic mistakes.
+"""
+
+import dataclasses
+import functools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from agents import actor_critic, training
+from agents.networks import actor_critic_network
+from envs.snake import Snake
+from metagrad import estimators, meta_parameters, windows
+from metagrad.meta_parameters import INTERVALS
+
+HORIZON = 4
+TOLERANCE = 1e-5
+KEY = jax.random.key(11)
+INITIAL = {
+    "discount": 0.95,
+    "lambda": 0.8,
+    "policy_cost": 1.1,
+    "value_cost": 0.6,
+    "entropy_cost": 0.02,
+    "learning_rate": 1e-2,
+}
+OUTER = {"discount": 0.98, "lambda": 0.9, "policy_cost": 1.0}
+OPTIMIZERS = {
+    "adam": optax.scale_by_adam(eps_root=1e-8),
+    "rmsprop": optax.scale_by_rms(decay=0.9, eps=1e-8, bias_correction=True),
+}
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+TERMS = {"policy_only": OUTER, "all_terms": OUTER | {"value_cost": 0.4, "entropy_cost": 0.03}}
+
+
+def _agent(optimizer="adam", outer="policy_only", shared_torso=False, weights=()):
+    env = Snake(3, 3, time_limit=25)  # short episodes: terminations and truncations fall into the rollouts
+    return training.Agent(
+        env=env,
+        network=actor_critic_network(4, 4, 8, 8, shared_torso, dtype=jnp.float64),
+        optimizer=OPTIMIZERS[optimizer],
+        meta_optimizer=optax.adam(1e-2),
+        tuning=meta_parameters.tune(INITIAL, list(INTERVALS)),
+        weights=weights,
+        outer_hyperparameters=TERMS[outer],
+        num_envs=8,
+        rollout_length=10,
+    )
+
+
+@functools.cache
+def _start(*description):
+    """Returns a start after some training, when the optimizer's state and the values are no longer zero."""
+    agent = _agent(*description)
+    state = jax.jit(partial(training.init, agent))(jax.random.key(5))
+    advance = jax.jit(partial(windows.advance, training.inner_problem(agent)))
+    position = state.position
+    for key in jax.random.split(state.key, 12):
+        position, _ = advance(state.eta, position, key)
+    return position, jax.tree.map(lambda leaf: leaf.astype(jnp.float64), state.eta)
+
+
+def _gradients(agent, start, eta):
+    """Returns g_1, ..., g_n of the library's forward mode."""
+    problem = training.inner_problem(agent)
+    return jax.jit(lambda eta: windows.horizon_gradients(problem, HORIZON, eta, start, KEY)[0])(eta)
+
+
+@functools.cache
+def _exact_gradients(*description):
+    return _gradients(_agent(*description), *_start(*description))
+
+
+@functools.cache
+@functools.cache
+def _finite_differences(*description, step=3e-4):
+    """Returns g_1, ..., g_n by central differences with one Richardson extrapolation."""
+    agent = _agent(*description)
+    start, eta = _start(*description)
+    problem = training.inner_problem(agent)
+    advance = jax.jit(partial(windows.advance, problem))
+    positions = [start]
+    for k in range(HORIZON):
+        positions.append(advance(eta, positions[-1], jax.random.fold_in(KEY, k))[0])
+
+    def frozen_targets(position):
+        rollout, params = position.batch, position.learner_state.params
+        values = agent.network.apply(params, rollout.observation).value
+        bootstrap_values = agent.network.apply(params, rollout.bootstrap_observation).value
+        return actor_critic.targets(values, bootstrap_values, rollout, agent.outer_hyperparameters)
+
+    frozen = [frozen_targets(position) for position in positions]
+    update = jax.jit(problem.update)
+
+    @jax.jit
+    def outer_loss(params, rollout, targets):
+        predictions = agent.network.apply(params, rollout.observation)
+        return actor_critic.loss(predictions, rollout.action, targets, agent.outer_hyperparameters)[0]
+
+    def outer_losses(eta):
+        learner, losses = start.learner_state, []
+        for k in range(HORIZON):
+            learner, _ = update(learner, eta, positions[k].batch)
+            losses.append(outer_loss(learner.params, positions[k + 1].batch, frozen[k + 1]))
+        return np.array(losses)
+
+    def difference(name, step):
+        up, down = ({**eta, name: eta[name] + sign * step} for sign in (1, -1))
+        return (outer_losses(up) - outer_losses(down)) / (2 * step)
+
+    return {name: (4 * difference(name, step / 2) - difference(name, step)) / 3 for name in eta}
+
+
+def _assert_agreement(*description):
+    exact, differences = _exact_gradients(*description), _finite_differences(*description)
+    for name in INTERVALS:
+        # A component that is exactly zero (the value cost's at horizon 1) must come out as exactly zero.
+        np.testing.assert_allclose(exact[name], differences[name], rtol=TOLERANCE, atol=0.0, err_msg=name)
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_every_component_agrees_with_finite_differences(optimizer):
+    _assert_agreement(optimizer)
+
+
+def test_shared_torso_and_all_outer_terms_agree_with_finite_differences():
+    _assert_agreement("adam", "all_terms", True)
+
+
+def test_the_rollouts_of_these_tests_hold_terminations_and_truncations():
+    start, _ = _start("adam")
+    assert start.batch.terminated.any()
+    assert start.batch.truncated.any()
+
+
+def test_finite_differences_notice_targets_cut_by_stop_gradient(monkeypatch):
+    differences = _finite_differences("adam")
+    whole = actor_critic.targets
+    monkeypatch.setattr(actor_critic, "targets", lambda *inputs: jax.lax.stop_gradient(whole(*inputs)))
+    cut = _gradients(_agent("adam"), *_start("adam"))
+    for name in ("discount", "lambda"):
+        assert np.all(np.abs(cut[name] - differences[name]) > TOLERANCE * np.abs(differences[name])), name
+    # The value cost reaches the policy through the values alone.
+    assert np.all(cut["value_cost"] == 0.0)
+    assert np.all(differences["value_cost"][1:] != 0.0)
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_finite_differences_notice_an_optimizer_state_left_undifferentiated(optimizer):
+    agent = _agent(optimizer)
+
+    def update(gradient, state, params):
+        return agent.optimizer.update(gradient, jax.lax.stop_gradient(state), params)
+
+    broken = dataclasses.replace(agent, optimizer=optax.GradientTransformation(agent.optimizer.init, update))
+    cut, differences = _gradients(broken, *_start(optimizer)), _finite_differences(optimizer)
+    for name in INTERVALS:
+        # At horizon 1 the optimizer's state does not depend on eta yet, and at 2 the value cost's reaches no policy.
+        errors = np.abs(cut[name] - differences[name])[2:]
+        assert np.all(errors > TOLERANCE * np.abs(differences[name][2:])), name
+
+
+@functools.cache
+def _reverse(weights):
+    start, eta = _start("adam")
+    problem = training.inner_problem(_agent("adam"))
+    return jax.jit(lambda eta: windows.meta_gradient(problem, weights, eta, start, KEY)[0])(eta)
+
+
+@pytest.mark.parametrize("weights", [*(estimators.multi_step(n) for n in (1, 2, 3)), estimators.mixing(3)])
+def test_forward_mode_equals_reverse_mode(weights):
+    forward = windows.combine(weights, _exact_gradients("adam"))
+    for name in INTERVALS:
+        np.testing.assert_allclose(forward[name], _reverse(weights)[name], rtol=1e-9, atol=1e-18)
+
+
+def test_mixing_is_the_average_of_multi_steps_on_the_same_keys():
+    parts = [_reverse(estimators.multi_step(n)) for n in (1, 2, 3)]
+    for name in INTERVALS:
+        average = np.mean([part[name] for part in parts])
+        np.testing.assert_allclose(_reverse(estimators.mixing(3))[name], average, rtol=1e-9, atol=1e-18)
+
+
+def test_vmapped_seeds_equal_the_same_seeds_one_by_one():
+    agent = _agent(weights=estimators.mixing(2))
+    keys = jax.random.split(jax.random.key(2), 3)
+
+    def run(key):
+        state, summary = training.train(agent, training.init(agent, key), 3)
+        return state._replace(key=jax.random.key_data(state.key)), summary
+
+    together = jax.jit(jax.vmap(run))(keys)
+    alone = jax.jit(run)
+    for seed, key in enumerate(keys):
+        jax.tree.map(
+            lambda vmapped, single, seed=seed: np.testing.assert_allclose(vmapped[seed], single, rtol=1e-6, atol=1e-9),
+            together,
+            alone(key),
+        )

@@ -1,0 +1,98 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metagrad import meta_parameters
+from metagrad.meta_parameters import INTERVALS
+
+INITIAL = {
+    "discount": 0.97,
+    "lambda": 0.9,
+    "policy_cost": 1.0,
+    "value_cost": 0.5,
+    "entropy_cost": 0.01,
+    "learning_rate": 1e-3,
+}
+UNIT = ["discount", "lambda"]
+POSITIVE = sorted(set(INTERVALS) - set(UNIT))
+
+
+@settings(deadline=None)  # the first example compiles
+@given(discount=st.floats(1e-6, 1 - 1e-6), cost=st.floats(1e-20, 1e20))
+def test_initial_values_map_to_themselves_exactly(discount, cost):
+    initial = dict.fromkeys(UNIT, discount) | dict.fromkeys(POSITIVE, cost)
+    tuning = meta_parameters.tune(initial, list(INTERVALS))
+    eta = meta_parameters.initial_meta_parameters(tuning)
+    for values in (_values(tuning, eta), jax.jit(lambda eta: _values(tuning, eta))(eta)):
+        for name in INTERVALS:
+            assert values[name] == np.float32(initial[name]), name
+
+
+def test_what_is_not_tuned_stays():
+    tuning = meta_parameters.tune(INITIAL, ["discount"])
+    values = _values(tuning, {"discount": jnp.float32(1.0)})
+    assert values["discount"] > INITIAL["discount"]
+    for name in set(INTERVALS) - {"discount"}:
+        assert values[name] == np.float32(INITIAL[name])
+
+
+@given(eta=st.floats(-1e30, 1e30))
+def test_values_stay_inside_their_open_interval(eta):
+    tuning = meta_parameters.tune(INITIAL, list(INTERVALS))
+    values = _values(tuning, dict.fromkeys(INTERVALS, jnp.float32(eta)))
+    for name, (low, high) in INTERVALS.items():
+        assert low < values[name] < high
+
+
+@given(first=st.floats(-8, 8), second=st.floats(-8, 8))
+def test_the_maps_increase(first, second):
+    tuning = meta_parameters.tune(INITIAL, list(INTERVALS))
+    low, high = sorted((first, second))
+    below = _values(tuning, dict.fromkeys(INTERVALS, jnp.float32(low)))
+    above = _values(tuning, dict.fromkeys(INTERVALS, jnp.float32(high)))
+    for name in INTERVALS:
+        assert below[name] < above[name] or high - low < 1e-3
+
+
+@pytest.mark.parametrize("eta", [-3.0, 0.5, 4.0])
+def test_equations(eta):
+    with jax.enable_x64(True):
+        tuning = meta_parameters.tune(INITIAL, list(INTERVALS))
+        values = _values(tuning, dict.fromkeys(INTERVALS, jnp.float64(eta)))
+        for name in UNIT:
+            log_odds = np.log(INITIAL[name] / (1 - INITIAL[name])) + eta
+            np.testing.assert_allclose(values[name], 1 / (1 + np.exp(-log_odds)), rtol=1e-12)
+        for name in POSITIVE:
+            np.testing.assert_allclose(values[name], INITIAL[name] * np.exp(eta), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changed", "tuned", "message"),
+    [
+        ({"discount": 1.5}, [], r"discount must be in \(0, 1\), got 1.5"),
+        ({"discount": 1.0}, ["discount"], r"discount must be in \(0, 1\), got 1.0"),
+        ({"value_cost": -0.1}, [], r"value_cost must be in \(0, inf\)"),
+        ({"learning_rate": float("inf")}, [], "learning_rate must be in"),
+        ({"entropy_cost": 0.0}, ["entropy_cost"], "entropy_cost must be in"),
+        ({"temperature": 1.0}, [], "initial must have the names"),
+        ({}, ["temperature"], "tuned must be among discount, lambda, .*; got 'temperature'"),
+        ({}, ["lambda", "lambda"], "must not repeat"),
+    ],
+)
+def test_impossible_descriptions_are_refused(changed, tuned, message):
+    with pytest.raises(ValueError, match=message):
+        meta_parameters.tune(INITIAL | changed, tuned)
+
+
+def test_fixed_values_may_lie_on_an_end():
+    tuning = meta_parameters.tune(INITIAL | {"entropy_cost": 0.0, "lambda": 1.0}, ["discount"])
+    values = _values(tuning, meta_parameters.initial_meta_parameters(tuning))
+    assert values["entropy_cost"] == 0.0
+    assert values["lambda"] == 1.0
+
+
+def _values(tuning, eta):
+    return meta_parameters.hyperparameters(tuning, eta)

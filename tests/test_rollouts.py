@@ -1,0 +1,119 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import rollouts
+from agents.networks import actor_critic_network
+from envs.snake import Snake
+
+LENGTH, NUM_ENVS = 12, 16
+
+
+@pytest.fixture(scope="module")
+def collected():
+    """Several consecutive rollouts, with terminations and truncations in them."""
+    env = Snake(2, 3, time_limit=15)
+    network = actor_critic_network(4, 4, 8, 8)
+    actor = rollouts.start(env, NUM_ENVS, jax.random.key(0))
+    params = network.init(jax.random.key(1), actor.observation)
+    collect = jax.jit(rollouts.collect(env, network, LENGTH))
+    pairs = []
+    for key in jax.random.split(jax.random.key(2), 10):
+        before = actor
+        actor, rollout = collect(params, actor, key)
+        pairs.append((before, rollout, actor))
+    return env, pairs
+
+
+def test_both_kinds_of_ends_occur_and_exclude_each_other(collected):
+    _, pairs = collected
+    terminated = np.concatenate([rollout.terminated for _, rollout, _ in pairs])
+    truncated = np.concatenate([rollout.truncated for _, rollout, _ in pairs])
+    assert terminated.any()
+    assert truncated.any()
+    assert not (terminated & truncated).any()
+
+
+def test_rollouts_follow_each_other(collected):
+    _, pairs = collected
+    for (before, rollout, after), (later, _, _) in itertools.pairwise(pairs):
+        jax.tree.map(np.testing.assert_array_equal, after, later)
+        first = jax.tree.map(lambda leaf: leaf[0], rollout.observation)
+        jax.tree.map(np.testing.assert_array_equal, before.observation, first)
+
+
+def test_actions_are_possible_where_any_is(collected):
+    _, pairs = collected
+    for _, rollout, _ in pairs:
+        mask = rollout.observation.action_mask
+        chosen = np.take_along_axis(np.asarray(mask), np.asarray(rollout.action)[..., None], -1)[..., 0]
+        assert np.all(chosen | ~mask.any(-1))
+
+
+def test_episode_statistics_are_running_sums_that_restart_after_an_end(collected):
+    _, pairs = collected
+    running_return, running_length = np.zeros(NUM_ENVS), np.zeros(NUM_ENVS, int)
+    for _, rollout, actor in pairs:
+        for t in range(LENGTH):
+            running_return += np.asarray(rollout.reward[t])
+            running_length += 1
+            np.testing.assert_allclose(rollout.episode_return[t], running_return)
+            np.testing.assert_array_equal(rollout.episode_length[t], running_length)
+            ended = np.asarray(rollout.terminated[t] | rollout.truncated[t])
+            running_return[ended] = running_length[ended] = 0
+        np.testing.assert_allclose(actor.episode_return, running_return)
+        np.testing.assert_array_equal(actor.episode_length, running_length)
+
+
+def test_truncation_comes_at_the_time_limit_and_at_no_other_time(collected):
+    env, pairs = collected
+    for _, rollout, _ in pairs:
+        assert np.all(rollout.episode_length[np.asarray(rollout.truncated)] == env.time_limit)
+        over = np.asarray(rollout.episode_length == env.time_limit)
+        np.testing.assert_array_equal(over, np.asarray(rollout.truncated | (rollout.terminated & over)))
+
+
+def test_bootstrap_observations_are_those_before_the_reset(collected):
+    _, pairs = collected
+    seen = 0
+    for _, rollout, actor in pairs:
+        follows_last, follows_truncated = (
+            jax.tree.map(lambda leaf, which=which: leaf[which], rollout.bootstrap_observation) for which in (0, 1)
+        )
+        going_on = ~np.asarray(rollout.terminated[-1] | rollout.truncated[-1])
+        np.testing.assert_array_equal(follows_last.grid[going_on], actor.observation.grid[going_on])
+        for t, index in np.argwhere(np.asarray(rollout.truncated)):
+            seen += 1
+            # The snake of the last step, one move on: as long as its return says, not reset to one cell.
+            body = np.asarray(follows_truncated.grid[index, :, :, 0])
+            assert body.sum() == rollout.episode_return[t, index] + 1
+            head_before = np.argwhere(np.asarray(rollout.observation.grid[t, index, :, :, 1]))[0]
+            head_after = np.argwhere(np.asarray(follows_truncated.grid[index, :, :, 1]))[0]
+            assert np.abs(head_after - head_before).sum() == 1
+    assert seen > 0
+
+
+def test_environments_do_not_share_their_randomness(collected):
+    _, pairs = collected
+    grids = np.concatenate([np.asarray(rollout.observation.grid) for _, rollout, _ in pairs])
+    assert len({grids[:, index].tobytes() for index in range(NUM_ENVS)}) == NUM_ENVS
+
+
+@pytest.mark.parametrize("length", [0, 16])
+def test_length_out_of_range_is_refused(length):
+    env = Snake(3, 4, time_limit=15)
+    with pytest.raises(ValueError, match=r"length must be in \[1, time_limit = 15\]"):
+        rollouts.collect(env, actor_critic_network(4, 4, 8, 8), length)
+
+
+def test_policy_is_sampled_not_maximised():
+    env = Snake(12, 12)
+    network = actor_critic_network(4, 4, 8, 8)
+    actor = rollouts.start(env, 256, jax.random.key(0))
+    params = jax.tree.map(jnp.zeros_like, network.init(jax.random.key(1), actor.observation))
+    _, rollout = jax.jit(rollouts.collect(env, network, 10))(params, actor, jax.random.key(2))
+    counts = np.bincount(np.asarray(rollout.action).ravel(), minlength=4)
+    assert counts.min() > 0.2 * counts.sum()
