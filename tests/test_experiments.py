@@ -1,0 +1,228 @@
+"""The commands from flags to files, in miniature."""
+
+import csv
+import dataclasses
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+
+from experiments import compare, run_folder, train
+from experiments import config as config_lib
+from experiments.building import init_seeds, make_agent, make_weights
+from experiments.config import Config, UsageError
+
+SMALL = [
+    "--board_size=3x4",
+    "--num_seeds=2",
+    "--num_envs=4",
+    "--rollout_length=5",
+    "--horizon=2",
+    "--num_env_steps=400",
+    "--num_channels=4",
+    "--policy_width=8",
+    "--value_width=8",
+    "--time_limit=50",
+]
+
+
+def _run(command, *arguments):
+    """Runs a command's main as its command line does; returns the exit status."""
+    if "preset" not in flags.FLAGS:
+        config_lib.define_flags()
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["command", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            config_lib.run(command.main)
+    return stop.value.code
+
+
+def _rows(folder):
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "mixing"
+    assert not _run(train, *SMALL, "--estimator=mixing", f"--logdir={folder}")
+    return folder
+
+
+def test_train_writes_every_file(run):
+    names = {path.name for path in run.iterdir()}
+    assert {"config.json", "metrics.csv", "checkpoint", "train.png"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert (run / "train.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_metrics_are_tidy(run):
+    rows = _rows(run)
+    tuned = ["discount", "lambda", "entropy_cost"]
+    assert list(rows[0]) == [
+        "env_steps",
+        "seed",
+        "episode_return",
+        "episode_length",
+        *(f"hyper/{name}" for name in tuned),
+        *(f"meta_grad/{name}" for name in tuned),
+        "loss/entropy",
+        "loss/policy",
+        "loss/value",
+    ]
+    assert [(int(row["env_steps"]), int(row["seed"])) for row in rows] == [
+        (steps, seed) for steps in range(40, 401, 40) for seed in (0, 1)
+    ]
+    columns = run_folder.read_metrics(run)
+    assert columns["hyper/discount"].shape == (10, 2)
+    assert np.all(np.isfinite(columns["meta_grad/discount"]))
+
+
+def test_settings_come_back_from_the_folder(run):
+    config = config_lib.load(run / "config.json")
+    assert config.board_size == "3x4"
+    assert config.lambda_ == Config().lambda_
+    assert config.meta_params == Config().meta_params
+
+
+def test_checkpoints_hold_the_whole_training_state(run):
+    config = config_lib.load(run / "config.json")
+    steps = run_folder.checkpoint_steps(run)
+    assert steps[-1] == 400
+    assert len(steps) > 1
+    state = init_seeds(make_agent(config), config)
+    restored = run_folder.read_checkpoint(run, 400, state)
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    assert np.all(np.asarray(restored.num_updates) == 400 // (4 * 5))
+    assert restored.key.dtype == state.key.dtype
+    last = {name: run_folder.read_metrics(run)[f"hyper/{name}"][-1] for name in config.meta_params}
+    hyper = train.meta_parameters.hyperparameters(make_agent(config).tuning, restored.eta)
+    for name, values in last.items():
+        np.testing.assert_allclose(hyper[name], values, rtol=1e-6)
+
+
+def test_the_same_flags_give_the_same_metrics_to_the_bit(run, tmp_path):
+    assert not _run(train, *SMALL, "--estimator=mixing", f"--logdir={tmp_path}/again")
+    assert (tmp_path / "again" / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
+
+
+def test_compare_writes_its_files_and_a_table(tmp_path, capsys):
+    assert not _run(compare, *SMALL, f"--logdir={tmp_path}/all", "--meta_params=discount,learning_rate")
+    folder = tmp_path / "all"
+    printed = capsys.readouterr().out
+    comparison = json.loads((folder / "compare.json").read_text())
+    assert comparison["env_steps"] == 400
+    assert comparison["num_seeds"] == 2
+    assert comparison["wall_seconds"] > 0
+    assert list(comparison["estimators"]) == ["none", "single_step", "multi_step", "mixing"]
+    for estimator, result in comparison["estimators"].items():
+        assert estimator in printed
+        assert (folder / estimator / "metrics.csv").exists()
+        last_tenth = [
+            float(row["episode_return"] or "nan") for row in _rows(folder / estimator) if int(row["env_steps"]) > 360
+        ]
+        by_seed = np.nanmean(np.reshape(last_tenth, (-1, 2)), axis=0)
+        if np.isfinite(by_seed).all():
+            np.testing.assert_allclose(result["final_return"]["estimate"], by_seed.mean())
+        tuned = [] if estimator == "none" else ["discount", "learning_rate"]
+        assert list(result["meta_grad_std"]) == tuned
+        for deviation in result["meta_grad_std"].values():
+            low, high = deviation["ci95"]
+            assert 0 < low <= deviation["estimate"] <= high
+    assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_estimators_with_other_settings_train(tmp_path):
+    arguments = ["--mixing_weights=geometric", "--optimizer=rmsprop", "--num_seeds=1", "--meta_params=value_cost"]
+    outer = ["--outer_value_cost=0.5", "--outer_entropy_cost=0.01", "--shared_torso"]
+    assert not _run(train, *SMALL, *arguments, *outer, f"--logdir={tmp_path}/other")
+    config = config_lib.load(tmp_path / "other" / "config.json")
+    assert make_weights(config) == pytest.approx((1 / 1.8, 0.8 / 1.8))
+
+
+def test_numbers_that_are_not_finite_stop_the_run(tmp_path, capsys):
+    status = _run(train, *SMALL, "--estimator=none", "--learning_rate=1e38", f"--logdir={tmp_path}/broken")
+    assert "loss/" in status
+    assert "seed 0" in status
+    assert "environment step" in status
+    assert (tmp_path / "broken" / "config.json").exists()
+    assert (tmp_path / "broken" / "metrics.csv").exists()
+
+
+BAD = [
+    ("--estimator=magic", "--estimator=magic: must be one of none, single_step, multi_step, mixing"),
+    ("--meta_params=discount,warmth", "--meta_params=discount,warmth: must be a comma list"),
+    ("--meta_params=", "--meta_params=: must be a comma list"),
+    ("--meta_params=lambda,lambda", "--meta_params=lambda,lambda: must be a comma list, without repetition"),
+    ("--horizon=0", "--horizon=0: must be at least 1"),
+    ("--discount=1.0", "--discount=1.0: must be in (0, 1)"),
+    ("--discount=nan", "--discount=nan: must be in (0, 1)"),
+    ("--lambda=1.5", "--lambda=1.5: must be in [0, 1]"),
+    ("--lambda=1", "--lambda=1.0: must be in (0, 1) to be tuned"),
+    ("--entropy_cost=0", "--entropy_cost=0.0: must be in (0, inf) to be tuned"),
+    ("--board_size=1", "--board_size=1: must be a number N or ROWSxCOLS, each in [2, 32]"),
+    ("--board_size=6x33", "--board_size=6x33: must be"),
+    ("--board_size=big", "--board_size=big: must be"),
+    ("--num_seeds=0", "--num_seeds=0: must be at least 1"),
+    (
+        "--num_env_steps=399",
+        "--num_env_steps=399: must be a multiple of num_envs × rollout_length × horizon = 40,",
+    ),
+    ("--num_env_steps=0", "--num_env_steps=0: must be at least 1"),
+    ("--time_limit=4", "--time_limit=4: must be at least --rollout_length (5)"),
+    ("--learning_rate=0", "--learning_rate=0.0: must be positive"),
+    ("--preset=huge", "preset"),
+    ("--horizon=many", "horizon"),
+    ("--colour=red", "colour"),
+    ("stray", "stray"),
+]
+
+
+@pytest.mark.parametrize(("argument", "message"), BAD)
+@pytest.mark.parametrize("command", [train, compare], ids=["train", "compare"])
+def test_bad_input_is_one_line_and_status_2(command, argument, message, tmp_path, capsys):
+    assert _run(command, *SMALL, argument, f"--logdir={tmp_path}/run") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_logdir_that_holds_another_run_is_refused(run, capsys):
+    assert _run(train, *SMALL, f"--logdir={run}") == 2
+    error = capsys.readouterr().err
+    assert f"--logdir={run}: must be a new or empty folder" in error
+    assert error.count("\n") == 1
+
+
+def test_a_missing_logdir_is_one_line(capsys):
+    assert _run(train, *SMALL) == 2
+    assert "logdir" in capsys.readouterr().err
+
+
+def test_flags_beat_the_preset(tmp_path):
+    assert not _run(train, "--preset=paper", *SMALL, "--estimator=none", f"--logdir={tmp_path}/run")
+    config = config_lib.load(tmp_path / "run" / "config.json")
+    assert config.num_seeds == 2  # the flag
+    assert config.discount == config_lib.PRESETS["paper"]["discount"]  # the preset
+
+
+def test_presets_are_valid_for_every_estimator():
+    for preset in config_lib.PRESETS.values():
+        for estimator in config_lib.ESTIMATORS:
+            config_lib.validate(dataclasses.replace(Config(**preset), estimator=estimator))
+
+
+@pytest.mark.parametrize("content", [None, "{}", "not json", '{"format": 99, "flags": {}}'])
+def test_settings_that_cannot_be_read_are_refused(content, tmp_path):
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UsageError, match=r"config\.json"):
+        config_lib.load(path)
