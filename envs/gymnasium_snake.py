@@ -11,7 +11,7 @@ the moves that do not crash, as `action_space.sample` takes it.
 """
 
 import functools
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
 import jax
@@ -21,11 +21,19 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from envs import drawing, environment
+from envs import drawing
 from envs.snake import FEATURES, Observation, Snake, State
 
 ID = "metagrad/Snake-v0"
-FRAMES_PER_SECOND = 12
+FRAMES_PER_SECOND = 16  # a power of two: at others MoviePy, which RecordVideo calls, rounds the last frame away
+
+
+class _Outcome(NamedTuple):
+    state: State
+    observation: Observation
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -35,12 +43,9 @@ def _reset(snake: Snake, key_data: np.ndarray) -> tuple[State, Observation]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _step(
-    snake: Snake, state: State, action: np.ndarray, key_data: np.ndarray
-) -> tuple[State, Observation, jax.Array, jax.Array, jax.Array]:
+def _step(snake: Snake, state: State, action: np.ndarray, key_data: np.ndarray) -> _Outcome:
     next_state = snake.transition(state, action, _key(key_data))
-    reward = snake.reward(state, action, next_state)
-    return next_state, snake.observation(next_state), reward, snake.terminal(next_state), snake.truncated(next_state)
+    return _outcome(snake, next_state, snake.reward(state, action, next_state))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -50,11 +55,24 @@ def _reset_batch(snake: Snake, num_envs: int, key_data: np.ndarray) -> tuple[Sta
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _step_batch(
-    snake: Snake, states: State, actions: np.ndarray, key_data: np.ndarray
-) -> tuple[State, environment.TimeStep]:
+def _step_batch(snake: Snake, states: State, actions: np.ndarray, key_data: np.ndarray) -> _Outcome:
     keys = jax.random.split(_key(key_data), len(actions))
-    return jax.vmap(functools.partial(environment.step, snake))(states, actions, keys)
+    return jax.vmap(functools.partial(_step_or_reset, snake))(states, jnp.asarray(actions), keys)
+
+
+def _step_or_reset(snake: Snake, state: State, action: jax.Array, key: jax.Array) -> _Outcome:
+    """Plays a move, or starts the game anew where it has ended."""
+    transition_key, reset_key = jax.random.split(key)
+    ended = snake.terminal(state) | snake.truncated(state)
+    moved_state, first_state = snake.transition(state, action, transition_key), snake.initial(reset_key)
+    next_state = jax.tree.map(lambda first, moved: jnp.where(ended, first, moved), first_state, moved_state)
+    return _outcome(snake, next_state, jnp.where(ended, 0.0, snake.reward(state, action, moved_state)))
+
+
+def _outcome(snake: Snake, next_state: State, reward: jax.Array) -> _Outcome:
+    return _Outcome(
+        next_state, snake.observation(next_state), reward, snake.terminal(next_state), snake.truncated(next_state)
+    )
 
 
 def _key(key_data: np.ndarray) -> jax.Array:
@@ -150,8 +168,8 @@ class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
 class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """Many games of Snake, played by one JAX program.
 
-    A game that ends starts anew within the same step (`AutoresetMode.SAME_STEP`): the step returns the new game's
-    first observation, and `info` holds the ended one's `final_obs` and `final_info`.
+    A game that has ended starts anew in the next step (`AutoresetMode.NEXT_STEP`, which all of Gymnasium's vector
+    wrappers take): that step ignores the action, pays no reward and returns the first observation.
 
     Args:
       num_envs: games side by side, at least 1.
@@ -167,7 +185,7 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
         "render_modes": ["rgb_array"],
         "render_fps": FRAMES_PER_SECOND,
-        "autoreset_mode": AutoresetMode.SAME_STEP,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
 
     def __init__(
@@ -195,26 +213,24 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
         """Starts every episode; see `gymnasium.vector.VectorEnv.reset`. There are no options."""
         super().reset(seed=seed, options=options)
         self._states, observation = _reset_batch(self._snake, self.num_envs, _draw_key_data(self.np_random))
-        return np.array(observation.grid), self._infos(self._scores(), observation, np.ones(self.num_envs, bool))
+        return np.array(observation.grid), self._infos(observation)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Plays a move in every game; see `gymnasium.vector.VectorEnv.step`."""
         actions = np.asarray(actions)
         if actions not in self.action_space:
-            raise ValueError(
-                f"actions must be {self.num_envs} integers in [0, {self._snake.num_actions}), got {actions!r}"
-            )
-        scores = self._scores()
-        self._states, timestep = _step_batch(
+            what = f"{self.num_envs} integers in [0, {self._snake.num_actions})"
+            raise ValueError(f"actions must be {what}, got {actions.tolist()!s:.60}")
+        self._states, observation, rewards, terminated, truncated = _step_batch(
             self._snake, self._states, actions.astype(np.int32), _draw_key_data(self.np_random)
         )
-        rewards = np.array(timestep.reward, np.float64)
-        terminated, truncated = np.array(timestep.terminated), np.array(timestep.truncated)
-        infos = self._infos(self._scores(), timestep.observation, np.ones(self.num_envs, bool))
-        ended = terminated | truncated
-        if ended.any():
-            infos |= self._final_infos(scores + rewards.astype(int), timestep.last_observation, ended)
-        return np.array(timestep.observation.grid), rewards, terminated, truncated, infos
+        return (
+            np.array(observation.grid),
+            np.array(rewards, np.float64),
+            np.array(terminated),
+            np.array(truncated),
+            self._infos(observation),
+        )
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Returns a picture of every game, each uint8 [height, width, 3]."""
@@ -224,28 +240,13 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
         games = zip(*jax.device_get(self._states), strict=True)
         return tuple(drawing.pixels(drawing.draw(State(*game))) for game in games)
 
-    def _scores(self) -> np.ndarray:
-        return np.asarray(self._states.length, int) - 1
-
-    def _infos(self, scores: np.ndarray, observation: Observation, present: np.ndarray) -> dict[str, Any]:
-        """Returns infos as Gymnasium batches them: beside each entry which of the games have it, zero in the others."""
+    def _infos(self, observation: Observation) -> dict[str, Any]:
+        """Returns the infos as Gymnasium batches them: beside each entry, which of the games have it."""
         return {
-            "score": np.where(present, scores, 0),
-            "_score": present.copy(),
-            "action_mask": np.where(present[:, None], np.asarray(observation.action_mask, np.int8), np.int8(0)),
-            "_action_mask": present.copy(),
-        }
-
-    def _final_infos(self, scores: np.ndarray, observation: Observation, ended: np.ndarray) -> dict[str, Any]:
-        grids = np.full(self.num_envs, None, dtype=object)
-        all_grids = np.asarray(observation.grid)
-        for index in np.flatnonzero(ended):
-            grids[index] = all_grids[index].copy()
-        return {
-            "final_obs": grids,
-            "_final_obs": ended.copy(),
-            "final_info": self._infos(scores, observation, ended),
-            "_final_info": ended.copy(),
+            "score": np.array(self._states.length, int) - 1,
+            "_score": np.ones(self.num_envs, bool),
+            "action_mask": np.array(observation.action_mask, np.int8),
+            "_action_mask": np.ones(self.num_envs, bool),
         }
 
 

@@ -28,12 +28,25 @@ optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(LEARNING_RATE
 
 
 class Rollout(NamedTuple):
-    """A batch of experience, each array [time, envs, ...]; `returns` are bootstrapped at its end."""
+    """A batch of experience, each array [time, envs, ...].
+
+    Attributes:
+      observations: what was seen; one more than the rest in time, to bootstrap with, like the action masks.
+      action_masks: which actions do not crash.
+      actions: what was done.
+      rewards: what it paid.
+      terminated: whether the episode ended so.
+      truncated: whether the time limit cut it so.
+      valid: false for the steps that only reset an environment.
+    """
 
     observations: np.ndarray
     action_masks: np.ndarray
     actions: np.ndarray
-    returns: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    valid: np.ndarray
 
 
 def initial_params(key: jax.Array, num_inputs: int, num_actions: int) -> dict[str, jax.Array]:
@@ -56,14 +69,29 @@ def policy_and_value(params: dict, observations: jax.Array, action_masks: jax.Ar
     return jax.nn.log_softmax(jnp.where(action_masks, outputs[..., :-1], -1e9)), outputs[..., -1]
 
 
+def bootstrapped_returns(rollout: Rollout, values: jax.Array) -> jax.Array:
+    """Returns the discounted returns [time, envs]; what is still to come after the last step is its value."""
+
+    def step(following_return: jax.Array, inputs: tuple) -> tuple[jax.Array, jax.Array]:
+        reward, terminated, truncated, next_value = inputs
+        rest = jnp.where(terminated, 0.0, jnp.where(truncated, next_value, following_return))
+        return reward + DISCOUNT * rest, reward + DISCOUNT * rest
+
+    inputs = (rollout.rewards, rollout.terminated, rollout.truncated, values[1:])
+    return jax.lax.scan(step, values[-1], inputs, reverse=True)[1]
+
+
 def loss(params: dict, rollout: Rollout) -> jax.Array:
     """Returns the actor-critic loss."""
     log_policy, values = policy_and_value(params, rollout.observations, rollout.action_masks)
-    advantages = rollout.returns - values
+    log_policy = log_policy[:-1]
+    returns = bootstrapped_returns(rollout, jax.lax.stop_gradient(values))
+    advantages = returns - values[:-1]
     log_probabilities = jnp.take_along_axis(log_policy, rollout.actions[..., None], axis=-1)[..., 0]
     entropies = -jnp.sum(jnp.exp(log_policy) * log_policy, axis=-1)
-    policy_loss = -jnp.mean(jax.lax.stop_gradient(advantages) * log_probabilities)
-    return policy_loss + VALUE_COST * jnp.mean(advantages**2) - ENTROPY_COST * jnp.mean(entropies)
+    policy_losses = -jax.lax.stop_gradient(advantages) * log_probabilities
+    losses = policy_losses + VALUE_COST * advantages**2 - ENTROPY_COST * entropies
+    return jnp.sum(losses * rollout.valid) / jnp.sum(rollout.valid)
 
 
 @jax.jit
@@ -92,29 +120,23 @@ def train(num_steps: int, seed: int) -> list[float]:
     optimizer_state = optimizer.init(params)
     episode_returns: list[float] = []
     observation, infos = envs.reset(seed=seed)
+    ended = np.zeros(NUM_ENVS, bool)
     for _ in range(num_steps // (NUM_ENVS * ROLLOUT_LENGTH)):
-        observations, action_masks, actions, rewards, continues = [], [], [], [], []
+        steps = []
         for _ in range(ROLLOUT_LENGTH):
-            log_policy, _ = policy_and_value(params, observation, infos["action_mask"])
+            action_mask, valid = infos["action_mask"], ~ended
+            log_policy, _ = policy_and_value(params, observation, action_mask)
             action = np.argmax(log_policy + generator.gumbel(size=log_policy.shape), axis=-1)
-            observations.append(observation)
-            action_masks.append(infos["action_mask"])
-            actions.append(action)
-            observation, reward, terminated, truncated, infos = envs.step(action)
-            if truncated.any():  # such an episode could have gone on: what it was still worth counts
-                final_observations = np.stack(infos["final_obs"][truncated])
-                final_masks = infos["final_info"]["action_mask"][truncated]
-                _, final_values = policy_and_value(params, final_observations, final_masks)
-                reward[truncated] += DISCOUNT * np.asarray(final_values)
-            if "episode" in infos:
-                episode_returns.extend(infos["episode"]["r"][infos["_episode"]].tolist())
-            rewards.append(reward)
-            continues.append(~(terminated | truncated))
-        _, value = policy_and_value(params, observation, infos["action_mask"])
-        returns = [np.asarray(value)]
-        for reward, go_on in zip(reversed(rewards), reversed(continues), strict=True):
-            returns.insert(0, reward + DISCOUNT * go_on * returns[0])
-        rollout = Rollout(*(np.stack(part) for part in (observations, action_masks, actions, returns[:-1])))
+            next_observation, reward, terminated, truncated, infos = envs.step(action)
+            steps.append(Rollout(observation, action_mask, action, reward, terminated, truncated, valid))
+            observation, ended = next_observation, terminated | truncated
+            if ended.any():
+                episode_returns.extend(infos["episode"]["r"][ended].tolist())
+        rollout = Rollout(*(np.stack(parts) for parts in zip(*steps, strict=True)))
+        rollout = rollout._replace(
+            observations=np.concatenate([rollout.observations, observation[None]]),
+            action_masks=np.concatenate([rollout.action_masks, infos["action_mask"][None]]),
+        )
         params, optimizer_state = update(params, optimizer_state, rollout)
     envs.close()
     return episode_returns
