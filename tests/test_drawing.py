@@ -107,7 +107,7 @@ def test_a_crash_shuts_the_eyes() -> None:
 
 
 def test_a_full_board_has_no_fruit() -> None:
-    image, _ = frame(winding(4, 4, length=16))
+    image, _ = frame(winding(4, 4, length=16)._replace(fruit=np.int32(0)))
     assert not (image == drawing.FRUIT_COLOR).all(axis=-1).any()
 
 
