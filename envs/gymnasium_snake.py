@@ -1,0 +1,255 @@
+"""Snake for Gymnasium: `metagrad/Snake-v0`, alone or as a vector of games that one JAX program plays.
+
+Importing this module registers it, and so does naming the module to Gymnasium:
+
+    gymnasium.make("envs.gymnasium_snake:metagrad/Snake-v0", render_mode="human")
+    gymnasium.make_vec("envs.gymnasium_snake:metagrad/Snake-v0", num_envs=1024)
+
+Actions are 0 up, 1 right, 2 down, 3 left. An observation is the float32 array [num_rows, num_cols, 5] of the maps
+named in `envs.snake.FEATURES`. `info` holds the `score` (fruits eaten) and the `action_mask`, int8 [4], 1 for
+the moves that do not crash, as `action_space.sample` takes it.
+"""
+
+import functools
+from typing import Any, ClassVar, NamedTuple
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from envs import drawing
+from envs.snake import FEATURES, Observation, Snake, State
+
+ID = "metagrad/Snake-v0"
+FRAMES_PER_SECOND = 16  # a power of two: at others MoviePy, which RecordVideo calls, rounds the last frame away
+
+
+class _Outcome(NamedTuple):
+    state: State
+    observation: Observation
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _reset(snake: Snake, key_data: np.ndarray) -> tuple[State, Observation]:
+    state = snake.initial(_key(key_data))
+    return state, snake.observation(state)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _step(snake: Snake, state: State, action: np.ndarray, key_data: np.ndarray) -> _Outcome:
+    next_state = snake.transition(state, action, _key(key_data))
+    return _outcome(snake, next_state, snake.reward(state, action, next_state))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _reset_batch(snake: Snake, num_envs: int, key_data: np.ndarray) -> tuple[State, Observation]:
+    states = jax.vmap(snake.initial)(jax.random.split(_key(key_data), num_envs))
+    return states, jax.vmap(snake.observation)(states)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _step_batch(snake: Snake, states: State, actions: np.ndarray, key_data: np.ndarray) -> _Outcome:
+    keys = jax.random.split(_key(key_data), len(actions))
+    return jax.vmap(functools.partial(_step_or_reset, snake))(states, jnp.asarray(actions), keys)
+
+
+def _step_or_reset(snake: Snake, state: State, action: jax.Array, key: jax.Array) -> _Outcome:
+    """Plays a move, or starts the game anew where it has ended."""
+    transition_key, reset_key = jax.random.split(key)
+    ended = snake.terminal(state) | snake.truncated(state)
+    moved_state, first_state = snake.transition(state, action, transition_key), snake.initial(reset_key)
+    next_state = jax.tree.map(lambda first, moved: jnp.where(ended, first, moved), first_state, moved_state)
+    return _outcome(snake, next_state, jnp.where(ended, 0.0, snake.reward(state, action, moved_state)))
+
+
+def _outcome(snake: Snake, next_state: State, reward: jax.Array) -> _Outcome:
+    return _Outcome(
+        next_state, snake.observation(next_state), reward, snake.terminal(next_state), snake.truncated(next_state)
+    )
+
+
+def _key(key_data: np.ndarray) -> jax.Array:
+    return jax.random.wrap_key_data(jnp.asarray(key_data), impl="threefry2x32")
+
+
+def _draw_key_data(generator: np.random.Generator) -> np.ndarray:
+    """Draws a JAX key's content, so that Gymnasium's generator stays the one source of chance."""
+    return generator.integers(2**32, size=2, dtype=np.uint32)
+
+
+def _observation_space(snake: Snake) -> spaces.Box:
+    return spaces.Box(0.0, 1.0, (snake.num_rows, snake.num_cols, len(FEATURES)), np.float32)
+
+
+def _check_render_mode(render_mode: str | None, known: list[str]) -> None:
+    if render_mode is not None and render_mode not in known:
+        raise ValueError(f"render_mode must be None or one of {known}, got {render_mode!r}")
+
+
+class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
+    """One game of Snake; `reset` starts it, and starts it anew after its end.
+
+    Args:
+      render_mode: None, "human" (a window that follows the game) or "rgb_array".
+      num_rows: rows of the board, in [2, 32].
+      num_cols: columns of the board, in [2, 32].
+      time_limit: steps after which an episode is truncated, at least 1.
+
+    Raises:
+      ValueError: if an argument is out of its range.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": ["human", "rgb_array"],
+        "render_fps": FRAMES_PER_SECOND,
+    }
+
+    def __init__(
+        self, render_mode: str | None = None, num_rows: int = 12, num_cols: int = 12, time_limit: int = 4_000
+    ) -> None:
+        _check_render_mode(render_mode, self.metadata["render_modes"])
+        self.render_mode = render_mode
+        self._snake = Snake(num_rows, num_cols, time_limit)
+        self._window: drawing.Window | None = None
+        self.observation_space = _observation_space(self._snake)
+        self.action_space = spaces.Discrete(self._snake.num_actions)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode; see `gymnasium.Env.reset`. There are no options."""
+        super().reset(seed=seed, options=options)
+        self._state, observation = _reset(self._snake, _draw_key_data(self.np_random))
+        if self.render_mode == "human":
+            self.render()
+        return np.array(observation.grid), self._info(observation)
+
+    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Plays a move; see `gymnasium.Env.step`."""
+        if action not in self.action_space:
+            raise ValueError(f"action must be an integer in [0, {self._snake.num_actions}), got {action!r}")
+        self._state, observation, reward, terminated, truncated = _step(
+            self._snake, self._state, np.int32(action), _draw_key_data(self.np_random)
+        )
+        if self.render_mode == "human":
+            self.render()
+        return np.array(observation.grid), float(reward), bool(terminated), bool(truncated), self._info(observation)
+
+    def render(self) -> np.ndarray | None:
+        """Returns a picture of the game, uint8 [height, width, 3], or shows it if `render_mode` is "human"."""
+        if self.render_mode is None:
+            gymnasium.logger.warn(f"render_mode must be one of {self.metadata['render_modes']} to render, got None")
+            return None
+        picture = drawing.draw(self._state)
+        if self.render_mode == "rgb_array":
+            return drawing.pixels(picture)
+        if self._window is None:
+            self._window = drawing.Window("Snake")
+        self._window.show(picture, FRAMES_PER_SECOND)
+        return None
+
+    def close(self) -> None:
+        """Closes the window if there is one."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
+
+    def _info(self, observation: Observation) -> dict[str, Any]:
+        return {"score": int(self._state.length) - 1, "action_mask": np.array(observation.action_mask, np.int8)}
+
+
+class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """Many games of Snake, played by one JAX program.
+
+    A game that has ended starts anew in the next step (`AutoresetMode.NEXT_STEP`, which all of Gymnasium's vector
+    wrappers take): that step ignores the action, pays no reward and returns the first observation.
+
+    Args:
+      num_envs: games side by side, at least 1.
+      render_mode: None or "rgb_array".
+      num_rows: rows of the board, in [2, 32].
+      num_cols: columns of the board, in [2, 32].
+      time_limit: steps after which an episode is truncated, at least 1.
+
+    Raises:
+      ValueError: if an argument is out of its range.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": ["rgb_array"],
+        "render_fps": FRAMES_PER_SECOND,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int,
+        render_mode: str | None = None,
+        num_rows: int = 12,
+        num_cols: int = 12,
+        time_limit: int = 4_000,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        _check_render_mode(render_mode, self.metadata["render_modes"])
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self._snake = Snake(num_rows, num_cols, time_limit)
+        self.single_observation_space = _observation_space(self._snake)
+        self.single_action_space = spaces.Discrete(self._snake.num_actions)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts every episode; see `gymnasium.vector.VectorEnv.reset`. There are no options."""
+        super().reset(seed=seed, options=options)
+        self._states, observation = _reset_batch(self._snake, self.num_envs, _draw_key_data(self.np_random))
+        return np.array(observation.grid), self._infos(observation)
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Plays a move in every game; see `gymnasium.vector.VectorEnv.step`."""
+        actions = np.asarray(actions)
+        if actions not in self.action_space:
+            what = f"{self.num_envs} integers in [0, {self._snake.num_actions})"
+            raise ValueError(f"actions must be {what}, got {actions.tolist()!s:.60}")
+        self._states, observation, rewards, terminated, truncated = _step_batch(
+            self._snake, self._states, actions.astype(np.int32), _draw_key_data(self.np_random)
+        )
+        return (
+            np.array(observation.grid),
+            np.array(rewards, np.float64),
+            np.array(terminated),
+            np.array(truncated),
+            self._infos(observation),
+        )
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Returns a picture of every game, each uint8 [height, width, 3]."""
+        if self.render_mode is None:
+            gymnasium.logger.warn(f"render_mode must be one of {self.metadata['render_modes']} to render, got None")
+            return None
+        games = zip(*jax.device_get(self._states), strict=True)
+        return tuple(drawing.pixels(drawing.draw(State(*game))) for game in games)
+
+    def _infos(self, observation: Observation) -> dict[str, Any]:
+        """Returns the infos as Gymnasium batches them: beside each entry, which of the games have it."""
+        return {
+            "score": np.array(self._states.length, int) - 1,
+            "_score": np.ones(self.num_envs, bool),
+            "action_mask": np.array(observation.action_mask, np.int8),
+            "_action_mask": np.ones(self.num_envs, bool),
+        }
+
+
+gymnasium.register(
+    ID, entry_point="envs.gymnasium_snake:SnakeEnv", vector_entry_point="envs.gymnasium_snake:SnakeVectorEnv"
+)

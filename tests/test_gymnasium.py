@@ -1,0 +1,387 @@
+import runpy
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import imageio.v3 as imageio
+import numpy as np
+import pygame
+import pytest
+from gymnasium import wrappers
+from gymnasium.utils.env_checker import check_env, check_returned_data_not_reused
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from reference_snake import Game
+
+from envs import drawing, gymnasium_snake
+from envs.gymnasium_snake import ID
+
+ROOT = Path(__file__).parents[1]
+FRUIT = 3  # the fruit's feature map
+
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # as which Gymnasium complains
+
+
+@pytest.fixture(autouse=True)
+def no_screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    yield
+    pygame.quit()
+
+
+def test_a_fresh_interpreter_finds_both() -> None:
+    code = f"""
+import gymnasium
+print(gymnasium.make("envs.gymnasium_snake:{ID}", num_rows=3).reset(seed=0)[0].shape)
+print(gymnasium.make_vec("envs.gymnasium_snake:{ID}", num_envs=2, num_cols=4).reset(seed=0)[0].shape)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["(3, 12, 5)", "(2, 12, 4, 5)", ""]
+
+
+@pytest.mark.parametrize("render_mode", [None, "human", "rgb_array"])
+def test_gymnasium_checks_the_environment(render_mode: str | None) -> None:
+    check_env(gymnasium.make(ID, render_mode=render_mode, num_rows=4, num_cols=5).unwrapped)
+
+
+def test_gymnasium_checks_the_vector_environment() -> None:
+    envs = gymnasium.make_vec(ID, num_envs=1, num_rows=4, num_cols=5)
+    check_returned_data_not_reused(envs)
+    assert envs.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+    assert envs.reset(seed=0)[0] in envs.observation_space
+
+
+def random_actions(generator: np.random.Generator, action_masks: np.ndarray) -> np.ndarray:
+    """Returns actions that mostly do not crash, for masks [..., 4]."""
+    return np.argmax(generator.gumbel(size=action_masks.shape) - 4.0 * (action_masks == 0), axis=-1)
+
+
+def start(observation: np.ndarray, time_limit: int) -> Game:
+    """Returns the reference's game from a first observation."""
+    num_rows, num_cols, _ = observation.shape
+    return Game(num_rows, num_cols, time_limit, [cell_of(observation, 1)], cell_of(observation, FRUIT))
+
+
+def cell_of(observation: np.ndarray, feature: int) -> tuple[int, int]:
+    (cell,) = np.argwhere(observation[..., feature])
+    return int(cell[0]), int(cell[1])
+
+
+def assert_follows(game: Game, action: int, step: tuple[np.ndarray, float, bool, bool, dict[str, Any]]) -> None:
+    """Plays the action in the reference too and compares everything that Gymnasium returned."""
+    observation, reward, terminated, truncated, info = step
+    assert game.move(action) == reward
+    assert (game.terminated, game.truncated) == (terminated, truncated)
+    if game.fruit is None and not game.full:
+        game.fruit = cell_of(observation, FRUIT)
+    np.testing.assert_allclose(observation, game.grid(), rtol=1e-6)
+    assert info["score"] == len(game.body) - 1
+    np.testing.assert_array_equal(info["action_mask"], game.mask())
+
+
+@pytest.mark.parametrize(("num_rows", "num_cols", "time_limit"), [(2, 2, 9), (4, 3, 25), (6, 6, 4_000)])
+def test_equals_the_reference(num_rows: int, num_cols: int, time_limit: int) -> None:
+    env = gymnasium.make(ID, num_rows=num_rows, num_cols=num_cols, time_limit=time_limit)
+    generator = np.random.default_rng(0)
+    ends = []
+    observation, info = env.reset(seed=1)
+    game = start(observation, time_limit)
+    for _ in range(1_000):
+        action = int(random_actions(generator, info["action_mask"]))
+        step = env.step(action)
+        assert_follows(game, action, step)
+        _, _, terminated, truncated, info = step
+        if terminated or truncated:
+            ends.append(terminated)
+            observation, info = env.reset()
+            game = start(observation, time_limit)
+    assert any(ends)
+    assert all(ends) == (time_limit == 4_000)  # elsewhere some were truncated
+
+
+@pytest.mark.parametrize(("num_rows", "num_cols", "time_limit"), [(2, 2, 9), (5, 4, 25)])
+def test_the_vector_equals_the_reference(num_rows: int, num_cols: int, time_limit: int) -> None:
+    num_envs = 8
+    envs = gymnasium.make_vec(ID, num_envs, num_rows=num_rows, num_cols=num_cols, time_limit=time_limit)
+    generator = np.random.default_rng(0)
+    observations, infos = envs.reset(seed=1)
+    games = [start(observation, time_limit) for observation in observations]
+    ended = np.zeros(num_envs, bool)
+    terminations = truncations = 0
+    for _ in range(150):
+        actions = random_actions(generator, infos["action_mask"])
+        observations, rewards, terminated, truncated, infos = envs.step(actions)
+        for index, game in enumerate(games):
+            info = {"score": infos["score"][index], "action_mask": infos["action_mask"][index]}
+            if ended[index]:  # this step only starts the next game
+                games[index] = start(observations[index], time_limit)
+                assert (rewards[index], terminated[index], truncated[index]) == (0, False, False)
+                assert info["score"] == 0
+                np.testing.assert_array_equal(info["action_mask"], games[index].mask())
+            else:
+                step = (observations[index], rewards[index], terminated[index], truncated[index], info)
+                assert_follows(game, int(actions[index]), step)
+        ended = terminated | truncated
+        terminations, truncations = terminations + terminated.sum(), truncations + truncated.sum()
+    assert terminations
+    assert truncations
+
+
+def shapes_and_types(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: shapes_and_types(value) for name, value in tree.items()}
+    return tree.shape, tree.dtype
+
+
+def test_returns_what_gymnasiums_own_vectors_do() -> None:
+    ours = gymnasium.make_vec(ID, 2)
+    theirs = gymnasium.make_vec(ID, 2, vectorization_mode="sync")
+    assert isinstance(theirs, SyncVectorEnv)
+    assert ours.metadata["autoreset_mode"] == theirs.metadata["autoreset_mode"]
+    assert ours.observation_space == theirs.observation_space
+    assert ours.action_space == theirs.action_space
+    for our_part, their_part in zip(ours.reset(seed=0), theirs.reset(seed=0), strict=True):
+        assert shapes_and_types(our_part) == shapes_and_types(their_part)
+    for our_part, their_part in zip(ours.step(np.zeros(2, int)), theirs.step(np.zeros(2, int)), strict=True):
+        assert shapes_and_types(our_part) == shapes_and_types(their_part)
+
+
+def play(env: Any, seed: int, vector: bool) -> list[Any]:
+    """Returns everything that thirty steps and a second reset hand out."""
+    shape = (env.num_envs,) if vector else ()
+    generator = np.random.default_rng(0)
+    history = [env.reset(seed=seed)]
+    for _ in range(30):
+        actions = generator.integers(4, size=shape)
+        history.append(env.step(actions if vector else int(actions)))
+    return [*history, env.reset()]
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_seeds_reproduce(vector: bool) -> None:
+    def make() -> Any:
+        # A wide board, on which no two histories agree by chance.
+        return gymnasium.make_vec(ID, 3, num_rows=30) if vector else gymnasium.make(ID, num_rows=30)
+
+    env = make()
+    first, second, other = play(env, 7, vector), play(make(), 7, vector), play(env, 8, vector)
+    again = play(env, 7, vector)
+    np.testing.assert_equal(second, first)
+    np.testing.assert_equal(again, first)
+    assert (other[0][0] != first[0][0]).any()
+    assert (first[-1][0] != first[0][0]).any()  # a reset without a seed goes on with other games
+    if vector:
+        assert (first[0][0][0] != first[0][0][1]).any()
+
+
+def test_sampling_takes_the_action_mask() -> None:
+    env = gymnasium.make(ID, num_rows=2, num_cols=2)
+    _, info = env.reset(seed=0)
+    allowed = np.flatnonzero(info["action_mask"])
+    samples = {int(env.action_space.sample(info["action_mask"])) for _ in range(50)}
+    assert samples == set(allowed.tolist())
+
+
+def play_episode(env: gymnasium.Env, seed: int) -> tuple[list[float], bool, bool, dict[str, Any]]:
+    """Plays without crashing as long as it can; returns the rewards and how it ended."""
+    generator = np.random.default_rng(seed)
+    _, info = env.reset(seed=seed)
+    rewards = []
+    while True:
+        _, reward, terminated, truncated, info = env.step(int(random_actions(generator, info["action_mask"])))
+        rewards.append(float(reward))
+        if terminated or truncated:
+            return rewards, terminated, truncated, info
+
+
+def test_time_limit_wrapper() -> None:
+    env = gymnasium.make(ID, max_episode_steps=3)
+    assert isinstance(env, wrappers.TimeLimit)
+    rewards, terminated, truncated, _ = play_episode(env, seed=2)
+    assert (len(rewards), terminated, truncated) == (3, False, True)
+
+
+def test_record_episode_statistics_wrapper() -> None:
+    env = wrappers.RecordEpisodeStatistics(gymnasium.make(ID, num_rows=4, num_cols=4))
+    rewards, _, _, info = play_episode(env, seed=0)
+    assert sum(rewards) == info["score"] > 0
+    assert (info["episode"]["r"], info["episode"]["l"]) == (sum(rewards), len(rewards))
+
+
+def test_flatten_observation_wrapper() -> None:
+    env = wrappers.FlattenObservation(gymnasium.make(ID, num_rows=4, num_cols=5))
+    observation, _ = env.reset(seed=0)
+    assert observation in env.observation_space
+    assert observation.shape == (4 * 5 * 5,)
+
+
+def video_frames(folder: Path) -> np.ndarray:
+    (video,) = folder.glob("*.mp4")
+    return imageio.imread(video, plugin="FFMPEG")
+
+
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # MoviePy starts ffmpeg
+def test_record_video_wrapper(tmp_path: Path) -> None:
+    env = gymnasium.make(ID, render_mode="rgb_array", num_rows=4, num_cols=4)
+    env = wrappers.RecordVideo(env, str(tmp_path / "videos"), episode_trigger=lambda episode: episode == 0)
+    rewards, _, _, _ = play_episode(env, seed=0)
+    env.close()
+    width, height = drawing.natural_size(4, 4)
+    assert video_frames(tmp_path / "videos").shape == (len(rewards) + 1, height, width, 3)
+
+
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # MoviePy starts ffmpeg
+def test_vector_record_video_wrapper(tmp_path: Path) -> None:
+    envs = gymnasium.make_vec(ID, 2, render_mode="rgb_array", num_rows=4, num_cols=4, time_limit=20)
+    envs = wrappers.vector.RecordVideo(envs, str(tmp_path / "videos"), step_trigger=lambda step: step == 0)
+    generator = np.random.default_rng(0)
+    _, infos = envs.reset(seed=0)
+    num_steps, ended = 0, False
+    while not ended:  # a video lasts as long as the first game's episode
+        _, _, terminated, truncated, infos = envs.step(random_actions(generator, infos["action_mask"]))
+        num_steps, ended = num_steps + 1, terminated[0] or truncated[0]
+    envs.close()
+    width, height = drawing.natural_size(4, 4)
+    frames = video_frames(tmp_path / "videos")
+    assert len(frames) == num_steps
+    assert frames[0].size == 2 * height * width * 3
+
+
+def test_vector_wrappers() -> None:
+    options: dict[str, Any] = {"num_rows": 3, "num_cols": 4, "time_limit": 10}
+    envs = wrappers.vector.RecordEpisodeStatistics(gymnasium.make_vec(ID, 6, **options))
+    envs = wrappers.vector.FlattenObservation(envs)
+    generator = np.random.default_rng(0)
+    observations, infos = envs.reset(seed=0)
+    assert observations.shape == (6, 3 * 4 * 5)
+    ended = np.zeros(6, bool)
+    returns, lengths, episodes = np.zeros(6), np.zeros(6, int), 0
+    for _ in range(40):
+        actions = random_actions(generator, infos["action_mask"])
+        observations, rewards, terminated, truncated, infos = envs.step(actions)
+        assert observations in envs.observation_space
+        returns, lengths = np.where(ended, 0, returns + rewards), np.where(ended, 0, lengths + 1)
+        ended = terminated | truncated
+        for index in np.flatnonzero(ended):
+            assert infos["episode"]["r"][index] == returns[index] == infos["score"][index]
+            assert infos["episode"]["l"][index] == lengths[index]
+            episodes += 1
+    assert episodes > 20
+
+
+def test_rgb_array_shows_the_game() -> None:
+    env = gymnasium.make(ID, render_mode="rgb_array", num_rows=5, num_cols=7)
+    observation, _ = env.reset(seed=3)
+    assert_shows(env.render(), observation)
+    envs = gymnasium.make_vec(ID, 3, render_mode="rgb_array", num_rows=5, num_cols=7)
+    observations, _ = envs.reset(seed=3)
+    pictures = envs.render()
+    assert pictures is not None
+    for picture, observation in zip(pictures, observations, strict=True):
+        assert_shows(picture, observation)
+
+
+def assert_shows(picture: Any, observation: np.ndarray) -> None:
+    """Finds the head and the fruit of the observation in the picture."""
+    layout = drawing.fit(*observation.shape[:2], picture.shape[1::-1])
+    for feature, color in [(1, drawing.HEAD_COLOR), (FRUIT, drawing.FRUIT_COLOR)]:
+        x, y = layout.center(*cell_of(observation, feature))
+        assert tuple(picture[y, x]) == color
+
+
+def test_a_window_follows_the_game() -> None:
+    env = gymnasium.make(ID, render_mode="human", num_rows=5, num_cols=7)
+    observation, info = env.reset(seed=3)
+    assert_shows(drawing.pixels(pygame.display.get_surface()), observation)
+    for _ in range(3):
+        observation, _, _, _, info = env.step(np.argmax(info["action_mask"]))
+        assert_shows(drawing.pixels(pygame.display.get_surface()), observation)
+    env.close()
+    assert not pygame.display.get_init()
+
+
+@pytest.mark.parametrize("make", [gymnasium.make, lambda name: gymnasium.make_vec(name, 2)])
+def test_rendering_without_a_mode_warns(make: Callable[[str], Any]) -> None:
+    env = make(ID).unwrapped
+    env.reset(seed=0)
+    with pytest.warns(UserWarning, match="render_mode must be one of"):
+        assert env.render() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_rows": 1}, r"num_rows must be in \[2, 32\], got 1"),
+        ({"num_cols": 33}, r"num_cols must be in \[2, 32\], got 33"),
+        ({"time_limit": 0}, r"time_limit must be at least 1, got 0"),
+        ({"render_mode": "ansi"}, r"render_mode must be None or one of \['(human', ')?rgb_array'\], got 'ansi'"),
+    ],
+)
+@pytest.mark.parametrize("entry", [gymnasium_snake.SnakeEnv, lambda **more: gymnasium_snake.SnakeVectorEnv(2, **more)])
+def test_refuses_arguments_out_of_range(entry: Callable[..., Any], arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        entry(**arguments)
+
+
+def test_refuses_no_environments() -> None:
+    with pytest.raises(ValueError, match=r"^num_envs must be at least 1, got 0$"):
+        gymnasium.make_vec(ID, num_envs=0)
+
+
+@pytest.mark.parametrize("action", [4, -1, 1.5])
+def test_refuses_actions_out_of_range(action: float) -> None:
+    env = gymnasium.make(ID)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=rf"^action must be an integer in \[0, 4\), got {action}$"):
+        env.step(action)  # type: ignore[arg-type]
+    envs = gymnasium.make_vec(ID, 2)
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=rf"^actions must be 2 integers in \[0, 4\), got \[0(.0)?, {action}\]$"):
+        envs.step(np.array([0, action]))
+
+
+def steps_a_second(step: Callable[[], int], repeats: int) -> float:
+    """Returns the best of five measurements, in processor time, which other work on the machine leaves alone."""
+    step()
+    rates = []
+    for _ in range(5):
+        start_time = time.process_time()
+        num_steps = sum(step() for _ in range(repeats))
+        rates.append(num_steps / (time.process_time() - start_time))
+    return max(rates)
+
+
+def test_speed() -> None:
+    env = gymnasium.make(ID)
+    _, info = env.reset(seed=0)
+
+    def step() -> int:
+        nonlocal info
+        _, _, terminated, truncated, info = env.step(env.action_space.sample(info["action_mask"]))
+        if terminated or truncated:
+            _, info = env.reset()
+        return 1
+
+    assert steps_a_second(step, repeats=1_000) > 3_000
+
+
+def test_speed_of_the_vector() -> None:
+    envs = gymnasium.make_vec(ID, num_envs=1_024)
+    envs.reset(seed=0)
+    actions = envs.action_space.sample()
+
+    def step() -> int:
+        envs.step(actions)
+        return envs.num_envs
+
+    assert steps_a_second(step, repeats=20) > 150_000
+
+
+def test_the_example_learns() -> None:
+    train = runpy.run_path(str(ROOT / "examples" / "gymnasium_actor_critic.py"))["train"]
+    returns = train(num_steps=50_000, seed=0)
+    quarter = len(returns) // 4
+    assert np.mean(returns[-quarter:]) > np.mean(returns[:quarter]) + 2
