@@ -21,6 +21,9 @@ import jax.numpy as jnp
 
 from metagrad.estimators import Weights
 
+KEPT = "kept"
+"""Name that an update may give, by `jax.ad_checkpoint.checkpoint_name`, to arrays better kept than computed again."""
+
 LearnerState = Any
 ActorState = Any
 Batch = Any
@@ -113,7 +116,9 @@ def meta_gradient(
         loss = jnp.zeros(())
         parts = [_with_axis(metrics)]
         if len(weights) > 2:
-            rematerialised = jax.checkpoint(evaluate_and_update)
+            rematerialised = jax.checkpoint(
+                evaluate_and_update, policy=jax.checkpoint_policies.save_only_these_names(KEPT)
+            )
             position, (losses, metrics) = jax.lax.scan(
                 lambda position, inputs: advance_by(rematerialised, position, *inputs),
                 position,
