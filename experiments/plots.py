@@ -101,7 +101,7 @@ def _fit_lines(axes: Axes) -> None:
     heights = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
     if np.isfinite(heights).any():
         low, high = np.nanmin(heights), np.nanmax(heights)
-        margin = 0.35 * (high - low) or 0.1 * abs(high)
+        margin = 0.35 * (high - low) or 0.1 * abs(high) or 1.0
         axes.set_ylim(low - margin, high + margin)
 
 
@@ -114,7 +114,5 @@ def _pooled_deviation(samples: np.ndarray) -> np.ndarray:
 
 def _title(config: Config) -> str:
     rows, cols = config_lib.board_shape(config.board_size)
-    return (
-        f"Snake {rows}×{cols}, {config.num_envs} environments × {config.rollout_length} steps a rollout, "
-        f"horizon {config.horizon}"
-    )
+    title = f"Snake {rows}×{cols}, {config.num_envs} environments × {config.rollout_length} steps a rollout"
+    return title + (f", horizon {config.horizon}" if config.updates_per_window > 1 else "")
