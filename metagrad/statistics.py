@@ -61,10 +61,10 @@ def pooled_standard_deviation(samples: np.ndarray) -> Estimate:
     if num_samples < 2:
         return Estimate(nan, nan, nan)
     estimate = deviation(samples)
-    left_out = np.array(
-        [deviation(np.delete(samples, n, axis=1)) for n in range(num_samples)] if num_samples > 2 else []
-    )
-    if not np.all(left_out > 0.0) or num_samples == 2:
+    if num_samples == 2:
+        return Estimate(estimate, nan, nan)
+    left_out = np.array([deviation(np.delete(samples, n, axis=1)) for n in range(num_samples)])
+    if not np.all(left_out > 0.0):
         return Estimate(estimate, nan, nan)
     error = np.sqrt((num_samples - 1) * np.log(left_out).var())
     factor = np.exp(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, num_samples - 1) * error)
