@@ -132,9 +132,11 @@ def _draw_values_and_tuned(thoughts: Thoughts, width: int) -> pygame.Surface:
     height = LINE_HEIGHT * max(FEWEST_LINES, len(thoughts.tuned)) + PAD
     strip = pygame.Surface((width, height))
     strip.fill(drawing.BACKGROUND_COLOR)
-    margin, inner_height = PAD // 2, height - PAD
+    margin = min(PAD, width // 20)
     right = max(width // 2, width - 210)
-    strip.blit(_draw_values(thoughts.values, (right - 2 * margin, inner_height)), (margin, 0))
+    strip.blit(_draw_values(thoughts.values, (right - 2 * margin, height - PAD)), (margin, 0))
+    if not thoughts.tuned:
+        strip.blit(_text("nothing is tuned", 16, FAINT_COLOR), (right, 0))
     for line, (name, value) in enumerate(thoughts.tuned.items()):
         y = line * LINE_HEIGHT
         strip.blit(_text(name, 16, FAINT_COLOR), (right, y))
@@ -149,7 +151,7 @@ def _draw_values(values: Sequence[float], size: tuple[int, int]) -> pygame.Surfa
     chart = pygame.Surface((width, height))
     chart.fill(drawing.CELL_COLORS[0])
     low, high = min(0.0, *values), max(1.0, *values)
-    top, bottom = LINE_HEIGHT * SCALE, height - 4 * SCALE
+    top, bottom = (LINE_HEIGHT + 4) * SCALE, height - 4 * SCALE
     xs = np.linspace(0, width - 6 * SCALE, LONGEST_HISTORY)[: len(values)]
     ys = bottom - (np.array([0.0, *values]) - low) / (high - low) * (bottom - top)
     pygame.draw.line(chart, FAINT_COLOR, (0, ys[0]), (width, ys[0]))
@@ -158,7 +160,7 @@ def _draw_values(values: Sequence[float], size: tuple[int, int]) -> pygame.Surfa
         pygame.draw.lines(chart, VALUE_COLOR, False, points, 2 * SCALE)
     pygame.draw.circle(chart, VALUE_COLOR, points[-1], 3 * SCALE)
     chart = pygame.transform.smoothscale(chart, size)
-    chart.blit(_text(f"value {values[-1]:.2f}", 16, VALUE_COLOR), (4, 1))
+    chart.blit(_text(f"value {values[-1]:.2f}", 16, VALUE_COLOR), (4, 3))
     return chart
 
 

@@ -15,10 +15,10 @@ ENCODINGS: dict[str, dict[str, Any]] = {
         "codec": "gif",
         "pix_fmt_out": "pal8",
         "quality": None,
-        # A palette for each frame: one for all could only be made at the end.
+        # One palette, made from the first frames, since making it from all would mean to keep them all.
         "output_params": [
             "-filter_complex",
-            "split[a][b];[a]palettegen=stats_mode=single[palette];[b][palette]paletteuse=new=1:dither=none",
+            "split[a][b];[a]trim=end_frame=64,palettegen[palette];[b][palette]paletteuse=dither=none",
         ],
     },
     ".mp4": {"codec": "libx264"},
@@ -66,7 +66,12 @@ def deferred_interruption() -> Iterator[Callable[[], bool]]:
 def _encoder(path: pathlib.Path, size: tuple[int, int], frames_per_second: float) -> Iterator[Callable[[bytes], None]]:
     """Runs FFmpeg; gives the function that takes the next frame."""
     encoder = imageio_ffmpeg.write_frames(
-        str(path), size, fps=frames_per_second, macro_block_size=2, **ENCODINGS[path.suffix.lower()]
+        str(path),
+        size,
+        fps=frames_per_second,
+        macro_block_size=2,
+        ffmpeg_log_level="error",
+        **ENCODINGS[path.suffix.lower()],
     )
     with warnings.catch_warnings():
         # JAX warns of every fork; this one becomes FFmpeg at once and touches no lock.

@@ -72,6 +72,7 @@ class Viewer:
 
     Attributes:
       controls: what the keys have set.
+      match: what is shown.
       picture: what the window shows.
 
     Raises:
@@ -80,7 +81,7 @@ class Viewer:
 
     def __init__(self, match: Match, speed: float, human: bool) -> None:
         self.controls = Controls(speed, overlay=not human)
-        self._match = match
+        self.match = match
         self._human = human
         self._next_step = 0.0
         try:
@@ -109,7 +110,7 @@ class Viewer:
                 self.controls = press(self.controls, event.key, self._human)
         if self.controls.restart:
             self.controls = self.controls._replace(restart=False)
-            self._match.restart()
+            self.match.restart()
             self._refresh()
         if self._due(now):
             self._next_step = now + 1 / self.controls.speed
@@ -131,14 +132,14 @@ class Viewer:
 
     def _step(self) -> None:
         controls = self.controls
-        self._match.step(FREE if controls.heading is None else controls.heading)
-        over = self._human and bool(self._match.ended[0])
+        self.match.step(FREE if controls.heading is None else controls.heading)
+        over = self._human and bool(self.match.ended[0])
         self.controls = controls._replace(
             num_single_steps=max(controls.num_single_steps - 1, 0), heading=None if over else controls.heading
         )
         self._refresh()
 
     def _refresh(self) -> None:
-        self.picture = self._match.draw(self.controls.overlay)
+        self.picture = self.match.draw(self.controls.overlay)
         state = "paused" if self.controls.paused else f"{self.controls.speed:.3g} steps a second"
         pygame.display.set_caption(f"Snake · {state}")
