@@ -253,12 +253,18 @@ def load(path: pathlib.Path) -> Config:
         raise UsageError(f"{path}: is not the settings of a run ({error})") from error
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a command: parses the flags, and turns a `UsageError` into one line and exit status 2."""
+def run(main: Callable[[], None], command_flags: flags.FlagValues = flags.FLAGS) -> None:
+    """Runs a command: parses the flags, and turns a `UsageError` into one line and exit status 2.
+
+    Args:
+      main: what to run.
+      command_flags: which flags to parse; a command may have a set of its own.
+    """
 
     def parse(arguments: Sequence[str]) -> list[str]:
         try:
-            remaining = flags.FLAGS(arguments)
+            remaining = command_flags(arguments)
+            flags.FLAGS.mark_as_parsed()  # absl insists, also where the command's flags are others
         except flags.Error as error:
             _exit_with(error)
         if len(remaining) > 1:

@@ -1,0 +1,118 @@
+"""Games of Snake side by side, each with a player of its own; one jitted program steps all of them.
+
+A game that has ended shows its end until the next step, which starts it anew.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from agents.networks import MASKED_LOGIT, Predictions
+from envs.snake import Observation, Snake, State
+
+FREE, WAIT = -1, -2
+"""Orders beside the moves: play as the policy says; stand still."""
+
+Policy = Callable[[Any, Observation], Predictions]
+"""From (parameters, observation) to the logits of the moves and the value."""
+
+
+class Rules(NamedTuple):
+    """What all games on show have in common; hashable, so that the programs are cached on it.
+
+    Attributes:
+      snake: the rules of the game.
+      policy: the players' policy; each player has parameters of its own.
+      greedy: whether the most probable move is played instead of a sampled one.
+    """
+
+    snake: Snake
+    policy: Policy
+    greedy: bool
+
+
+class Games(NamedTuple):
+    """N games and what their players think of them.
+
+    Attributes:
+      state: of each game, [N, ...].
+      ended: bool [N], whether the game is over.
+      probabilities: float [N, 4], of the moves.
+      value: float [N], the expected return; NaN where the policy has no opinion.
+      key: [N], for everything random that is still to come.
+    """
+
+    state: State
+    ended: chex.Array
+    probabilities: chex.Array
+    value: chex.Array
+    key: chex.PRNGKey
+
+
+def random_policy(params: Any, observation: Observation) -> Predictions:
+    """Plays every move that does not crash with the same probability; takes no parameters."""
+    del params
+    return Predictions(jnp.where(observation.action_mask, 0.0, MASKED_LOGIT), jnp.float32(jnp.nan))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def start(rules: Rules, num_games: int, params: Any, seed: chex.Numeric, round_number: chex.Numeric) -> Games:
+    """Starts a game for each player.
+
+    Args:
+      rules: of the games.
+      num_games: N.
+      params: of the players' policies, [N, ...].
+      seed: int32 [], of everything random in the games.
+      round_number: int32 []; the same seed plays other games in another round.
+
+    Returns:
+      The games before the first move.
+    """
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), round_number), num_games)
+    return jax.vmap(functools.partial(_start, rules))(params, keys)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def step(rules: Rules, params: Any, games: Games, orders: chex.Array) -> Games:
+    """Plays a move in every game, or starts it anew where it has ended.
+
+    Args:
+      rules: of the games.
+      params: of the players' policies, [N, ...].
+      games: N games.
+      orders: int32 [N], a move in [0, 4), `FREE` or `WAIT`.
+
+    Returns:
+      The games after the move; a game that was told to wait as it was.
+    """
+    return jax.vmap(functools.partial(_step, rules))(params, games, orders)
+
+
+def _start(rules: Rules, params: Any, key: chex.PRNGKey) -> Games:
+    next_key, state_key = jax.random.split(key)
+    return _consider(rules, params, rules.snake.initial(state_key), next_key)
+
+
+def _step(rules: Rules, params: Any, game: Games, order: chex.Array) -> Games:
+    action_key, transition_key, next_key = jax.random.split(game.key, 3)
+    sampled = jax.random.categorical(action_key, jnp.log(game.probabilities))
+    chosen = jnp.argmax(game.probabilities) if rules.greedy else sampled
+    action = jnp.where(order == FREE, chosen, jnp.maximum(order, 0))
+    moved = _consider(rules, params, rules.snake.transition(game.state, action, transition_key), next_key)
+    next_game = _choose(game.ended, _start(rules, params, next_key), moved)
+    return _choose(order == WAIT, game, next_game)
+
+
+def _consider(rules: Rules, params: Any, state: State, key: chex.PRNGKey) -> Games:
+    logits, value = rules.policy(params, rules.snake.observation(state))
+    ended = rules.snake.terminal(state) | rules.snake.truncated(state)
+    return Games(state, ended, jax.nn.softmax(logits), value, key)
+
+
+def _choose(condition: chex.Array, chosen: Games, other: Games) -> Games:
+    return jax.tree.map(lambda left, right: jnp.where(condition, left, right), chosen, other)

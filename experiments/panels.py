@@ -1,0 +1,169 @@
+"""Pictures of players at work: each game with its player's name, and with what the player thinks of it.
+
+These thoughts are an arrow from the head for each move, the longer and the more opaque the more probable, and below
+the board the running value estimate beside the player's tuned hyperparameters.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pygame
+
+from envs import drawing
+from envs.drawing import Color
+from envs.snake import MOVES, State
+
+ARROW_COLOR: Color = (255, 214, 102)
+VALUE_COLOR: Color = (104, 196, 255)
+FAINT_COLOR: Color = (142, 150, 172)
+
+SCALE = 2  # of what is drawn to what is shown: shrinking smooths the edges
+TITLE_HEIGHT, LINE_HEIGHT, PAD = 32, 16, 16  # sums of multiples of 16, which video codecs want
+FEWEST_LINES = 4  # below a board, so that the value's line has some height
+ROOM = (1600, 960)  # on a screen, for a grid
+NARROWEST = 208  # board, below which texts would not fit
+LEAST_PROBABILITY = 0.01  # of a move that gets an arrow
+LONGEST_HISTORY = 120  # values in a line
+
+
+class Thoughts(NamedTuple):
+    """What a player thinks of its game.
+
+    Attributes:
+      probabilities: float [4], of the moves.
+      values: the estimates in the game's last steps, at most `LONGEST_HISTORY`; empty if the player makes none.
+      tuned: the player's tuned hyperparameters, by name.
+    """
+
+    probabilities: np.ndarray
+    values: Sequence[float]
+    tuned: Mapping[str, float]
+
+
+def board_size(num_rows: int, num_cols: int, grid: tuple[int, int]) -> tuple[int, int]:
+    """Returns the width and height of a board's picture: the natural ones, or smaller so that a grid fits a screen.
+
+    Args:
+      num_rows: of the board.
+      num_cols: of the board.
+      grid: rows and columns of panels.
+    """
+    width, height = drawing.natural_size(num_rows, num_cols)
+    below = LINE_HEIGHT * FEWEST_LINES + PAD
+    room = (ROOM[0] / grid[1] / width, (ROOM[1] / grid[0] - TITLE_HEIGHT - below) / height)
+    shrink = min(1.0, max(*room[:1], NARROWEST / width), max(room[1], NARROWEST / width))
+    return round(width * shrink / 16) * 16, round(height * shrink / 16) * 16
+
+
+def draw_panel(name: str, state: State, thoughts: Thoughts | None, size: tuple[int, int]) -> pygame.Surface:
+    """Draws a game with its player's name above.
+
+    Args:
+      name: of the player.
+      state: of one game.
+      thoughts: to draw on the board and below it; None for the game alone.
+      size: of the board's picture; see `board_size`.
+
+    Returns:
+      A picture of that width, and higher.
+    """
+    picture = drawing.draw(state, size)
+    parts = [_draw_title(name, size[0]), picture]
+    if thoughts is not None:
+        _draw_arrows(picture, state, thoughts.probabilities)
+        if thoughts.values:
+            parts.append(_draw_values_and_tuned(thoughts, size[0]))
+    return _join(parts, down=True)
+
+
+def tile(panels: Sequence[pygame.Surface], num_cols: int) -> pygame.Surface:
+    """Lays panels out in rows of `num_cols`."""
+    rows = [_join(panels[start : start + num_cols], down=False) for start in range(0, len(panels), num_cols)]
+    return _join(rows, down=True)
+
+
+def _join(parts: Sequence[pygame.Surface], down: bool) -> pygame.Surface:
+    """Puts pictures below one another, or side by side."""
+    widths, heights = zip(*(part.get_size() for part in parts), strict=True)
+    joined = pygame.Surface((max(widths), sum(heights)) if down else (sum(widths), max(heights)))
+    joined.fill(drawing.BACKGROUND_COLOR)
+    place = 0
+    for part, width, height in zip(parts, widths, heights, strict=True):
+        joined.blit(part, (0, place) if down else (place, 0))
+        place += height if down else width
+    return joined
+
+
+def _draw_title(name: str, width: int) -> pygame.Surface:
+    strip = pygame.Surface((width, TITLE_HEIGHT))
+    strip.fill(drawing.BACKGROUND_COLOR)
+    label = _text(name, 21, drawing.TEXT_COLOR)
+    strip.blit(label, ((width - label.get_width()) // 2, TITLE_HEIGHT - label.get_height()))
+    return strip
+
+
+def _draw_arrows(picture: pygame.Surface, state: State, probabilities: np.ndarray) -> None:
+    """Draws on a board's picture where the head may go next."""
+    num_rows, num_cols = state.body.shape
+    layout = drawing.fit(num_rows, num_cols, picture.get_size())
+    row, col = divmod(int(state.head), num_cols)
+    canvas = pygame.Surface((3 * layout.cell * SCALE, 3 * layout.cell * SCALE), pygame.SRCALPHA)
+    canvas.fill((*ARROW_COLOR, 0))  # what the edges are smoothed with
+    for move, probability in zip(MOVES, probabilities.tolist(), strict=True):
+        if probability >= LEAST_PROBABILITY:
+            _draw_arrow(canvas, move[::-1], probability, layout.cell * SCALE)
+    arrows = pygame.transform.smoothscale(canvas, (3 * layout.cell, 3 * layout.cell))
+    x, y = layout.center(row, col)
+    picture.blit(arrows, (x - canvas.get_width() // (2 * SCALE), y - canvas.get_height() // (2 * SCALE)))
+
+
+def _draw_arrow(canvas: pygame.Surface, ahead: np.ndarray, probability: float, cell: int) -> None:
+    """Draws an arrow from the rim of the head in the canvas's middle."""
+    across = ahead[::-1] * [-1, 1]
+    tip = 0.72 + 0.6 * probability
+    outline = [(0.46, 0.07), (tip - 0.2, 0.07), (tip - 0.2, 0.17), (tip, 0.0)]
+    outline += [(forth, -aside) for forth, aside in reversed(outline[:-1])]
+    points = [canvas.get_width() / 2 + cell * (forth * ahead + aside * across) for forth, aside in outline]
+    pygame.draw.polygon(canvas, (*ARROW_COLOR, round(70 + 185 * probability)), [point.tolist() for point in points])
+
+
+def _draw_values_and_tuned(thoughts: Thoughts, width: int) -> pygame.Surface:
+    height = LINE_HEIGHT * max(FEWEST_LINES, len(thoughts.tuned)) + PAD
+    strip = pygame.Surface((width, height))
+    strip.fill(drawing.BACKGROUND_COLOR)
+    margin = min(PAD, width // 20)
+    right = max(width // 2, width - 210)
+    strip.blit(_draw_values(thoughts.values, (right - 2 * margin, height - PAD)), (margin, 0))
+    if not thoughts.tuned:
+        strip.blit(_text("nothing is tuned", 16, FAINT_COLOR), (right, 0))
+    for line, (name, value) in enumerate(thoughts.tuned.items()):
+        y = line * LINE_HEIGHT
+        strip.blit(_text(name, 16, FAINT_COLOR), (right, y))
+        number = _text(f"{value:.4g}", 16, drawing.TEXT_COLOR)
+        strip.blit(number, (width - margin - number.get_width(), y))
+    return strip
+
+
+def _draw_values(values: Sequence[float], size: tuple[int, int]) -> pygame.Surface:
+    """Draws the values as a line that ends in the present one, over a faint line at zero."""
+    width, height = size[0] * SCALE, size[1] * SCALE
+    chart = pygame.Surface((width, height))
+    chart.fill(drawing.CELL_COLORS[0])
+    low, high = min(0.0, *values), max(1.0, *values)
+    top, bottom = (LINE_HEIGHT + 4) * SCALE, height - 4 * SCALE
+    xs = np.linspace(0, width - 6 * SCALE, LONGEST_HISTORY)[: len(values)]
+    ys = bottom - (np.array([0.0, *values]) - low) / (high - low) * (bottom - top)
+    pygame.draw.line(chart, FAINT_COLOR, (0, ys[0]), (width, ys[0]))
+    points = np.stack([xs, ys[1:]], axis=1).tolist()
+    if len(points) > 1:
+        pygame.draw.lines(chart, VALUE_COLOR, False, points, 2 * SCALE)
+    pygame.draw.circle(chart, VALUE_COLOR, points[-1], 3 * SCALE)
+    chart = pygame.transform.smoothscale(chart, size)
+    chart.blit(_text(f"value {values[-1]:.2f}", 16, VALUE_COLOR), (4, 3))
+    return chart
+
+
+def _text(text: str, height: int, color: Color) -> pygame.Surface:
+    pygame.font.init()
+    return pygame.transform.smoothscale_by(pygame.font.Font(None, height * SCALE).render(text, True, color), 1 / SCALE)

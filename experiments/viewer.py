@@ -1,0 +1,145 @@
+"""The window in which a match is watched, or played by a person, and what its keys do."""
+
+from typing import NamedTuple
+
+import pygame
+
+from envs import drawing
+from envs.snake import DOWN, LEFT, RIGHT, UP
+from experiments.config import Range, UsageError
+from experiments.games import FREE
+from experiments.match import Match
+
+FRAMES_PER_SECOND = 60  # of the window, however slow the games are: keys are answered at once
+SPEED = Range("in [0.5, 60]", lambda value: 0.5 <= value <= 60)
+SPEED_FACTOR = 1.25  # of a press
+MOVE_KEYS = {pygame.K_UP: UP, pygame.K_RIGHT: RIGHT, pygame.K_DOWN: DOWN, pygame.K_LEFT: LEFT}
+
+
+class Controls(NamedTuple):
+    """What the keys have set.
+
+    Attributes:
+      speed: steps a second.
+      paused: whether the games stand still.
+      overlay: whether the players' thoughts are shown.
+      num_single_steps: to play while paused.
+      heading: where a person steers; None before the first arrow of a game.
+      restart: whether all games are to start anew.
+      quit: whether to close the window.
+    """
+
+    speed: float
+    paused: bool = False
+    overlay: bool = True
+    num_single_steps: int = 0
+    heading: int | None = None
+    restart: bool = False
+    quit: bool = False
+
+
+def press(controls: Controls, key: int, human: bool) -> Controls:
+    """Returns what a key changes.
+
+    Args:
+      controls: before.
+      key: as pygame numbers it.
+      human: whether the arrows steer a snake.
+    """
+    if human and key in MOVE_KEYS:
+        return controls._replace(heading=MOVE_KEYS[key])
+    if key == pygame.K_SPACE:
+        return controls._replace(paused=not controls.paused)
+    if key == pygame.K_RIGHT:
+        return controls._replace(paused=True, num_single_steps=controls.num_single_steps + 1)
+    if key in (pygame.K_UP, pygame.K_DOWN):
+        speed = controls.speed * (SPEED_FACTOR if key == pygame.K_UP else 1 / SPEED_FACTOR)
+        return controls._replace(speed=speed) if SPEED.accepts(speed) else controls
+    if key == pygame.K_o and not human:
+        return controls._replace(overlay=not controls.overlay)
+    if key == pygame.K_r:
+        return controls._replace(restart=True, heading=None)
+    return controls._replace(quit=controls.quit or key == pygame.K_q)
+
+
+class Viewer:
+    """A window onto a match.
+
+    Args:
+      match: to show; of one game where a person plays.
+      speed: steps a second, to begin with.
+      human: whether a person steers, with the arrow keys.
+
+    Attributes:
+      controls: what the keys have set.
+      match: what is shown.
+      picture: what the window shows.
+
+    Raises:
+      UsageError: if there is no screen.
+    """
+
+    def __init__(self, match: Match, speed: float, human: bool) -> None:
+        self.controls = Controls(speed, overlay=not human)
+        self.match = match
+        self._human = human
+        self._next_step = 0.0
+        try:
+            self._window = drawing.Window("Snake")
+            if pygame.display.get_driver() == "offscreen":  # what SDL falls back to; nobody would see anything
+                raise pygame.error("SDL found none")
+            self._refresh()
+            self._window.show(self.picture, FRAMES_PER_SECOND)
+        except pygame.error as error:
+            raise UsageError(f"no screen ({error}); --record=FILE.gif or --record=FILE.mp4 needs none") from error
+
+    def tick(self, now: float) -> bool:
+        """Answers the keys, plays what is due and shows a frame.
+
+        Args:
+          now: in seconds, from any start.
+
+        Returns:
+          Whether the window stays open.
+        """
+        before = self.controls
+        for event in pygame.event.get():
+            if event.type == pygame.QUIT:
+                self.controls = self.controls._replace(quit=True)
+            elif event.type == pygame.KEYDOWN:
+                self.controls = press(self.controls, event.key, self._human)
+        if self.controls.restart:
+            self.controls = self.controls._replace(restart=False)
+            self.match.restart()
+            self._refresh()
+        if self._due(now):
+            self._next_step = now + 1 / self.controls.speed
+            self._step()
+        if self.controls != before:
+            self._refresh()
+        self._window.show(self.picture, FRAMES_PER_SECOND)
+        return not self.controls.quit
+
+    def close(self) -> None:
+        """Closes the window."""
+        self._window.close()
+
+    def _due(self, now: float) -> bool:
+        if self.controls.num_single_steps:
+            return True
+        waiting = self._human and self.controls.heading is None
+        return not (self.controls.paused or waiting) and now >= self._next_step
+
+    def _step(self) -> None:
+        controls = self.controls
+        self.match.step(FREE if controls.heading is None else controls.heading)
+        over = self._human and bool(self.match.ended[0])
+        self.controls = controls._replace(
+            num_single_steps=max(controls.num_single_steps - 1, 0), heading=None if over else controls.heading
+        )
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self.picture = self.match.draw(self.controls.overlay)
+        state = "paused" if self.controls.paused else f"{self.controls.speed:.3g} steps a second"
+        pygame.display.set_caption(f"Snake · {state}")
