@@ -14,10 +14,12 @@ import jax
 import jax.numpy as jnp
 import optax
 import rlax
+from jax.ad_checkpoint import checkpoint_name
 
 from agents.networks import Network, Predictions
 from agents.rollouts import Rollout
 from metagrad.meta_parameters import Hyperparameters
+from metagrad.windows import KEPT
 
 
 class LearnerState(NamedTuple):
@@ -144,7 +146,8 @@ def update(
     bootstrap_values = network.apply(learner.params, rollout.bootstrap_observation).value
     constants = targets(predictions.value, bootstrap_values, rollout, hyper)
     slope, terms = jax.grad(loss, has_aux=True)(predictions, rollout.action, constants, hyper)
-    (gradient,) = pullback(slope)
+    # As small as the parameters, and dear to compute: the backward pass of the meta-gradient keeps it.
+    gradient = checkpoint_name(pullback(slope)[0], KEPT)
     direction, optimizer_state = optimizer.update(gradient, learner.optimizer_state, learner.params)
     params = jax.tree.map(lambda param, step: param - hyper["learning_rate"] * step, learner.params, direction)
     return LearnerState(params, optimizer_state), terms

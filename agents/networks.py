@@ -1,6 +1,6 @@
 """The actor-critic network for boards: convolutional torsos, a policy head with masked actions, a value head.
 
-The convolutions are written as patches times a matrix. Under `jax.vmap` over seeds an ordinary convolution becomes a
+The convolutions are written as products of matrices. Under `jax.vmap` over seeds an ordinary convolution becomes a
 grouped one, and inside a loop XLA's CPU convolution falls back to a slow path; both cost an order of magnitude, while
 a batched matrix product does not care.
 """
@@ -42,7 +42,7 @@ class Network(NamedTuple):
 
 
 class PatchConv2D(hk.Module):
-    """`hk.Conv2D` with `SAME` padding (same parameters, same output) as a product of patches with a matrix."""
+    """`hk.Conv2D` with `SAME` padding (same parameters, same output) as products of matrices."""
 
     def __init__(self, output_channels: int, kernel_size: int, stride: int, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -70,7 +70,10 @@ class PatchConv2D(hk.Module):
 
 
 def convolve(maps: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:
-    """Convolves with `SAME` padding, as a product of patches with a matrix.
+    """Convolves with `SAME` padding, as products of two matrices.
+
+    Blocks of stride×stride cells become the channels of one, which leaves a convolution of stride one with fewer taps.
+    Its taps along a row are gathered before the product; those along a column are added up after it.
 
     Args:
       maps: float [N, H, W, C].
@@ -82,23 +85,41 @@ def convolve(maps: chex.Array, kernel: chex.Array, stride: int) -> chex.Array:
     """
     size, _, channels, outputs = kernel.shape
     rows, cols = (-(-extent // stride) for extent in maps.shape[1:3])
-    padding = [(0, 0), *(_same_padding(extent, size, stride) for extent in maps.shape[1:3]), (0, 0)]
-    padded = jnp.pad(maps, padding)
-    taps = [padded[:, :, tap : tap + (cols - 1) * stride + 1 : stride] for tap in range(size)]
-    strips = jnp.concatenate(taps, axis=-1)
+    low, high = zip(*(_block_padding(extent, size, stride) for extent in maps.shape[1:3]), strict=True)
+    padded = jnp.pad(maps, [(0, 0), (low[0], high[0]), (low[1], high[1]), (0, 0)])
+    block_rows, block_cols = (extent // stride for extent in padded.shape[1:3])
+    blocks = padded.reshape(-1, block_rows, stride, block_cols, stride, channels).swapaxes(2, 3)
+    blocks = blocks.reshape(-1, block_rows, block_cols, stride * stride * channels)
+
+    taps = -(-size // stride)
+    excess = taps * stride - size
+    block_kernel = jnp.pad(kernel, [(0, excess), (0, excess), (0, 0), (0, 0)])
+    block_kernel = block_kernel.reshape(taps, stride, taps, stride, channels, outputs).swapaxes(1, 2)
+
+    strips = jnp.concatenate([_window(blocks, 2, tap, cols) for tap in range(taps)], axis=-1)
     # Plain products of two matrices: with more axes, XLA copies a transposed operand for the kernel's gradient.
-    products = [
-        strips[:, tap : tap + (rows - 1) * stride + 1 : stride].reshape(-1, size * channels)
-        @ kernel[tap].reshape(size * channels, outputs)
-        for tap in range(size)
+    flat_strips = strips.reshape(-1, strips.shape[-1])
+    products = [flat_strips @ row_kernel.reshape(-1, outputs) for row_kernel in block_kernel]
+    shifted = [
+        _window(product.reshape(-1, block_rows, cols, outputs), 1, tap, rows) for tap, product in enumerate(products)
     ]
-    return sum(products[1:], products[0]).reshape(-1, rows, cols, outputs)
+    return sum(shifted[1:], shifted[0])
 
 
-def _same_padding(extent: int, size: int, stride: int) -> tuple[int, int]:
-    """Returns TensorFlow's `SAME` padding of one axis: the odd cell goes behind."""
-    total = max((-(-extent // stride) - 1) * stride + size - extent, 0)
-    return total // 2, total - total // 2
+def _window(maps: chex.Array, axis: int, start: int, size: int) -> chex.Array:
+    """Takes `size` entries of an axis from `start` on, zeros behind its end.
+
+    As one `pad` with negative widths: its derivatives of any order are pads as well, which XLA fuses.
+    """
+    widths = [(0, 0, 0)] * maps.ndim
+    widths[axis] = (-start, start + size - maps.shape[axis], 0)
+    return jax.lax.pad(maps, jnp.zeros((), maps.dtype), widths)
+
+
+def _block_padding(extent: int, size: int, stride: int) -> tuple[int, int]:
+    """Returns the padding of one axis: TensorFlow's `SAME` padding in front, up to a whole block behind."""
+    low = max((-(-extent // stride) - 1) * stride + size - extent, 0) // 2
+    return low, -(low + extent) % stride
 
 
 def actor_critic_network(

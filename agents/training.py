@@ -86,8 +86,8 @@ class Summary(NamedTuple):
       length_sum: float [], of their lengths in steps.
       loss_sums: float [] each, every loss term added up over the updates.
       meta_gradient: of the interval's last window, before clipping; empty where nothing is tuned.
-      first_nonfinite: int32 [] for each loss term and meta-gradient: the number of the update (counted from the start
-        of training) by which it first was NaN or infinite, or -1.
+      first_nonfinite: int32 [] for each loss term, each meta-gradient and the parameters: the number of the update
+        (counted from the start of training) by which it first was NaN or infinite, or -1.
     """
 
     num_updates: chex.Array
@@ -192,6 +192,7 @@ def _train_window(agent: Agent, state: TrainingState) -> tuple[TrainingState, Su
     num_updates = state.num_updates + summary.num_updates
     quantities = {f"loss/{name}": value for name, value in summary.loss_sums.items()}
     quantities |= {f"meta_grad/{name}": value for name, value in gradient.items()}
+    quantities["parameters"] = optax.tree.sum(position.learner_state.params)
     first_nonfinite = {name: jnp.where(jnp.isfinite(value), -1, num_updates) for name, value in quantities.items()}
     state = state._replace(position=position, key=key, num_updates=num_updates)
     return state, summary._replace(meta_gradient=gradient, first_nonfinite=first_nonfinite)

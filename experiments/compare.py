@@ -58,8 +58,10 @@ def compare(config: Config, folder: pathlib.Path) -> dict:
 def _summarise(config: Config, estimator: str, run: pathlib.Path) -> dict:
     """Returns a run's final return and the spread of its meta-gradients."""
     metrics = read_metrics(run)
-    last_tenth = metrics["env_steps"][:, 0] > 0.9 * config.num_env_steps
-    final_returns = np.nanmean(metrics["episode_return"][last_tenth], axis=0)
+    ends = metrics["env_steps"][:, 0]
+    starts = np.concatenate([[0.0], ends[:-1]])
+    last_tenth = starts >= min(0.9 * config.num_env_steps, starts[-1])
+    final_returns = statistics.mean(metrics["episode_return"][last_tenth]).estimate
     tuned = () if estimator == "none" else config.meta_params
     return {
         "final_return": _as_json(statistics.mean(final_returns)),
@@ -114,4 +116,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     config_lib.define_flags()
+    flags.adopt_module_key_flags(config_lib)
     config_lib.run(main)

@@ -7,11 +7,13 @@ gives on top; `validate` refuses what is impossible before anything is compiled.
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import numpy as np
 from absl import app, flags, logging
 
 from envs.snake import LARGEST_BOARD, SMALLEST_BOARD
@@ -39,12 +41,17 @@ def _at_least(low: float) -> Range:
     return Range(f"at least {low:g}", lambda value: low <= value < math.inf)
 
 
+def _count(low: int) -> Range:
+    return Range(f"at least {low} and below 2^31", lambda value: low <= value < 2**31)
+
+
 def _one_of(names: Sequence[str]) -> Range:
     return Range(f"one of {', '.join(names)}", lambda value: value in names)
 
 
 POSITIVE = Range("positive", lambda value: 0.0 < value < math.inf)
 UNIT_OPEN = Range("in (0, 1)", lambda value: 0.0 < value < 1.0)
+UNIT_HALF_OPEN = Range("in (0, 1]", lambda value: 0.0 < value <= 1.0)
 UNIT_CLOSED = Range("in [0, 1]", lambda value: 0.0 <= value <= 1.0)
 ANYTHING = Range("any", lambda value: True)
 BOARD = Range(
@@ -65,19 +72,19 @@ def _setting(default: Any, allowed: Range, help_text: str, name: str | None = No
 class Config:
     """All settings of one training run; the defaults are the `quick` preset. The flags' help says what each means."""
 
-    seed: int = _setting(0, _at_least(0), "first seed; the others follow it")
-    num_seeds: int = _setting(4, _at_least(1), "agents trained at once, each with a seed of its own")
+    seed: int = _setting(0, _count(0), "first seed; the others follow it")
+    num_seeds: int = _setting(4, _count(1), "agents trained at once, each with a seed of its own")
     estimator: str = _setting("mixing", _one_of(ESTIMATORS), "meta-gradient estimator; none tunes nothing")
-    horizon: int = _setting(5, _at_least(1), "inner updates between two meta-updates (multi_step and mixing)")
+    horizon: int = _setting(5, _count(1), "inner updates between two meta-updates (multi_step and mixing)")
     mixing_weights: str = _setting("uniform", _one_of(("uniform", "geometric")), "weights of mixing's horizons")
-    mixing_decay: float = _setting(0.8, POSITIVE, "ratio of consecutive geometric weights")
+    mixing_decay: float = _setting(0.8, UNIT_HALF_OPEN, "ratio of consecutive geometric weights")
     meta_params: tuple[str, ...] = _setting(
         ("discount", "lambda", "entropy_cost"), NAMES, f"what is tuned: a comma list of {', '.join(INTERVALS)}"
     )
     board_size: str = _setting("6", BOARD, "cells of the board's sides: N for N×N, or ROWSxCOLS")
-    time_limit: int = _setting(4_000, _at_least(1), "steps after which an episode is truncated")
-    num_envs: int = _setting(32, _at_least(1), "environments of one seed")
-    rollout_length: int = _setting(20, _at_least(1), "steps of one rollout")
+    time_limit: int = _setting(4_000, _count(1), "steps after which an episode is truncated")
+    num_envs: int = _setting(32, _count(1), "environments of one seed")
+    rollout_length: int = _setting(20, _count(1), "steps of one rollout")
     num_env_steps: int = _setting(320_000, _at_least(1), "environment steps of one seed")
     optimizer: str = _setting("adam", _one_of(("adam", "rmsprop")), "inner optimizer")
     learning_rate: float = _setting(1e-3, POSITIVE, "inner learning rate")
@@ -92,9 +99,9 @@ class Config:
     outer_lambda: float = _setting(0.95, UNIT_CLOSED, "lambda of the outer loss")
     outer_value_cost: float = _setting(0.0, _at_least(0), "cost of the outer loss's value term; 0 leaves it out")
     outer_entropy_cost: float = _setting(0.0, _at_least(0), "cost of the outer loss's entropy term; 0 leaves it out")
-    num_channels: int = _setting(32, _at_least(1), "channels of each convolution")
-    policy_width: int = _setting(64, _at_least(1), "units of the policy head's hidden layer")
-    value_width: int = _setting(128, _at_least(1), "units of the value head's hidden layer")
+    num_channels: int = _setting(32, _count(1), "channels of each convolution")
+    policy_width: int = _setting(64, _count(1), "units of the policy head's hidden layer")
+    value_width: int = _setting(128, _count(1), "units of the value head's hidden layer")
     shared_torso: bool = _setting(False, ANYTHING, "whether policy and value share one torso")
 
     def hyperparameters(self) -> dict[str, float]:
@@ -169,12 +176,15 @@ def validate(config: Config) -> None:
     """
     for field in dataclasses.fields(config):
         value, allowed = getattr(config, field.name), field.metadata["range"]
-        if not allowed.accepts(value):
+        if not (allowed.accepts(value) and allowed.accepts(_as_computed(value))):
             refuse(_flag_name(field), value, allowed.text)
     for name, value in config.hyperparameters().items():
         low, high = INTERVALS[name]
-        if config.estimator != "none" and name in config.meta_params and not low < value < high:
+        inside = low < value < high and _as_computed(value) >= np.finfo(np.float32).tiny
+        if config.estimator != "none" and name in config.meta_params and not inside:
             refuse(name, value, f"in ({low:g}, {high:g}) to be tuned")
+    if config.seed + config.num_seeds > 2**31:
+        refuse("seed", config.seed, f"at most 2^31 - --num_seeds ({config.num_seeds})")
     if config.time_limit < config.rollout_length:
         refuse("time_limit", config.time_limit, f"at least --rollout_length ({config.rollout_length})")
     window = config.num_envs * config.rollout_length * config.updates_per_window
@@ -182,6 +192,14 @@ def validate(config: Config) -> None:
         nearest = max(round(config.num_env_steps / window), 1) * window
         factors = "num_envs × rollout_length" + (" × horizon" if config.updates_per_window > 1 else "")
         refuse("num_env_steps", config.num_env_steps, f"a multiple of {factors} = {window}, such as {nearest}")
+    if config.num_env_steps // (config.num_envs * config.rollout_length) >= 2**31:
+        refuse("num_env_steps", config.num_env_steps, "below 2^31 × num_envs × rollout_length")
+
+
+def _as_computed(value: Any) -> Any:
+    """Returns a setting as training has it: floats are single precision, where 0.999999999 is 1."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value)) if isinstance(value, float) else value
 
 
 def refuse(flag: str, value: Any, allowed: str) -> NoReturn:
@@ -191,14 +209,22 @@ def refuse(flag: str, value: Any, allowed: str) -> NoReturn:
 
 
 def new_logdir(path: str) -> pathlib.Path:
-    """Returns the folder for results, which may not hold anything yet.
+    """Makes the folder for results, which may not hold anything yet.
 
     Raises:
-      UsageError: if it holds something or is not a folder.
+      UsageError: if it holds something, or is not a folder that can be written to.
     """
-    logdir = pathlib.Path(path).expanduser()
-    if logdir.exists() and (not logdir.is_dir() or any(logdir.iterdir())):
+    try:
+        logdir = pathlib.Path(path).expanduser()
+        logdir.mkdir(parents=True, exist_ok=True)
+        occupied = any(logdir.iterdir())
+        writable = os.access(logdir, os.W_OK)
+    except (OSError, RuntimeError):
+        occupied, writable = False, False
+    if occupied:
         refuse("logdir", path, "a new or empty folder, and this one holds another run")
+    if not writable:
+        refuse("logdir", path, "a folder that can be written to")
     return logdir
 
 

@@ -47,13 +47,14 @@ def _draw(folders: Mapping[str, pathlib.Path], config: Config, picture: pathlib.
     """Draws returns on the left; on the right a column for each tuned hyperparameter."""
     runs = {name: read_metrics(folder) for name, folder in folders.items()}
     tuned = config.meta_params if any(name != "none" for name in runs) else ()
-    # Many columns would leave the returns no room: they take two rows of the left half.
     figure = plt.figure(figsize=(7.0 + 3.6 * len(tuned), 6.4), layout="constrained")
     returns, *columns = figure.subfigures(1, 1 + len(tuned), width_ratios=[2.0] + [1.0] * len(tuned), squeeze=False)[0]
     axes = returns.subplots()
     for name, metrics in runs.items():
         _line(axes, name, metrics, "episode_return")
     axes.set(title="Return of the episodes that ended", ylabel="fruits an episode")
+    _fit_lines(axes)
+    axes.set_ylim(bottom=0.0)
     axes.legend(title=f"mean of {config.num_seeds} seeds, 95% band" if config.num_seeds > 1 else "one seed")
     for name, column in zip(tuned, columns, strict=True):
         _draw_hyperparameter(column, name, runs, config)
@@ -78,6 +79,7 @@ def _draw_hyperparameter(column: Figure, name: str, runs: Mapping[str, Metrics],
         if config.num_seeds > 1:
             deviation = _pooled_deviation(metrics[f"meta_grad/{name}"])
             spread.plot(metrics["env_steps"][:, 0], deviation, color=COLOURS[estimator], linestyle=STYLES[estimator])
+    _fit_lines(path)
     path.set(title=name)
     path.ticklabel_format(axis="y", useOffset=False)
     spread.set(yscale="log", title="its meta-gradient: std over seeds", ylabel="d outer loss / d eta")
@@ -94,6 +96,15 @@ def _line(axes: Axes, estimator: str, metrics: Metrics, column: str) -> None:
     axes.fill_between(steps, mean.low, mean.high, color=COLOURS[estimator], alpha=0.18, linewidth=0)
 
 
+def _fit_lines(axes: Axes) -> None:
+    """Fits the vertical axis to the lines; of bands that are much wider, as few seeds make them, a part is enough."""
+    heights = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+    if np.isfinite(heights).any():
+        low, high = np.nanmin(heights), np.nanmax(heights)
+        margin = 0.35 * (high - low) or 0.1 * abs(high) or 1.0
+        axes.set_ylim(low - margin, high + margin)
+
+
 def _pooled_deviation(samples: np.ndarray) -> np.ndarray:
     """Returns the standard deviation over seeds, [points], with variances averaged over neighbouring points."""
     variances = samples.var(axis=1, ddof=1)
@@ -103,7 +114,5 @@ def _pooled_deviation(samples: np.ndarray) -> np.ndarray:
 
 def _title(config: Config) -> str:
     rows, cols = config_lib.board_shape(config.board_size)
-    return (
-        f"Snake {rows}×{cols}, {config.num_envs} environments × {config.rollout_length} steps a rollout, "
-        f"horizon {config.horizon}"
-    )
+    title = f"Snake {rows}×{cols}, {config.num_envs} environments × {config.rollout_length} steps a rollout"
+    return title + (f", horizon {config.horizon}" if config.updates_per_window > 1 else "")

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 import tensorboardX
 
 from experiments import config as config_lib
-from experiments.config import Config
+from experiments.config import Config, UsageError
 
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.csv", "checkpoint"
 
@@ -29,7 +29,7 @@ class RunWriter:
         config_lib.save(config, folder / CONFIG)
         self._metrics_file = (folder / METRICS).open("w", newline="")
         self._csv: csv.DictWriter | None = None
-        self._events = tensorboardX.SummaryWriter(str(folder), flush_secs=10)
+        self._events = tensorboardX.SummaryWriter(str(folder))
         self._checkpoints = _checkpoint_manager(folder)
         self._seeds = config.seed + np.arange(config.num_seeds)
 
@@ -60,6 +60,7 @@ class RunWriter:
         for name, column in metrics.items():
             if not np.isnan(column).all():
                 self._events.add_scalar(name, np.nanmean(column), env_steps)
+        self._events.flush()
 
     def write_checkpoint(self, env_steps: int, state: Any) -> None:
         """Saves a tree of arrays, keys included, under the number of environment steps of one seed."""
@@ -76,9 +77,14 @@ def read_metrics(folder: pathlib.Path) -> Metrics:
 
     Returns:
       The columns, `env_steps` and `seed` included, each [logging points, seeds].
+
+    Raises:
+      UsageError: if the run ended before its first logging point.
     """
     with (folder / METRICS).open(newline="") as file:
         rows = list(csv.DictReader(file))
+    if not rows:
+        raise UsageError(f"{folder / METRICS}: has no logging point yet")
     num_seeds = len({row["seed"] for row in rows})
     return {name: np.array([float(row[name] or "nan") for row in rows]).reshape(-1, num_seeds) for name in rows[0]}
 

@@ -61,7 +61,7 @@ def train(config: Config, folder: pathlib.Path) -> float:
             end = min(start + windows_per_point, num_windows)
             state, summary = program(state, end - start)
             env_steps = end * agent.steps_per_window
-            _check_finite(config, agent, summary)
+            _check_finite(config, summary)
             metrics = _metrics(agent, state, summary)
             writer.write_metrics(env_steps, metrics)
             if point % points_per_checkpoint == 0 or end == num_windows:
@@ -102,15 +102,20 @@ def _mean_return(metrics: dict[str, np.ndarray]) -> float:
     return float(np.nanmean(returns)) if np.isfinite(returns).any() else math.nan
 
 
-def _check_finite(config: Config, agent: Agent, summary: Summary) -> None:
-    for quantity, updates in summary.first_nonfinite.items():
-        for index, update in enumerate(np.asarray(updates)):
-            if update >= 0:
-                env_steps = int(update) * config.num_envs * config.rollout_length
-                raise NonFiniteError(
-                    f"stopped: {quantity} of seed {config.seed + index} was not finite at environment step {env_steps} "
-                    f"(update {update}); what was logged before is on disk"
-                )
+def _check_finite(config: Config, summary: Summary) -> None:
+    """Raises `NonFiniteError` for what broke first; within an update the losses come before what follows from them."""
+    broken = [
+        (int(update), quantity, config.seed + index)
+        for quantity, updates in summary.first_nonfinite.items()
+        for index, update in enumerate(np.asarray(updates))
+        if update >= 0
+    ]
+    if broken:
+        update, quantity, seed = min(broken)  # "loss/…" < "meta_grad/…" < "parameters"
+        raise NonFiniteError(
+            f"stopped: {quantity} of seed {seed} was not finite at environment step "
+            f"{update * config.num_envs * config.rollout_length} (update {update}); what was logged before is on disk"
+        )
 
 
 def main() -> None:
@@ -127,4 +132,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     config_lib.define_flags()
+    flags.adopt_module_key_flags(config_lib)
     config_lib.run(main)

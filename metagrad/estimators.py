@@ -49,7 +49,9 @@ def mixing(horizon: int, decay: float = 1.0) -> Weights:
     _check_horizon(horizon)
     if not (math.isfinite(decay) and decay > 0.0):
         raise ValueError(f"decay must be positive, got {decay}")
-    return weighted([decay**k for k in range(horizon)])
+    # Scaled so that the largest is one: nothing overflows.
+    first = 0 if decay <= 1.0 else 1 - horizon
+    return weighted([decay ** (first + k) for k in range(horizon)])
 
 
 def weighted(proportions: Sequence[float]) -> Weights:

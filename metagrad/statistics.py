@@ -38,30 +38,34 @@ def mean(samples: np.ndarray) -> Estimate:
 
 
 def pooled_standard_deviation(samples: np.ndarray) -> Estimate:
-    """Estimates the standard deviation within groups, `sqrt(mean_g s_g^2)`, with a bootstrap interval over groups.
+    """Estimates the standard deviation within groups, `sqrt(mean_g s_g^2)`, with an interval over samples.
+
+    The interval is a jackknife of the logarithm, which leaves out one sample of every group at a time (one seed of
+    every logging point), with Student's t quantiles. So it holds even where a seed's samples depend on each other.
 
     Args:
-      samples: float [G, N]: N independent samples in each of G groups, whose means may differ.
+      samples: float [G, N]: N independent samples in each of G groups, whose means may differ; sample n of one group
+        may depend on sample n of another.
 
     Returns:
-      The standard deviation and its interval, float [] each; NaN with fewer than two samples a group, and an interval
-      of NaN with fewer than two groups.
+      The standard deviation, float [], NaN with fewer than two samples a group; and its interval, NaN with fewer than
+      three or where the deviation is zero.
     """
     samples = np.asarray(samples, np.float64)
-    num_groups, num_samples = samples.shape
+    num_samples = samples.shape[1]
+
+    def deviation(samples: np.ndarray) -> np.ndarray:
+        return np.sqrt(samples.var(axis=1, ddof=1).mean())
+
     nan = np.array(np.nan)
     if num_samples < 2:
         return Estimate(nan, nan, nan)
-    variances = samples.var(axis=1, ddof=1)
-    estimate = np.sqrt(variances.mean())
-    if num_groups < 2 or np.ptp(variances) == 0.0:
+    estimate = deviation(samples)
+    if num_samples == 2:
         return Estimate(estimate, nan, nan)
-    interval = scipy.stats.bootstrap(
-        (variances,),
-        lambda drawn, axis: np.sqrt(drawn.mean(axis=axis)),
-        confidence_level=CONFIDENCE,
-        n_resamples=2_000,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Estimate(estimate, interval.low, interval.high)
+    left_out = np.array([deviation(np.delete(samples, n, axis=1)) for n in range(num_samples)])
+    if not np.all(left_out > 0.0):
+        return Estimate(estimate, nan, nan)
+    error = np.sqrt((num_samples - 1) * np.log(left_out).var())
+    factor = np.exp(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, num_samples - 1) * error)
+    return Estimate(estimate, estimate / factor, estimate * factor)

@@ -21,6 +21,9 @@ import jax.numpy as jnp
 
 from metagrad.estimators import Weights
 
+KEPT = "kept"
+"""Name that an update may give, by `jax.ad_checkpoint.checkpoint_name`, to arrays better kept than computed again."""
+
 LearnerState = Any
 ActorState = Any
 Batch = Any
@@ -77,7 +80,9 @@ def meta_gradient(
     """Estimates the meta-gradient `sum_k w_k g_k` of one window in reverse mode.
 
     The updates between the first and the last are rematerialised in the backward pass, so that memory grows with the
-    horizon by a learner state and a batch, not by everything that an update computes.
+    horizon by a learner state and a batch, not by everything that an update computes. The first is not differentiated
+    with respect to `x_0`; the last is the first to be transposed, so it keeps what it computed, and it stands outside
+    the loop, where nothing is computed for the parameters that the outer loss ignores.
 
     Args:
       problem: the inner problem.
@@ -92,27 +97,41 @@ def meta_gradient(
     start = jax.lax.stop_gradient(start)
     keys = _horizon_keys(key, len(weights))
 
+    def evaluate_and_update(
+        learner_state: LearnerState, eta: MetaParameters, batch: Batch, weight: chex.Numeric
+    ) -> tuple[LearnerState, tuple[chex.Array, Metrics]]:
+        # Together, since both see the same parameters and data: what they compute alike is computed, and then
+        # rematerialised, once. Horizons that no weight asks for (all but multi-step's last) are not evaluated.
+        loss = weight * problem.outer_loss(learner_state, batch) if any(weights[:-1]) else jnp.zeros(())
+        learner_state, metrics = problem.update(learner_state, eta, batch)
+        return learner_state, (loss, metrics)
+
     def window_loss(eta: MetaParameters) -> tuple[chex.Array, tuple[Position, Metrics]]:
-        # The first update stands alone: it is not differentiated with respect to `x_0`, which saves the costliest part.
-        position, first_metrics = advance(problem, eta, start, keys[0])
-        loss_so_far = jnp.zeros(())
-        metrics = jax.tree.map(lambda metric: metric[None], first_metrics)
+        def advance_by(
+            update: Callable, position: Position, key: chex.PRNGKey, *weight: chex.Numeric
+        ) -> tuple[Position, Any]:
+            return advance(problem._replace(update=lambda *inputs: update(*inputs, *weight)), eta, position, key)
+
+        position, metrics = advance_by(problem.update, start, keys[0])
+        loss = jnp.zeros(())
+        parts = [_with_axis(metrics)]
+        if len(weights) > 2:
+            rematerialised = jax.checkpoint(
+                evaluate_and_update, policy=jax.checkpoint_policies.save_only_these_names(KEPT)
+            )
+            position, (losses, metrics) = jax.lax.scan(
+                lambda position, inputs: advance_by(rematerialised, position, *inputs),
+                position,
+                (keys[1:-1], jnp.array(weights[:-2])),
+            )
+            loss += jnp.sum(losses)
+            parts.append(metrics)
         if len(weights) > 1:
-
-            def body(position: Position, inputs: tuple) -> tuple[Position, tuple]:
-                weight, key = inputs
-                loss = weight * outer_loss(position.learner_state, position.batch)
-                position, metrics = advance(rematerialised, eta, position, key)
-                return position, (loss, metrics)
-
-            # Horizons that no weight asks for (all but the last in multi-step) are not evaluated.
-            outer_loss = jax.checkpoint(problem.outer_loss) if any(weights[:-1]) else lambda *_: jnp.zeros(())
-            rematerialised = problem._replace(update=jax.checkpoint(problem.update))
-            position, (losses, later_metrics) = jax.lax.scan(body, position, (jnp.array(weights[:-1]), keys[1:]))
-            loss_so_far = jnp.sum(losses)
-            metrics = jax.tree.map(lambda *parts: jnp.concatenate(parts), metrics, later_metrics)
-        loss = loss_so_far + weights[-1] * problem.outer_loss(position.learner_state, position.batch)
-        return loss, (position, metrics)
+            position, (last_loss, metrics) = advance_by(evaluate_and_update, position, keys[-1], weights[-2])
+            loss += last_loss
+            parts.append(_with_axis(metrics))
+        loss += weights[-1] * problem.outer_loss(position.learner_state, position.batch)
+        return loss, (position, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts))
 
     gradient, (end, metrics) = jax.grad(window_loss, has_aux=True)(eta)
     return gradient, end, metrics
@@ -176,6 +195,10 @@ def combine(weights: Weights, gradients: MetaParameters) -> MetaParameters:
       `sum_k w_k g_k`, the tree without its leading axis.
     """
     return jax.tree.map(lambda leaf: jnp.tensordot(jnp.array(weights, leaf.dtype), leaf[: len(weights)], 1), gradients)
+
+
+def _with_axis(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[None], tree)
 
 
 def _horizon_keys(key: chex.PRNGKey, horizon: int) -> chex.PRNGKey:

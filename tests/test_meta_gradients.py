@@ -181,7 +181,9 @@ def _reverse(weights):
     return jax.jit(lambda eta: windows.meta_gradient(problem, weights, eta, start, KEY)[0])(eta)
 
 
-@pytest.mark.parametrize("weights", [*(estimators.multi_step(n) for n in (1, 2, 3)), estimators.mixing(3)])
+@pytest.mark.parametrize(
+    "weights", [*(estimators.multi_step(n) for n in (1, 2, 3)), estimators.mixing(3), estimators.mixing(HORIZON, 0.7)]
+)
 def test_forward_mode_equals_reverse_mode(weights):
     forward = windows.combine(weights, _exact_gradients("adam"))
     for name in INTERVALS:
