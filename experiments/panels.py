@@ -44,6 +44,8 @@ class Thoughts(NamedTuple):
 def board_size(num_rows: int, num_cols: int, grid: tuple[int, int]) -> tuple[int, int]:
     """Returns the width and height of a board's picture: the natural ones, or smaller so that a grid fits a screen.
 
+    A grid of very many panels is larger than a screen: below some size nobody could read them.
+
     Args:
       num_rows: of the board.
       num_cols: of the board.
@@ -52,7 +54,7 @@ def board_size(num_rows: int, num_cols: int, grid: tuple[int, int]) -> tuple[int
     width, height = drawing.natural_size(num_rows, num_cols)
     below = LINE_HEIGHT * FEWEST_LINES + PAD
     room = (ROOM[0] / grid[1] / width, (ROOM[1] / grid[0] - TITLE_HEIGHT - below) / height)
-    shrink = min(1.0, max(*room[:1], NARROWEST / width), max(room[1], NARROWEST / width))
+    shrink = min(1.0, max(min(room), NARROWEST / width))
     return round(width * shrink / 16) * 16, round(height * shrink / 16) * 16
 
 

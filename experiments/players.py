@@ -5,10 +5,11 @@ import pathlib
 from functools import partial
 from typing import Any, NamedTuple
 
+import haiku as hk
 import jax
 import numpy as np
 
-from agents.training import Agent, TrainingState
+from agents.training import Agent
 from envs.snake import Snake
 from experiments import config as config_lib
 from experiments import run_folder
@@ -16,6 +17,7 @@ from experiments.building import init_seeds, make_agent
 from experiments.config import ESTIMATORS, Config, UsageError, refuse
 from experiments.games import Policy, random_policy
 from metagrad import meta_parameters
+from metagrad.meta_parameters import MetaParameters
 
 
 class Players(NamedTuple):
@@ -88,12 +90,13 @@ def load(choice: list[tuple[Run, int]]) -> Players:
       UsageError: if a run has no checkpoint, or one that this version cannot read.
     """
     agents = {run.folder: make_agent(run.config) for run, _ in choice}
-    states = {run.folder: _restore(run, agents[run.folder]) for run, _ in choice}
+    learned = {run.folder: _restore(run, agents[run.folder]) for run, _ in choice}
     params, names, tuned = [], [], []
     for run, index in choice:
-        agent, state = agents[run.folder], jax.tree.map(lambda leaf, index=index: leaf[index], states[run.folder])
-        hyper = meta_parameters.hyperparameters(agent.tuning, state.eta)
-        params.append(state.position.learner_state.params)
+        agent = agents[run.folder]
+        own_params, eta = jax.tree.map(lambda leaf, index=index: leaf[index], learned[run.folder])
+        hyper = meta_parameters.hyperparameters(agent.tuning, eta)
+        params.append(own_params)
         names.append(f"{run.config.estimator} · seed {run.config.seed + index}")
         tuned.append({name: float(hyper[name]) for name in agent.tuning.tuned})
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
@@ -101,14 +104,15 @@ def load(choice: list[tuple[Run, int]]) -> Players:
     return Players(snake, agent.network.apply, stacked, tuple(names), tuple(tuned))
 
 
-def _restore(run: Run, agent: Agent) -> TrainingState:
-    """Reads a run's latest checkpoint, [num_seeds, ...]."""
+def _restore(run: Run, agent: Agent) -> tuple[hk.Params, MetaParameters]:
+    """Returns the parameters and meta-parameters of a run's latest checkpoint, NumPy arrays [num_seeds, ...]."""
     steps = run_folder.checkpoint_steps(run.folder)
     if not steps:
         raise UsageError(f"{run.folder}: holds no checkpoint; one is written while --logdir={run.folder} is trained")
     like = jax.eval_shape(partial(init_seeds, agent, run.config))
     try:
-        return run_folder.read_checkpoint(run.folder, steps[-1], like)
+        state = run_folder.read_checkpoint(run.folder, steps[-1], like)
     except (OSError, LookupError, TypeError, ValueError) as error:
         place = run.folder / run_folder.CHECKPOINTS / str(steps[-1])
         raise UsageError(f"{place}: is not a checkpoint that this version can read ({error})") from error
+    return jax.device_get((state.position.learner_state.params, state.eta))

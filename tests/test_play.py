@@ -1,5 +1,6 @@
 """The window and the recordings, driven as a person would."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -27,16 +28,16 @@ from experiments.train import train
 from experiments.viewer import Viewer
 
 SETTINGS = Config(
+    estimator="single_step",
     board_size="3x4",
     num_seeds=3,
     num_envs=4,
     rollout_length=5,
-    horizon=2,
     num_env_steps=200,
     num_channels=4,
     policy_width=8,
     value_width=8,
-    time_limit=50,
+    time_limit=12,
 )
 
 
@@ -49,16 +50,25 @@ def no_screen(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def comparison(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("play") / "all"
-    for estimator in ("none", "mixing"):
-        train(config_lib.dataclasses.replace(SETTINGS, estimator=estimator), folder / estimator)
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("play") / "single_step"
+    train(SETTINGS, folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def run(comparison):
-    return comparison / "mixing"
+def comparison(run, tmp_path_factory):
+    """The folder of two runs, one of which is a copy that says that it had another estimator."""
+    folder = tmp_path_factory.mktemp("play") / "all"
+    shutil.copytree(run, folder / "single_step")
+    shutil.copytree(run, folder / "multi_step")
+    config_lib.save(dataclasses.replace(SETTINGS, estimator="multi_step"), folder / "multi_step" / "config.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def agent(run):
+    return players.load([(players.open_runs(str(run))[0], 1)])
 
 
 def _play(*arguments):
@@ -89,9 +99,8 @@ def _match(players_on_show, grid=(1, 1)):
 
 
 @pytest.fixture
-def viewer(run):
-    match = _match(players.load([(players.open_runs(str(run))[0], 0)]))
-    shown = Viewer(match, speed=2.0, human=False)
+def viewer(agent):
+    shown = Viewer(_match(agent), speed=2.0, human=False)
     yield shown
     shown.close()
 
@@ -194,9 +203,9 @@ def test_o_takes_the_thoughts_away_and_brings_them_back(viewer):
 
 
 @pytest.mark.parametrize("event", [pygame.event.Event(pygame.KEYDOWN, key=pygame.K_q), pygame.event.Event(pygame.QUIT)])
-def test_q_or_closing_the_window_quits(run, event):
+def test_q_or_closing_the_window_quits(event):
     pygame.event.post(event)
-    assert not _play(f"--logdir={run}")
+    assert not _play("--random")
     assert not pygame.display.get_init()
 
 
@@ -258,8 +267,8 @@ def test_games_start_anew_after_their_end_or_wait():
 def test_agents_are_the_latest_checkpoints(run):
     opened = players.open_runs(str(run))[0]
     cast = players.load([(opened, 2), (opened, 0)])
-    assert cast.names == ("mixing · seed 2", "mixing · seed 0")
-    state = init_seeds(make_agent(opened.config), opened.config)
+    assert cast.names == ("single_step · seed 2", "single_step · seed 0")
+    state = jax.eval_shape(partial(init_seeds, make_agent(opened.config), opened.config))
     restored = run_folder.read_checkpoint(run, run_folder.checkpoint_steps(run)[-1], state)
     jax.tree.map(
         lambda shown, saved: np.testing.assert_array_equal(shown, np.asarray(saved)[[2, 0]]),
@@ -281,7 +290,7 @@ def test_seeds_are_ranked_by_their_last_logged_returns(run, tmp_path):
 def test_a_grid_shows_the_agents_side_by_side(comparison):
     runs = players.open_runs(str(comparison))
     cast = players.load([(run, seed) for seed in (0, 1) for run in runs])
-    assert cast.names == ("none · seed 0", "mixing · seed 0", "none · seed 1", "mixing · seed 1")
+    assert cast.names == tuple(f"{name} · seed {seed}" for seed in (0, 1) for name in ("single_step", "multi_step"))
     match = _match(cast, (2, 2))
     for _ in range(3):
         picture = match.draw(overlay=True)
@@ -306,13 +315,13 @@ def _frame(image, index):
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])
-def test_recordings_hold_a_frame_for_each_step_and_one_more(run, tmp_path, suffix, capsys):
+def test_recordings_hold_a_frame_for_each_step_and_one_more(run, agent, tmp_path, suffix, capsys):
     path = tmp_path / f"agent{suffix}"
     assert not _play(f"--logdir={run}", f"--record={path}", "--max_steps=7", "--episodes=99", "--seed_index=1")
     assert f"8 frames are in {path}" in capsys.readouterr().out
     frames = _frames(path)
     assert len(frames) == 8
-    match = _match(players.load([(players.open_runs(str(run))[0], 1)]))
+    match = _match(agent)
     for frame in frames:
         expected = drawing.pixels(match.draw(overlay=True)).astype(int)
         assert frame.shape == expected.shape
@@ -320,15 +329,10 @@ def test_recordings_hold_a_frame_for_each_step_and_one_more(run, tmp_path, suffi
         match.step()
 
 
-def test_recordings_end_with_the_episodes(run, tmp_path):
-    path = tmp_path / "agents.gif"
-    assert not _play(f"--logdir={run}", f"--record={path}", "--episodes=2", "--grid=1x3", "--greedy")
-    match = Match(
-        players.load([(run_, seed) for run_ in players.open_runs(str(run)) for seed in players.ranked_seeds(run_)]),
-        (1, 3),
-        greedy=True,
-        seed=0,
-    )
+def test_recordings_end_with_the_episodes(tmp_path):
+    path = tmp_path / "random.gif"
+    assert not _play("--random", "--board_size=2x3", f"--record={path}", "--episodes=2", "--grid=1x3")
+    match = _match(players.not_agents("random", 3, Snake(2, 3)), (1, 3))
     num_frames, num_ended = 1, np.zeros(3, int)
     while (num_ended < 2).any():
         match.step()
@@ -399,15 +403,15 @@ def test_what_does_not_match_the_run_is_refused(run, comparison, capsys, tmp_pat
 
 
 def test_folders_that_cannot_be_played_from_are_refused(comparison, tmp_path, capsys):
-    folder = tmp_path / "all" / "mixing"
-    shutil.copytree(comparison / "mixing", folder)
+    folder = tmp_path / "all" / "single_step"
+    shutil.copytree(comparison / "single_step", folder)
     steps = run_folder.checkpoint_steps(folder)[-1]
     content = json.loads((folder / "config.json").read_text())
 
     changed = {"flags": content["flags"] | {"value_width": 16}}
     (folder / "config.json").write_text(json.dumps(content | changed))
     assert f"{steps}: is not a checkpoint that this version can read" in _refused(capsys, f"--logdir={folder}")
-    shutil.copytree(comparison / "none", tmp_path / "all" / "none")
+    shutil.copytree(comparison / "multi_step", tmp_path / "all" / "multi_step")
     assert "its runs have different settings" in _refused(capsys, f"--logdir={tmp_path}/all")
 
     (folder / "config.json").write_text(json.dumps(content | {"format": 99}))
