@@ -1,8 +1,7 @@
 """The actor-critic network for boards: convolutional torsos, a policy head with masked actions, a value head.
 
 The convolutions are written as products of matrices. Under `jax.vmap` over seeds an ordinary convolution becomes a
-grouped one, and inside a loop XLA's CPU convolution falls back to a slow path; both cost an order of magnitude, while
-a batched matrix product does not care.
+grouped one, which is slower, and inside a loop XLA's CPU convolution falls back to a path that is slower by far.
 """
 
 from collections.abc import Callable
