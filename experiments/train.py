@@ -10,6 +10,7 @@ import sys
 import time
 from functools import partial
 
+import chex
 import jax
 import numpy as np
 import tqdm
@@ -19,7 +20,7 @@ from agents import training
 from agents.training import Agent, Summary, TrainingState
 from experiments import config as config_lib
 from experiments import plots
-from experiments.building import init_seeds, make_agent
+from experiments.building import init_seeds, make_agent, over_seeds
 from experiments.config import Config
 from experiments.run_folder import RunWriter
 from metagrad import meta_parameters
@@ -53,7 +54,11 @@ def train(config: Config, folder: pathlib.Path) -> float:
     points_per_checkpoint = math.ceil(len(starts) / CHECKPOINTS)
 
     state = init_seeds(agent, config)
-    advance = jax.jit(jax.vmap(partial(training.train, agent), in_axes=(0, None)), donate_argnums=0)
+
+    @partial(jax.jit, donate_argnums=0)
+    def advance(state: TrainingState, num_windows: chex.Numeric) -> tuple[TrainingState, Summary]:
+        return over_seeds(lambda seed: training.train(agent, seed, num_windows))(state)
+
     with RunWriter(folder, config) as writer, _progress_bar(config) as bar:
         program = advance.lower(state, windows_per_point).compile()
         bar.unpause()  # the time left counts from here, not from compilation

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agents import training
-from experiments.building import init_seeds, make_agent
+from experiments.building import init_seeds, make_agent, over_seeds
 from experiments.config import Config
 from metagrad import windows
 
@@ -100,6 +100,20 @@ def test_a_seed_does_not_depend_on_how_many_there_are():
     params = [state.position.learner_state.params for state in (two, three, other)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b[1], rtol=1e-6), params[0], params[1])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b[0], rtol=1e-6), params[0], params[2])
+
+
+def test_seeds_are_the_same_all_at_once_and_one_after_another(monkeypatch):
+    agent = make_agent(CONFIG)
+    states = init_seeds(agent, CONFIG)
+    after = {}
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        after[backend], summary = jax.jit(over_seeds(lambda state: training.train(agent, state, 4)))(states)
+        assert np.all(summary.num_updates == 4)
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6),
+        *(state.position.learner_state.params for state in after.values()),
+    )
 
 
 def test_updates_per_window():
