@@ -168,7 +168,8 @@ def horizon_gradients(
             return _split_floats(learner_state)[0], (learner_state, metrics)
 
         _, push, (learner_state, metrics) = jax.linearize(update, floats, eta, has_aux=True)
-        sensitivity = jax.vmap(push)(sensitivity, directions)
+        # One direction after another: batched, the products of matrices would need transposed copies of their operands.
+        sensitivity = jax.lax.map(lambda direction: push(*direction), (sensitivity, directions))
         actor_state, batch = problem.collect(learner_state, position.actor_state, key)
         floats, rebuild = _split_floats(learner_state)
         slope = jax.grad(lambda floats: problem.outer_loss(rebuild(floats), batch))(floats)
