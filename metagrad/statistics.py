@@ -1,6 +1,15 @@
-"""Statistics of samples with 95% intervals: pure functions of arrays."""
+"""Statistics of an estimator's samples with 95% intervals: pure functions of arrays.
+
+A sample is a vector, and its components lie on an array's last axis: the meta-parameters of a meta-gradient, or a
+single one. The first axis numbers the samples, which are independent; axes in between are further estimators, treated
+alike and resampled together. A reference that is known exactly is given as samples that are all equal.
+
+Intervals come from exact distributions where there are any, and else from the bias-corrected and accelerated bootstrap
+(Efron, 1987), whose resampling is the same for the same number of samples: paired where two sets are compared.
+"""
 
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -8,9 +17,15 @@ import scipy.stats
 
 CONFIDENCE = 0.95
 
+RESAMPLES = 1_999
+"""Of every bootstrap."""
+
+MEMORY = 2**23
+"""Numbers of one array that a bootstrap holds at a time."""
+
 
 class Estimate(NamedTuple):
-    """A statistic and the ends of its 95% confidence interval, float arrays of one shape."""
+    """A statistic and the ends of its 95% confidence interval, float arrays of one shape; NaN where undetermined."""
 
     estimate: np.ndarray
     low: np.ndarray
@@ -69,3 +84,258 @@ def pooled_standard_deviation(samples: np.ndarray) -> Estimate:
     error = np.sqrt((num_samples - 1) * np.log(left_out).var())
     factor = np.exp(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, num_samples - 1) * error)
     return Estimate(estimate, estimate / factor, estimate * factor)
+
+
+def variance(samples: np.ndarray) -> Estimate:
+    """Estimates the variance, added up over the components.
+
+    Args:
+      samples: float [N, ..., M], N at least 2.
+
+    Returns:
+      The trace of the covariance and its interval, [...].
+    """
+    return _bootstrap(_variance, samples)
+
+
+def signal_to_noise(samples: np.ndarray) -> Estimate:
+    """Estimates the signal-to-noise ratio of a single sample, `|mean| / sqrt(variance)`.
+
+    Args:
+      samples: float [N, ..., M], N at least 2.
+
+    Returns:
+      The ratio of the mean's norm to the standard deviation, at least 0, and its interval, [...].
+    """
+    # A length is never below zero, and near zero the bootstrap of one misleads. So it is the mean in units of the
+    # standard deviation, a vector, that is resampled: the truth lies within a ball around it.
+    resampling = _resample(lambda x: x.mean(-1) / np.sqrt(_variance(x)), samples, method="percentile")
+    estimate = np.sqrt(_squared_length(resampling.estimate))
+    with np.errstate(invalid="ignore"):  # no variance: the interval is NaN
+        distances = np.sqrt(_squared_length(resampling.distribution - resampling.estimate[..., None]))
+    radius = np.quantile(distances, CONFIDENCE, axis=-1)
+    return Estimate(estimate, np.maximum(estimate - radius, 0.0), estimate + radius)
+
+
+def bias(samples: np.ndarray, reference: np.ndarray) -> Estimate:
+    """Estimates each component's bias, with Student's t interval.
+
+    Args:
+      samples: float [N, ..., M], N at least 2.
+      reference: samples, independent of these, whose mean is the truth, float [N, ..., M].
+
+    Returns:
+      The bias and its interval, [..., M].
+    """
+    return mean(np.asarray(samples, np.float64) - reference)
+
+
+def cosine(samples: np.ndarray, reference: np.ndarray) -> Estimate:
+    """Estimates the cosine between the samples' mean and the reference's.
+
+    Args:
+      samples: float [N, ..., M], N at least 2.
+      reference: samples, independent of these, float [N, ..., M].
+
+    Returns:
+      The cosine, in [-1, 1], and its interval, [...]; undetermined where either mean cannot be told from zero.
+    """
+    estimate = _bootstrap(
+        lambda x, y: _dot(x, y) / np.sqrt(_squared_length(x.mean(-1)) * _squared_length(y.mean(-1))), samples, reference
+    )
+    return _only_where(distinguishable(samples) & distinguishable(reference), estimate)
+
+
+def sign_agreement(samples: np.ndarray, reference: np.ndarray) -> Estimate:
+    """Estimates how often a sample has the sign of the reference's mean, with Clopper and Pearson's exact interval.
+
+    Args:
+      samples: float [N, ...].
+      reference: samples, independent of these, float [N, ...]; its mean's sign is taken as known.
+
+    Returns:
+      The fraction in [0, 1] and its interval, [...]; undetermined where the reference cannot be told from zero.
+    """
+    samples, reference = np.asarray(samples, np.float64), np.asarray(reference, np.float64)
+    count = len(samples)
+    agreeing = np.sum(np.sign(samples) == np.sign(reference.mean(0)), axis=0)
+    tail = (1 - CONFIDENCE) / 2
+    low = np.where(agreeing > 0, scipy.stats.beta.ppf(tail, np.maximum(agreeing, 1), count - agreeing + 1), 0.0)
+    high = np.where(
+        agreeing < count, scipy.stats.beta.ppf(1 - tail, agreeing + 1, np.maximum(count - agreeing, 1)), 1.0
+    )
+    return _only_where(distinguishable(reference[..., None]), Estimate(agreeing / count, low, high))
+
+
+def scaled_error(samples: np.ndarray, reference: np.ndarray) -> Estimate:
+    """Estimates the relative mean squared error that is left after the best common scale.
+
+        min_c E |c g - r|^2 / |r|^2 = 1 - (E[g] . r)^2 / (E |g|^2 |r|^2)
+
+    An optimizer with a free step size does not care for an estimator's scale, so here bias and variance weigh as they
+    do for learning.
+
+    Args:
+      samples: float [N, ..., M], N at least 2.
+      reference: samples, independent of these, whose mean is the truth r, float [N, ..., M].
+
+    Returns:
+      The error, in [0, 1], and its interval, [...]; undetermined where the reference cannot be told from zero.
+    """
+    estimate = _bootstrap(
+        lambda x, y: 1.0 - _dot(x, y) ** 2 / (_squared_length(x).mean(-1) * _squared_length(y.mean(-1))),
+        samples,
+        reference,
+    )
+    return _only_where(distinguishable(reference), estimate)
+
+
+def variance_ratio(samples: np.ndarray, other: np.ndarray) -> Estimate:
+    """Estimates the ratio of two estimators' variances on common random numbers, `Var(samples) / Var(other)`.
+
+    A constant factor on an estimator changes this ratio and nothing else: see `noise_ratio`.
+
+    Args:
+      samples: float [N, ..., M], N at least 2.
+      other: float [N, ..., M]; its n-th sample may depend on the first's n-th.
+
+    Returns:
+      The ratio and its interval, [...].
+    """
+    return _bootstrap(lambda x, y: _variance(x) / _variance(y), samples, other)
+
+
+def noise_ratio(samples: np.ndarray, other: np.ndarray) -> Estimate:
+    """Estimates the ratio of two estimators' variances after each is scaled to a mean of length one.
+
+        (Var(samples) / |mean(samples)|^2) / (Var(other) / |mean(other)|^2)
+
+    The interval carries the means' uncertainty, which is most of it.
+
+    Args:
+      samples: float [N, ..., M], N at least 2.
+      other: float [N, ..., M]; its n-th sample may depend on the first's n-th.
+
+    Returns:
+      The ratio and its interval, [...]; undetermined where either mean cannot be told from zero.
+    """
+
+    def statistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return _variance(x) / _variance(y) * _squared_length(y.mean(-1)) / _squared_length(x.mean(-1))
+
+    estimate = _bootstrap(statistic, samples, other)
+    return _only_where(distinguishable(samples) & distinguishable(other), estimate)
+
+
+class Reduction(NamedTuple):
+    """How uniform mixing comes by its variance: `Var(mixing) = shorter_horizons × averaging × Var(multi_step)`.
+
+    Attributes:
+      shorter_horizons: the mean of `Var(g_1), ..., Var(g_n)` over `Var(g_n)`.
+      averaging: `Var(mean of g_1, ..., g_n)` over the mean of their variances; 1/n if they were uncorrelated.
+    """
+
+    shorter_horizons: Estimate
+    averaging: Estimate
+
+
+def reduction_by_mixing(gradients: np.ndarray) -> Reduction:
+    """Splits the variance that uniform mixing saves into what shorter horizons and what averaging brings.
+
+    Args:
+      gradients: float [N, n, ..., M], the horizon gradients `g_1, ..., g_n` of N windows.
+
+    Returns:
+      The two factors, [...] each.
+    """
+
+    def shorter_horizons(x: np.ndarray) -> np.ndarray:
+        variances = x.var(-1, ddof=1).sum(0)
+        return variances.mean(0) / variances[-1]
+
+    def averaging(x: np.ndarray) -> np.ndarray:
+        return _variance(x.mean(1)) / x.var(-1, ddof=1).sum(0).mean(0)
+
+    return Reduction(_bootstrap(shorter_horizons, gradients), _bootstrap(averaging, gradients))
+
+
+def distinguishable(samples: np.ndarray) -> np.ndarray:
+    """Tells whether a mean differs from zero at the 5% level, by Hotelling's T² test (Student's t for one component).
+
+    Args:
+      samples: float [N, ..., M], N above M. Samples without any variance are taken at their word.
+
+    Returns:
+      bool [...].
+    """
+    samples = np.asarray(samples, np.float64)
+    count, size = len(samples), samples.shape[-1]
+    centre = samples.mean(0)
+    deviations = samples - centre
+    covariance = np.einsum("n...i,n...j->...ij", deviations, deviations) / (count - 1)
+    squared_t = count * np.einsum("...i,...ij,...j", centre, np.linalg.pinv(covariance, hermitian=True), centre)
+    f_statistic = squared_t * (count - size) / (size * (count - 1))
+    constant = np.all(samples == samples[:1], axis=(0, -1))
+    significant = f_statistic > scipy.stats.f.ppf(CONFIDENCE, size, count - size)
+    return np.where(constant, np.any(centre != 0.0, axis=-1), significant)
+
+
+class _Resampling(NamedTuple):
+    estimate: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    distribution: np.ndarray
+
+
+def _resample(statistic: Callable[..., np.ndarray], *samples: np.ndarray, method: str) -> _Resampling:
+    """Bootstraps a statistic of sets of N samples, which are resampled together.
+
+    Args:
+      statistic: from arrays [M, ..., N] to one without the axis of the samples.
+      *samples: float [N, ..., M] each.
+      method: of the interval.
+
+    Returns:
+      The statistic of the samples, its interval, and its values for each resample on a last axis.
+    """
+    data = [np.moveaxis(np.asarray(array, np.float64), (0, -1), (-1, 0)) for array in samples]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # where every resample agrees, the interval is NaN, and that is the answer
+        result = scipy.stats.bootstrap(
+            data,
+            lambda *resamples, axis: statistic(*resamples),
+            paired=True,
+            vectorized=True,
+            axis=-1,
+            n_resamples=RESAMPLES,
+            batch=max(MEMORY // data[0].size, 1),
+            confidence_level=CONFIDENCE,
+            method=method,
+            rng=np.random.default_rng(0),
+        )
+        interval = result.confidence_interval
+        return _Resampling(statistic(*data), interval.low, interval.high, result.bootstrap_distribution)
+
+
+def _bootstrap(statistic: Callable[..., np.ndarray], *samples: np.ndarray) -> Estimate:
+    """Estimates a statistic that adds up over the components, with the BCa interval."""
+    return Estimate(*_resample(statistic, *samples, method="BCa")[:3])
+
+
+def _variance(samples: np.ndarray) -> np.ndarray:
+    """From [M, ..., N] to the trace of the covariance, [...]."""
+    return samples.var(-1, ddof=1).sum(0)
+
+
+def _squared_length(vectors: np.ndarray) -> np.ndarray:
+    """From [M, ...] to squared lengths, [...]."""
+    return (vectors**2).sum(0)
+
+
+def _dot(samples: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """From two arrays [M, ..., N] to the product of their means, [...]."""
+    return (samples.mean(-1) * reference.mean(-1)).sum(0)
+
+
+def _only_where(determined: np.ndarray, estimate: Estimate) -> Estimate:
+    return Estimate(*(np.where(determined, part, np.nan) for part in estimate))

@@ -49,3 +49,128 @@ def test_too_few_samples_have_no_interval(num_samples):
     result = statistics.pooled_standard_deviation(np.random.default_rng(3).normal(size=(5, num_samples)))
     assert np.isnan([result.low, result.high]).all()
     assert np.isnan(result.estimate) == (num_samples == 1)
+
+
+NUM_SAMPLES, NUM_STUDIES = 100, 200
+SPREAD = 1.7
+MEAN = np.array([0.5, 0.25, -0.25])
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def studies(num_components):
+    """Samples of many independent studies at once, with a known mean and unit variance in each component."""
+    return MEAN[:num_components] + normal(NUM_SAMPLES, NUM_STUDIES, num_components)
+
+
+def paired(mean):
+    """Two estimators of one scalar on common random numbers; the second is `SPREAD` times less noisy."""
+    noise = normal(2, NUM_SAMPLES, NUM_STUDIES, 1, seed=1)
+    return mean + noise[0], mean + (0.6 * noise[0] + 0.8 * noise[1]) / SPREAD
+
+
+def exactly(vector):
+    return np.broadcast_to(vector, (NUM_SAMPLES, NUM_STUDIES, len(vector)))
+
+
+def coverage(result, truth):
+    determined = np.isfinite(result.estimate)
+    assert determined.mean() > 0.9
+    return np.mean((result.low <= truth) & (truth <= result.high), where=determined)
+
+
+REFERENCE = np.array([1.0, 0.5, 0.0])
+COSINE = MEAN @ REFERENCE / np.sqrt((MEAN @ MEAN) * (REFERENCE @ REFERENCE))
+CASES = {
+    "variance": lambda: (statistics.variance(studies(1)), 1.0),
+    "total variance": lambda: (statistics.variance(studies(3)), 3.0),
+    "signal to noise": lambda: (statistics.signal_to_noise(studies(1)), 0.5),
+    "signal to noise of nothing": lambda: (statistics.signal_to_noise(studies(1) - 0.5), 0.0),
+    "signal to noise of a vector": lambda: (statistics.signal_to_noise(studies(3)), np.sqrt(MEAN @ MEAN / 3.0)),
+    "bias": lambda: (statistics.bias(studies(3), exactly(MEAN - 1.0)), 1.0),
+    "bias to samples": lambda: (statistics.bias(studies(3), normal(*studies(3).shape, seed=2)), MEAN),
+    "cosine": lambda: (statistics.cosine(studies(3), exactly(REFERENCE)), COSINE),
+    "cosine to samples": lambda: (statistics.cosine(studies(3), REFERENCE + normal(*studies(3).shape, seed=3)), COSINE),
+    "sign agreement": lambda: (
+        statistics.sign_agreement(studies(3), exactly(REFERENCE + 0.1)),
+        scipy.stats.norm.cdf(MEAN),
+    ),
+    "scaled error": lambda: (
+        statistics.scaled_error(studies(3), exactly(REFERENCE)),
+        1.0 - (MEAN @ REFERENCE) ** 2 / ((MEAN @ MEAN + 3.0) * (REFERENCE @ REFERENCE)),
+    ),
+    "variance ratio": lambda: (statistics.variance_ratio(*paired(0.0)), SPREAD**2),
+    "noise ratio": lambda: (statistics.noise_ratio(*paired(0.5)), SPREAD**2),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_95_percent_of_the_intervals_cover_the_truth(name):
+    assert 0.9 < coverage(*CASES[name]()) <= 1.0
+
+
+def test_noise_ratio_ignores_a_constant_factor_and_variance_ratio_does_not():
+    first, second = paired(0.5)
+    np.testing.assert_allclose(
+        statistics.noise_ratio(7.0 * first, second).estimate, statistics.noise_ratio(first, second).estimate
+    )
+    np.testing.assert_allclose(
+        statistics.variance_ratio(7.0 * first, second).estimate,
+        49.0 * statistics.variance_ratio(first, second).estimate,
+    )
+
+
+def test_what_needs_a_mean_is_undetermined_without_one():
+    first, second = paired(0.0)
+    for result in (
+        statistics.noise_ratio(first, second),
+        statistics.scaled_error(first, second),
+        statistics.cosine(first, second),
+        statistics.sign_agreement(first[..., 0], second[..., 0]),
+    ):
+        undetermined = np.isnan(result.estimate) & np.isnan(result.low) & np.isnan(result.high)
+        assert undetermined.mean() > 0.9
+
+
+@pytest.mark.parametrize("num_components", [1, 3])
+def test_distinguishable_errs_in_one_case_of_twenty(num_components):
+    noise = normal(NUM_SAMPLES, 2000, num_components) * np.arange(1, num_components + 1)
+    assert 0.03 < statistics.distinguishable(noise).mean() < 0.07
+    assert statistics.distinguishable(noise + 5.0).all()
+    assert statistics.distinguishable(exactly(REFERENCE)).all()
+    assert not statistics.distinguishable(exactly(0.0 * REFERENCE)).any()
+
+
+def test_distinguishable_is_the_t_test_for_one_component():
+    samples = normal(20, 50, 1) + 0.4
+    expected = scipy.stats.ttest_1samp(samples[..., 0], 0.0).pvalue < 0.05
+    np.testing.assert_array_equal(statistics.distinguishable(samples), expected)
+    assert expected.any()
+    assert not expected.all()
+
+
+def test_scaled_error_is_the_least_over_all_scales():
+    samples, reference = studies(3)[:, 0], exactly(REFERENCE)[:, 0]
+    errors = [np.mean(np.sum((scale * samples - REFERENCE) ** 2, -1)) / 1.25 for scale in np.linspace(-1, 1, 4001)]
+    np.testing.assert_allclose(statistics.scaled_error(samples, reference).estimate, min(errors), rtol=1e-4)
+
+
+def test_mixing_reduction_splits_the_variance_ratio():
+    gradients = normal(NUM_SAMPLES, 4, 3) * np.array([1.0, 2.0, 3.0, 4.0])[:, None] + normal(NUM_SAMPLES, 1, 3)
+    result = statistics.reduction_by_mixing(gradients)
+    ratio = statistics.variance_ratio(gradients[:, -1], gradients.mean(1))
+    np.testing.assert_allclose(result.shorter_horizons.estimate * result.averaging.estimate, 1.0 / ratio.estimate)
+    for part in result:
+        assert part.low < part.estimate < part.high < 1.0
+    independent = statistics.reduction_by_mixing(normal(NUM_SAMPLES, 4, NUM_STUDIES, 1))
+    assert coverage(independent.shorter_horizons, 1.0) > 0.9
+    assert coverage(independent.averaging, 0.25) > 0.9
+
+
+def test_samples_without_variance_have_no_interval():
+    constant = np.ones((NUM_SAMPLES, 1))
+    assert statistics.variance(constant).estimate == 0.0
+    assert np.isnan(statistics.variance(constant).low)
+    assert np.isnan(statistics.signal_to_noise(0.0 * constant).estimate)
