@@ -140,10 +140,15 @@ def cosine(samples: np.ndarray, reference: np.ndarray) -> Estimate:
     Returns:
       The cosine, in [-1, 1], and its interval, [...]; undetermined where either mean cannot be told from zero.
     """
-    estimate = _bootstrap(
-        lambda x, y: _dot(x, y) / np.sqrt(_squared_length(x.mean(-1)) * _squared_length(y.mean(-1))), samples, reference
+    # An angle is a length on the sphere: as for `signal_to_noise`, the directions are resampled, and not their angle.
+    resampling = _resample(
+        lambda x, y: np.stack([_direction(x.mean(-1)), _direction(y.mean(-1))]), samples, reference, method="percentile"
     )
-    return _only_where(distinguishable(samples) & distinguishable(reference), estimate)
+    turned = _angle(np.moveaxis(resampling.distribution, 1, 0), np.moveaxis(resampling.estimate, 1, 0)[..., None])
+    radius = np.quantile(turned.sum(0), CONFIDENCE, axis=-1)
+    angle = _angle(*resampling.estimate)
+    interval = np.cos(np.minimum(angle + radius, np.pi)), np.cos(np.maximum(angle - radius, 0.0))
+    return _only_where(distinguishable(samples) & distinguishable(reference), Estimate(np.cos(angle), *interval))
 
 
 def sign_agreement(samples: np.ndarray, reference: np.ndarray) -> Estimate:
@@ -330,6 +335,18 @@ def _variance(samples: np.ndarray) -> np.ndarray:
 def _squared_length(vectors: np.ndarray) -> np.ndarray:
     """From [M, ...] to squared lengths, [...]."""
     return (vectors**2).sum(0)
+
+
+def _direction(vectors: np.ndarray) -> np.ndarray:
+    """Scales vectors [M, ...] to length one; NaN where there is no direction."""
+    return vectors / np.sqrt(_squared_length(vectors))
+
+
+def _angle(directions: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """From two arrays of directions [M, ...] to the angles between them, in [0, pi], [...]."""
+    return 2.0 * np.arctan2(
+        np.sqrt(_squared_length(directions - others)), np.sqrt(_squared_length(directions + others))
+    )
 
 
 def _dot(samples: np.ndarray, reference: np.ndarray) -> np.ndarray:
