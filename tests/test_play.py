@@ -20,12 +20,14 @@ from PIL import Image
 from envs import drawing
 from envs.snake import DOWN, LEFT, MOVES, RIGHT, UP, Snake
 from experiments import config as config_lib
-from experiments import games, panels, play, players, run_folder
+from experiments import run_folder
 from experiments.building import init_seeds, make_agent
 from experiments.config import Config
-from experiments.match import Match
+from experiments.play import __main__ as play
+from experiments.play import games, panels, players
+from experiments.play.match import Match
+from experiments.play.viewer import Viewer
 from experiments.train import train
-from experiments.viewer import Viewer
 
 SETTINGS = Config(
     estimator="single_step",

@@ -15,7 +15,7 @@ from experiments import config as config_lib
 from experiments import run_folder
 from experiments.building import init_seeds, make_agent
 from experiments.config import ESTIMATORS, Config, UsageError, refuse
-from experiments.games import Policy, random_policy
+from experiments.play.games import Policy, random_policy
 from metagrad import meta_parameters
 from metagrad.meta_parameters import MetaParameters
 

@@ -7,10 +7,10 @@ import numpy as np
 import pygame
 
 from envs.snake import State
-from experiments import games, panels
-from experiments.games import FREE, Games, Rules
-from experiments.panels import Thoughts
-from experiments.players import Players
+from experiments.play import games, panels
+from experiments.play.games import FREE, Games, Rules
+from experiments.play.panels import Thoughts
+from experiments.play.players import Players
 
 
 class Match:

@@ -7,8 +7,8 @@ import pygame
 from envs import drawing
 from envs.snake import DOWN, LEFT, RIGHT, UP
 from experiments.config import Range, UsageError
-from experiments.games import FREE
-from experiments.match import Match
+from experiments.play.games import FREE
+from experiments.play.match import Match
 
 FRAMES_PER_SECOND = 60  # of the window, however slow the games are: keys are answered at once
 SPEED = Range("in [0.5, 60]", lambda value: 0.5 <= value <= 60)

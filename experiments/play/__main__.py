@@ -24,12 +24,12 @@ from absl import flags
 from envs import drawing
 from envs.snake import Snake
 from experiments import config as config_lib
-from experiments import players, recording
 from experiments.config import BOARD, Range, board_shape, refuse
-from experiments.games import FREE, WAIT
-from experiments.match import Match
-from experiments.players import Players
-from experiments.viewer import SPEED, Viewer
+from experiments.play import players, recording
+from experiments.play.games import FREE, WAIT
+from experiments.play.match import Match
+from experiments.play.players import Players
+from experiments.play.viewer import SPEED, Viewer
 
 AT_LEAST_ONE = Range("at least 1", lambda value: value >= 1)
 SEED = Range("in [0, 2147483647]", lambda value: 0 <= value < 2**31)
