@@ -410,9 +410,18 @@ def test_folders_that_cannot_be_played_from_are_refused(comparison, tmp_path, ca
     steps = run_folder.checkpoint_steps(folder)[-1]
     content = json.loads((folder / "config.json").read_text())
 
-    changed = {"flags": content["flags"] | {"value_width": 16}}
-    (folder / "config.json").write_text(json.dumps(content | changed))
-    assert f"{steps}: is not a checkpoint that this version can read" in _refused(capsys, f"--logdir={folder}")
+    misfits = {
+        "value_width": (16, "mu/value_head/~/linear_0/b is float32[3, 8], expected float32[3, 16]"),
+        "board_size": ("5", "environment_state/body is int32[3, 4, 3, 4], expected int32[3, 4, 5, 5]"),
+        "meta_params": ([*SETTINGS.meta_params, "value_cost"], "eta/value_cost is not in it, expected float32[3]"),
+        "optimizer": ("rmsprop", "optimizer_state/mu/policy_conv_1/b is float32[3, 4], expected none"),
+        "num_seeds": (2, "eta/discount is float32[3], expected float32[2]"),
+    }
+    for name, (value, message) in misfits.items():
+        (folder / "config.json").write_text(json.dumps(content | {"flags": content["flags"] | {name: value}}))
+        error = _refused(capsys, f"--logdir={folder}")
+        assert error.startswith(f"{folder}/checkpoint/{steps}: does not fit its run's settings: ")
+        assert error.endswith(f"{message}\n")
     shutil.copytree(comparison / "multi_step", tmp_path / "all" / "multi_step")
     assert "its runs have different settings" in _refused(capsys, f"--logdir={tmp_path}/all")
 
@@ -420,6 +429,8 @@ def test_folders_that_cannot_be_played_from_are_refused(comparison, tmp_path, ca
     assert "has format 99, and this version reads format 1" in _refused(capsys, f"--logdir={folder}")
 
     (folder / "config.json").write_text(json.dumps(content))
+    (folder / "checkpoint" / str(steps) / "default" / "_METADATA").write_text("{")
+    assert f"{steps}: is not a checkpoint that this version can read" in _refused(capsys, f"--logdir={folder}")
     shutil.rmtree(folder / "checkpoint")
     assert "holds no checkpoint" in _refused(capsys, f"--logdir={folder}")
     (folder / "metrics.csv").write_text("")

@@ -110,9 +110,5 @@ def _restore(run: Run, agent: Agent) -> tuple[hk.Params, MetaParameters]:
     if not steps:
         raise UsageError(f"{run.folder}: holds no checkpoint; one is written while --logdir={run.folder} is trained")
     like = jax.eval_shape(partial(init_seeds, agent, run.config))
-    try:
-        state = run_folder.read_checkpoint(run.folder, steps[-1], like)
-    except (OSError, LookupError, TypeError, ValueError) as error:
-        place = run.folder / run_folder.CHECKPOINTS / str(steps[-1])
-        raise UsageError(f"{place}: is not a checkpoint that this version can read ({error})") from error
+    state = run_folder.read_checkpoint(run.folder, steps[-1], like)
     return jax.device_get((state.position.learner_state.params, state.eta))
