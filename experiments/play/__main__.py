@@ -106,10 +106,14 @@ def _validate(values: flags.FlagValues) -> None:
 
 
 def _check_recordable(record: str) -> None:
-    path = pathlib.Path(record).expanduser()
-    if path.suffix.lower() not in recording.ENCODINGS:
+    if pathlib.Path(record).suffix.lower() not in recording.ENCODINGS:
         refuse("record", record, f"a file that ends in {' or '.join(recording.ENCODINGS)}")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+    try:
+        path = pathlib.Path(record).expanduser()
+        writable = not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
+    except (OSError, RuntimeError):  # a name that is too long, or an unknown user's home
+        writable = False
+    if not writable:
         refuse("record", record, "a file that can be written, in a folder that exists")
 
 
@@ -153,7 +157,8 @@ def _watch(viewer: Viewer) -> None:
 
 def _record(match: Match, path: pathlib.Path, values: flags.FlagValues) -> None:
     """Records until the games have ended, or the steps, or somebody stops it."""
-    with recording.deferred_interruption() as interrupted, tqdm.tqdm(total=values.max_steps, unit=" steps") as bar:
+    bar = tqdm.tqdm(total=values.max_steps, unit=" steps", leave=False)  # the last line is what came of it
+    with recording.deferred_interruption() as interrupted, bar:
         frames = _frames(match, values.episodes, values.max_steps, interrupted, bar.update)
         num_frames = recording.write(path, frames, values.speed)
     print(f"{'Stopped early: ' if interrupted() else ''}{num_frames} frames are in {path}")

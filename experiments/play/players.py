@@ -56,10 +56,13 @@ def open_runs(logdir: str) -> list[Run]:
     Raises:
       UsageError: if there is none, one is of another format, or their settings differ in more than the estimator.
     """
-    top = pathlib.Path(logdir).expanduser()
-    folders = [folder for folder in (top / name for name in ESTIMATORS) if (folder / run_folder.CONFIG).exists()]
-    if (top / run_folder.CONFIG).exists() or not folders:
-        folders = [top]
+    try:
+        top = pathlib.Path(logdir).expanduser()
+        folders = [folder for folder in (top / name for name in ESTIMATORS) if (folder / run_folder.CONFIG).exists()]
+        if (top / run_folder.CONFIG).exists() or not folders:
+            folders = [top]
+    except (OSError, RuntimeError):  # a name that is too long, an unknown user's home, or no permission
+        refuse("logdir", logdir, "a folder that can be read")
     runs = [Run(folder, config_lib.load(folder / run_folder.CONFIG)) for folder in folders]
     if len({dataclasses.replace(run.config, estimator="none") for run in runs}) > 1:
         refuse("logdir", logdir, "the folder of a run or of a comparison, and its runs have different settings")
