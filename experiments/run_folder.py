@@ -107,15 +107,52 @@ def read_checkpoint(folder: pathlib.Path, env_steps: int, like: Any) -> Any:
 
     Returns:
       The tree.
+
+    Raises:
+      UsageError: if its arrays are not those of `like`, or cannot be read.
     """
     plain = jax.eval_shape(_without_keys, like)
-    with _checkpoint_manager(folder) as manager:
-        restored = manager.restore(env_steps, args=ocp.args.StandardRestore(plain))
+    place = folder / CHECKPOINTS / str(env_steps)
+    try:
+        with _checkpoint_manager(folder) as manager:
+            # Before anything is read: orbax finds out in the middle, and stops with threads at work that complain.
+            metadata = manager.item_metadata(env_steps)
+            if metadata is None:
+                raise LookupError("the description of its arrays is missing")
+            _check_arrays(place, metadata.tree, plain)
+            restored = manager.restore(env_steps, args=ocp.args.StandardRestore(plain))
+    except (LookupError, OSError, TypeError, ValueError) as error:
+        raise UsageError(f"{place}: is not a checkpoint that this version can read ({error})") from error
     return jax.tree.map(lambda leaf, shape: jax.random.wrap_key_data(leaf) if _is_key(shape) else leaf, restored, like)
 
 
 def _checkpoint_manager(folder: pathlib.Path) -> ocp.CheckpointManager:
-    return ocp.CheckpointManager((folder / CHECKPOINTS).resolve())
+    return ocp.CheckpointManager((folder / CHECKPOINTS).resolve(), item_handlers=ocp.StandardCheckpointHandler())
+
+
+def _check_arrays(place: pathlib.Path, saved: Any, expected: Any) -> None:
+    """Compares a checkpoint's arrays, of which only shapes and dtypes need be known, with those expected.
+
+    Raises:
+      UsageError: names the first array that is missing, of another shape or dtype, or not expected.
+    """
+    found, wanted = _descriptions(saved), _descriptions(expected)
+    for path in sorted(wanted.keys() | found.keys()):
+        if found.get(path) != wanted.get(path):
+            has, needs = found.get(path, "not in it"), wanted.get(path, "none")
+            raise UsageError(f"{place}: does not fit its run's settings: {path} is {has}, expected {needs}")
+
+
+def _descriptions(tree: Any) -> dict[str, str]:
+    """Returns the dtype and shape of every array, such as float32[3, 4], by its path in the tree.
+
+    Checkpoints turn tuples into lists and named ones into dictionaries, which have the same paths.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{np.dtype(leaf.dtype)}{list(leaf.shape)}"
+        for path, leaf in leaves
+    }
 
 
 def _is_key(leaf: Any) -> bool:

@@ -2,13 +2,14 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import pygame
 
 from envs import drawing
-from envs.snake import DOWN, LEFT, RIGHT, UP
+from envs.snake import DOWN, LEFT, MOVES, RIGHT, UP, State
 from experiments.config import Range, UsageError
-from experiments.games import FREE
-from experiments.match import Match
+from experiments.play.games import FREE
+from experiments.play.match import Match
 
 FRAMES_PER_SECOND = 60  # of the window, however slow the games are: keys are answered at once
 SPEED = Range("in [0.5, 60]", lambda value: 0.5 <= value <= 60)
@@ -38,16 +39,17 @@ class Controls(NamedTuple):
     quit: bool = False
 
 
-def press(controls: Controls, key: int, human: bool) -> Controls:
+def press(controls: Controls, key: int, human: bool, backwards: int | None) -> Controls:
     """Returns what a key changes.
 
     Args:
       controls: before.
       key: as pygame numbers it.
       human: whether the arrows steer a snake.
+      backwards: the move for which an arrow does nothing, since the snake cannot turn on the spot; None if it can.
     """
     if human and key in MOVE_KEYS:
-        return controls._replace(heading=MOVE_KEYS[key])
+        return controls if MOVE_KEYS[key] == backwards else controls._replace(heading=MOVE_KEYS[key])
     if key == pygame.K_SPACE:
         return controls._replace(paused=not controls.paused)
     if key == pygame.K_RIGHT:
@@ -60,6 +62,16 @@ def press(controls: Controls, key: int, human: bool) -> Controls:
     if key == pygame.K_r:
         return controls._replace(restart=True, heading=None)
     return controls._replace(quit=controls.quit or key == pygame.K_q)
+
+
+def move_onto_neck(state: State) -> int | None:
+    """Returns the move of one game's snake from its head to the cell behind; None where it is one cell long."""
+    if state.length == 1:
+        return None
+    num_cols = state.body.shape[1]
+    neck = divmod(int(np.argmax(state.body == state.length - 1)), num_cols)
+    step_back = np.subtract(neck, divmod(int(state.head), num_cols))
+    return int(np.argmax((step_back == MOVES).all(axis=1)))
 
 
 class Viewer:
@@ -107,13 +119,15 @@ class Viewer:
             if event.type == pygame.QUIT:
                 self.controls = self.controls._replace(quit=True)
             elif event.type == pygame.KEYDOWN:
-                self.controls = press(self.controls, event.key, self._human)
+                self.controls = press(self.controls, event.key, self._human, self._backwards())
         if self.controls.restart:
             self.controls = self.controls._replace(restart=False)
             self.match.restart()
             self._refresh()
         if self._due(now):
-            self._next_step = now + 1 / self.controls.speed
+            # From when it was due, so that the window's frames do not slow the games; but nothing is caught up.
+            next_step = self._next_step + 1 / self.controls.speed
+            self._next_step = next_step if next_step > now else now + 1 / self.controls.speed
             self._step()
         if self.controls != before:
             self._refresh()
@@ -129,6 +143,16 @@ class Viewer:
             return True
         waiting = self._human and self.controls.heading is None
         return not (self.controls.paused or waiting) and now >= self._next_step
+
+    def _backwards(self) -> int | None:
+        """Returns the move that a person's snake cannot make.
+
+        It follows from the snake as it lies, not from where it heads: of two arrows between two steps the second
+        would else turn it on the spot.
+        """
+        if self.controls.restart or self.match.ended[0]:
+            return None  # the next snake is one cell long
+        return move_onto_neck(State(*(leaf[0] for leaf in self.match.state)))
 
     def _step(self) -> None:
         controls = self.controls

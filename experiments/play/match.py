@@ -7,10 +7,10 @@ import numpy as np
 import pygame
 
 from envs.snake import State
-from experiments import games, panels
-from experiments.games import FREE, Games, Rules
-from experiments.panels import Thoughts
-from experiments.players import Players
+from experiments.play import games, panels
+from experiments.play.games import FREE, WAIT, Games, Rules
+from experiments.play.panels import Thoughts
+from experiments.play.players import Players
 
 
 class Match:
@@ -42,7 +42,8 @@ class Match:
         self._round += 1
         num_games = len(self._cast.names)
         self._values: list[deque[float]] = [deque(maxlen=panels.LONGEST_HISTORY) for _ in range(num_games)]
-        self._take(games.start(self._rules, num_games, self._params, np.int32(self._seed), np.int32(self._round)))
+        new = games.start(self._rules, num_games, self._params, np.int32(self._seed), np.int32(self._round))
+        self._take(new, np.ones(num_games, bool))
 
     def step(self, orders: np.ndarray | int = FREE) -> None:
         """Plays a move in every game; a game that has ended starts anew instead.
@@ -51,7 +52,7 @@ class Match:
           orders: int [N], or one for all: a move, `games.FREE` or `games.WAIT`.
         """
         orders = np.broadcast_to(np.int32(orders), len(self._cast.names))
-        self._take(games.step(self._rules, self._params, self._games, orders))
+        self._take(games.step(self._rules, self._params, self._games, orders), orders != WAIT)
 
     def draw(self, overlay: bool) -> pygame.Surface:
         """Returns the picture of all games, with what the players think of them if `overlay`."""
@@ -62,12 +63,17 @@ class Match:
             pictures.append(panels.draw_panel(name, state, thoughts, self._size))
         return panels.tile(pictures, self._grid[1])
 
-    def _take(self, new: Games) -> None:
-        """Goes on from these games, and brings what is shown of them here in one transfer."""
+    def _take(self, new: Games, moved: np.ndarray) -> None:
+        """Goes on from these games, and brings what is shown of them here in one transfer.
+
+        Args:
+          new: the games.
+          moved: bool [N], which of them are not as they were.
+        """
         self._games = new
         self.state, self.ended, self._probabilities, values = jax.device_get(new[:-1])
-        for history, value, step_count in zip(self._values, values, self.state.step_count, strict=True):
-            if step_count == 0:
-                history.clear()
-            if not np.isnan(value):
-                history.append(float(value))
+        for index in np.flatnonzero(moved):
+            if self.state.step_count[index] == 0:
+                self._values[index].clear()
+            if not np.isnan(values[index]):
+                self._values[index].append(float(values[index]))

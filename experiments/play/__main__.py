@@ -6,7 +6,7 @@ Examples:
     python -m experiments.play --human --board_size=8
 
 Keys: space pauses, the right arrow plays one step, up and down change the speed, O shows or hides what the players
-think, R restarts, Q quits. With --human the arrows steer, and the first one starts the game.
+think, R restarts, Q quits. With --human the arrows steer, all but back into the neck, and the first starts the game.
 """
 
 import math
@@ -24,12 +24,12 @@ from absl import flags
 from envs import drawing
 from envs.snake import Snake
 from experiments import config as config_lib
-from experiments import players, recording
 from experiments.config import BOARD, Range, board_shape, refuse
-from experiments.games import FREE, WAIT
-from experiments.match import Match
-from experiments.players import Players
-from experiments.viewer import SPEED, Viewer
+from experiments.play import players, recording
+from experiments.play.games import FREE, WAIT
+from experiments.play.match import Match
+from experiments.play.players import Players
+from experiments.play.viewer import SPEED, Viewer
 
 AT_LEAST_ONE = Range("at least 1", lambda value: value >= 1)
 SEED = Range("in [0, 2147483647]", lambda value: 0 <= value < 2**31)
@@ -106,10 +106,14 @@ def _validate(values: flags.FlagValues) -> None:
 
 
 def _check_recordable(record: str) -> None:
-    path = pathlib.Path(record).expanduser()
-    if path.suffix.lower() not in recording.ENCODINGS:
+    if pathlib.Path(record).suffix.lower() not in recording.ENCODINGS:
         refuse("record", record, f"a file that ends in {' or '.join(recording.ENCODINGS)}")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+    try:
+        path = pathlib.Path(record).expanduser()
+        writable = not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
+    except (OSError, RuntimeError):  # a name that is too long, or an unknown user's home
+        writable = False
+    if not writable:
         refuse("record", record, "a file that can be written, in a folder that exists")
 
 
@@ -153,7 +157,8 @@ def _watch(viewer: Viewer) -> None:
 
 def _record(match: Match, path: pathlib.Path, values: flags.FlagValues) -> None:
     """Records until the games have ended, or the steps, or somebody stops it."""
-    with recording.deferred_interruption() as interrupted, tqdm.tqdm(total=values.max_steps, unit=" steps") as bar:
+    bar = tqdm.tqdm(total=values.max_steps, unit=" steps", leave=False)  # the last line is what came of it
+    with recording.deferred_interruption() as interrupted, bar:
         frames = _frames(match, values.episodes, values.max_steps, interrupted, bar.update)
         num_frames = recording.write(path, frames, values.speed)
     print(f"{'Stopped early: ' if interrupted() else ''}{num_frames} frames are in {path}")

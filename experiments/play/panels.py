@@ -23,6 +23,7 @@ TITLE_HEIGHT, LINE_HEIGHT, PAD = 32, 16, 16  # sums of multiples of 16, which vi
 FEWEST_LINES = 4  # below a board, so that the value's line has some height
 ROOM = (1600, 960)  # on a screen, for a grid
 NARROWEST = 208  # board, below which texts would not fit
+LOWEST = 96  # board, below which the margins would leave two rows of cells no room
 LEAST_PROBABILITY = 0.01  # of a move that gets an arrow
 LONGEST_HISTORY = 120  # values in a line
 
@@ -55,7 +56,7 @@ def board_size(num_rows: int, num_cols: int, grid: tuple[int, int]) -> tuple[int
     below = LINE_HEIGHT * FEWEST_LINES + PAD
     room = (ROOM[0] / grid[1] / width, (ROOM[1] / grid[0] - TITLE_HEIGHT - below) / height)
     shrink = min(1.0, max(min(room), NARROWEST / width))
-    return round(width * shrink / 16) * 16, round(height * shrink / 16) * 16
+    return round(width * shrink / 16) * 16, max(round(height * shrink / 16) * 16, LOWEST)
 
 
 def draw_panel(name: str, state: State, thoughts: Thoughts | None, size: tuple[int, int]) -> pygame.Surface:

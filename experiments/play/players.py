@@ -15,7 +15,7 @@ from experiments import config as config_lib
 from experiments import run_folder
 from experiments.building import init_seeds, make_agent
 from experiments.config import ESTIMATORS, Config, UsageError, refuse
-from experiments.games import Policy, random_policy
+from experiments.play.games import Policy, random_policy
 from metagrad import meta_parameters
 from metagrad.meta_parameters import MetaParameters
 
@@ -56,10 +56,13 @@ def open_runs(logdir: str) -> list[Run]:
     Raises:
       UsageError: if there is none, one is of another format, or their settings differ in more than the estimator.
     """
-    top = pathlib.Path(logdir).expanduser()
-    folders = [folder for folder in (top / name for name in ESTIMATORS) if (folder / run_folder.CONFIG).exists()]
-    if (top / run_folder.CONFIG).exists() or not folders:
-        folders = [top]
+    try:
+        top = pathlib.Path(logdir).expanduser()
+        folders = [folder for folder in (top / name for name in ESTIMATORS) if (folder / run_folder.CONFIG).exists()]
+        if (top / run_folder.CONFIG).exists() or not folders:
+            folders = [top]
+    except (OSError, RuntimeError):  # a name that is too long, an unknown user's home, or no permission
+        refuse("logdir", logdir, "a folder that can be read")
     runs = [Run(folder, config_lib.load(folder / run_folder.CONFIG)) for folder in folders]
     if len({dataclasses.replace(run.config, estimator="none") for run in runs}) > 1:
         refuse("logdir", logdir, "the folder of a run or of a comparison, and its runs have different settings")
@@ -110,9 +113,5 @@ def _restore(run: Run, agent: Agent) -> tuple[hk.Params, MetaParameters]:
     if not steps:
         raise UsageError(f"{run.folder}: holds no checkpoint; one is written while --logdir={run.folder} is trained")
     like = jax.eval_shape(partial(init_seeds, agent, run.config))
-    try:
-        state = run_folder.read_checkpoint(run.folder, steps[-1], like)
-    except (OSError, LookupError, TypeError, ValueError) as error:
-        place = run.folder / run_folder.CHECKPOINTS / str(steps[-1])
-        raise UsageError(f"{place}: is not a checkpoint that this version can read ({error})") from error
+    state = run_folder.read_checkpoint(run.folder, steps[-1], like)
     return jax.device_get((state.position.learner_state.params, state.eta))
