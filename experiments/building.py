@@ -70,11 +70,10 @@ def init_seeds(agent: Agent, config: Config) -> TrainingState:
     return jax.jit(jax.vmap(lambda key: training.init(agent, key)))(keys)
 
 
-def over_seeds(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Maps a function of one seed over a leading axis of seeds, inside one program.
+def over_leading_axis(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Maps a function over a leading axis of seeds, or of windows, inside one program.
 
-    An accelerator takes all seeds at once (`jax.vmap`). A CPU has no lanes left for them: batched products of matrices
-    run slower there than as many plain ones, so it takes one seed after another (`jax.lax.map`),
-    up to 1.3 times faster.
+    An accelerator takes all at once (`jax.vmap`). A CPU has no lanes left for them: batched products of large matrices
+    run slower there than as many plain ones, so it takes one after another (`jax.lax.map`), up to 1.3 times faster.
     """
     return partial(jax.lax.map, function) if jax.default_backend() == "cpu" else jax.vmap(function)

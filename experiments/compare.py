@@ -6,7 +6,6 @@ Example:
 
 import dataclasses
 import json
-import math
 import pathlib
 import sys
 
@@ -16,10 +15,10 @@ from absl import flags
 from experiments import config as config_lib
 from experiments import plots
 from experiments.config import ESTIMATORS, Config
+from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from experiments.run_folder import read_metrics
 from experiments.train import NonFiniteError, train
 from metagrad import statistics
-from metagrad.statistics import Estimate
 
 COMPARISON = "compare.json"
 
@@ -64,17 +63,11 @@ def _summarise(config: Config, estimator: str, run: pathlib.Path) -> dict:
     final_returns = statistics.mean(metrics["episode_return"][last_tenth]).estimate
     tuned = () if estimator == "none" else config.meta_params
     return {
-        "final_return": _as_json(statistics.mean(final_returns)),
+        "final_return": as_json(statistics.mean(final_returns)),
         "meta_grad_std": {
-            name: _as_json(statistics.pooled_standard_deviation(metrics[f"meta_grad/{name}"])) for name in tuned
+            name: as_json(statistics.pooled_standard_deviation(metrics[f"meta_grad/{name}"])) for name in tuned
         },
     }
-
-
-def _as_json(estimate: Estimate) -> dict:
-    """Returns an estimate as JSON has it: null where there is no number."""
-    value, low, high = (None if math.isnan(number) else float(number) for number in estimate)
-    return {"estimate": value, "ci95": [low, high]}
 
 
 def _table(comparison: dict, tuned: tuple[str, ...]) -> str:
@@ -83,19 +76,8 @@ def _table(comparison: dict, tuned: tuple[str, ...]) -> str:
     rows = []
     for estimator, result in comparison["estimators"].items():
         deviations = [result["meta_grad_std"].get(name) for name in tuned]
-        rows.append(
-            [estimator, _cell(result["final_return"]), *map(_cell, deviations), f"{result['wall_seconds']:.0f}"]
-        )
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows])
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _cell(result: dict | None) -> str:
-    if result is None or result["estimate"] is None:
-        return "-"
-    low, high = result["ci95"]
-    return f"{result['estimate']:.3g}" + ("" if low is None else f" [{low:.3g}, {high:.3g}]")
+        rows.append([estimator, cell(result["final_return"]), *map(cell, deviations), f"{result['wall_seconds']:.0f}"])
+    return table(header, rows)
 
 
 def main() -> None:
@@ -109,9 +91,7 @@ def main() -> None:
     except NonFiniteError as error:
         sys.exit(str(error))
     print(_table(comparison, config.meta_params))
-    print(
-        f"[low, high] are 95% intervals. The runs are in {folder}, the picture is {folder / plots.COMPARISON_PICTURE}"
-    )
+    print(f"{INTERVALS_NOTE} The runs are in {folder}, the picture is {folder / plots.COMPARISON_PICTURE}")
 
 
 if __name__ == "__main__":

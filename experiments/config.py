@@ -10,7 +10,7 @@ import math
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -114,7 +114,7 @@ class Config:
         return self.horizon if self.estimator in ("multi_step", "mixing") else 1
 
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: Mapping[str, dict[str, Any]] = {
     "quick": {},
     "paper": {
         "num_seeds": 8,
@@ -136,36 +136,62 @@ def board_shape(board_size: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-def define_flags(presets: dict[str, dict[str, Any]] = PRESETS) -> None:
-    """Defines `--preset`, `--logdir` and a flag for every setting."""
-    flags.DEFINE_enum("preset", "quick", sorted(presets), "settings to start from; flags on the command line beat it")
-    flags.DEFINE_string("logdir", None, "new or empty folder that the results go to", required=True)
+def define_flags(
+    presets: Mapping[str, dict[str, Any]] = PRESETS,
+    omit: Sequence[str] = (),
+    flag_values: flags.FlagValues = flags.FLAGS,
+) -> None:
+    """Defines `--preset`, `--logdir` and a flag for every setting.
+
+    Args:
+      presets: by name, what each changes in the defaults.
+      omit: fields of `Config` that mean nothing to the command.
+      flag_values: where to define them.
+    """
+    where: dict[str, Any] = {"flag_values": flag_values}
+    flags.DEFINE_enum(
+        "preset", "quick", sorted(presets), "settings to start from; flags on the command line beat it", **where
+    )
+    flags.DEFINE_string("logdir", None, "new or empty folder that the results go to", required=True, **where)
     define: dict[Any, Callable] = {
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
         bool: flags.DEFINE_bool,
-        tuple[str, ...]: lambda name, default, text: flags.DEFINE_list(name, ",".join(default), text),
+        tuple[str, ...]: lambda name, default, text, **where: flags.DEFINE_list(name, ",".join(default), text, **where),
         str: flags.DEFINE_string,
     }
     for field in dataclasses.fields(Config):
-        allowed = field.metadata["range"]
-        define[field.type](_flag_name(field), field.default, f"{field.metadata['help']}; {allowed.text}")
+        if field.name not in omit:
+            text = f"{field.metadata['help']}; {field.metadata['range'].text}"
+            define[field.type](flag_name(field), field.default, text, **where)
 
 
-def config_from_flags() -> Config:
+def config_from_flags(
+    presets: Mapping[str, dict[str, Any]] = PRESETS, flag_values: flags.FlagValues = flags.FLAGS
+) -> Config:
     """Returns the settings that the parsed command line asks for: preset, then flags.
+
+    Args:
+      presets: as they were given to `define_flags`.
+      flag_values: likewise.
 
     Raises:
       UsageError: if a value or a combination is impossible.
     """
-    settings = dict(PRESETS[flags.FLAGS.preset])
-    for field in dataclasses.fields(Config):
-        flag = flags.FLAGS[_flag_name(field)]
-        if flag.present:
-            settings[field.name] = tuple(flag.value or ()) if isinstance(field.default, tuple) else flag.value
-    config = Config(**settings)
+    config = Config(**presets[flag_values.preset] | given_settings(flag_values))
     validate(config)
     return config
+
+
+def given_settings(flag_values: flags.FlagValues) -> dict[str, Any]:
+    """Returns the settings that stand on the command line, by the names of `Config`'s fields."""
+    settings = {}
+    for field in dataclasses.fields(Config):
+        name = flag_name(field)
+        if name in flag_values and flag_values[name].present:
+            value = flag_values[name].value
+            settings[field.name] = tuple(value or ()) if isinstance(field.default, tuple) else value
+    return settings
 
 
 def validate(config: Config) -> None:
@@ -177,7 +203,7 @@ def validate(config: Config) -> None:
     for field in dataclasses.fields(config):
         value, allowed = getattr(config, field.name), field.metadata["range"]
         if not (allowed.accepts(value) and allowed.accepts(_as_computed(value))):
-            refuse(_flag_name(field), value, allowed.text)
+            refuse(flag_name(field), value, allowed.text)
     for name, value in config.hyperparameters().items():
         low, high = INTERVALS[name]
         inside = low < value < high and _as_computed(value) >= np.finfo(np.float32).tiny
@@ -230,7 +256,7 @@ def new_logdir(path: str) -> pathlib.Path:
 
 def save(config: Config, path: pathlib.Path) -> None:
     """Writes the settings as JSON, under the flags' names."""
-    values = {_flag_name(field): getattr(config, field.name) for field in dataclasses.fields(config)}
+    values = {flag_name(field): getattr(config, field.name) for field in dataclasses.fields(config)}
     path.write_text(json.dumps({"format": FORMAT, "flags": values}, indent=2) + "\n")
 
 
@@ -246,7 +272,7 @@ def load(path: pathlib.Path) -> Config:
             raise UsageError(f"{path}: has format {content['format']}, and this version reads format {FORMAT}")
         values: dict[str, Any] = {}
         for field in dataclasses.fields(Config):
-            value = content["flags"][_flag_name(field)]
+            value = content["flags"][flag_name(field)]
             values[field.name] = tuple(value) if isinstance(field.default, tuple) else value
         return Config(**values)
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -286,5 +312,6 @@ def _exit_with(error: Exception) -> NoReturn:
     sys.exit(2)
 
 
-def _flag_name(field: dataclasses.Field) -> str:
+def flag_name(field: dataclasses.Field) -> str:
+    """Returns the flag of a field of `Config`, which may not have its name."""
     return field.metadata["name"] or field.name

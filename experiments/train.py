@@ -20,7 +20,7 @@ from agents import training
 from agents.training import Agent, Summary, TrainingState
 from experiments import config as config_lib
 from experiments import plots
-from experiments.building import init_seeds, make_agent, over_seeds
+from experiments.building import init_seeds, make_agent, over_leading_axis
 from experiments.config import Config
 from experiments.run_folder import RunWriter
 from metagrad import meta_parameters
@@ -57,7 +57,7 @@ def train(config: Config, folder: pathlib.Path) -> float:
 
     @partial(jax.jit, donate_argnums=0)
     def advance(state: TrainingState, num_windows: chex.Numeric) -> tuple[TrainingState, Summary]:
-        return over_seeds(lambda seed: training.train(agent, seed, num_windows))(state)
+        return over_leading_axis(lambda seed: training.train(agent, seed, num_windows))(state)
 
     with RunWriter(folder, config) as writer, _progress_bar(config) as bar:
         program = advance.lower(state, windows_per_point).compile()

@@ -17,7 +17,7 @@ import scipy.stats
 
 CONFIDENCE = 0.95
 
-RESAMPLES = 1_999
+RESAMPLES = 999
 """Of every bootstrap."""
 
 MEMORY = 2**23

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agents import training
-from experiments.building import init_seeds, make_agent, over_seeds
+from experiments.building import init_seeds, make_agent, over_leading_axis
 from experiments.config import Config
 from metagrad import windows
 
@@ -108,7 +108,7 @@ def test_seeds_are_the_same_all_at_once_and_one_after_another(monkeypatch):
     after = {}
     for backend in ("cpu", "gpu"):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        after[backend], summary = jax.jit(over_seeds(lambda state: training.train(agent, state, 4)))(states)
+        after[backend], summary = jax.jit(over_leading_axis(lambda state: training.train(agent, state, 4)))(states)
         assert np.all(summary.num_updates == 4)
     jax.tree.map(
         lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6),

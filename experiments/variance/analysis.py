@@ -1,0 +1,139 @@
+"""Makes the numbers of `variance.json` from samples of horizon gradients: a pure function of arrays.
+
+Every estimator is a weighted sum of the horizons' gradients, so all are compared on the same windows. Their
+expectations are compared with that of the multi-step estimator at the longest horizon: the exact one where it is known,
+and else the mean over the other half of the windows, whose noise is independent.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.reporting import as_json
+from metagrad import estimators, statistics
+from metagrad.estimators import Weights
+from metagrad.statistics import Estimate
+
+DECAYS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Ratios of consecutive weights of the mixing estimators whose bias and variance are compared; 1 is uniform."""
+
+TOTAL = "total"
+"""Stands for all meta-parameters together: the gradient as one vector."""
+
+Json = dict[str, Any]
+
+
+def analyse(gradients: np.ndarray, names: Sequence[str], reference: np.ndarray | None) -> Json:
+    """Compares the estimators at one point.
+
+    Args:
+      gradients: float [N, n, M], the horizon gradients of N windows; n at least 2.
+      names: of the M meta-parameters.
+      reference: float [M], the expectation of the multi-step estimator at horizon n, if it is known.
+
+    Returns:
+      What `variance.json` holds of a point: at horizon n, `estimators`, `variance_ratio`, `noise_ratio` and
+      `mixing_reduction`; `by_horizon`, the same two estimators and ratios at every horizon; and `mixing_decays`.
+    """
+    horizons = range(1, gradients.shape[1] + 1)
+    longest = horizons[-1]
+    weights: dict[tuple[str, float], Weights] = {
+        **{("multi_step", horizon): estimators.multi_step(horizon) for horizon in horizons},
+        **{("mixing", horizon): estimators.mixing(horizon) for horizon in horizons},
+        **{("decay", decay): estimators.mixing(longest, decay) for decay in DECAYS},
+    }
+    samples = {key: np.tensordot(gradients[:, : len(one)], one, (1, 0)) for key, one in weights.items()}
+    descriptions = _describe(np.stack(list(samples.values()), axis=1), gradients[:, -1], names, reference)
+    described = dict(zip(samples, descriptions, strict=True))
+    pairs = [np.stack([samples[name, horizon] for horizon in horizons], 1) for name in ("multi_step", "mixing")]
+    variance_ratios = _by_name(statistics.variance_ratio, names, *pairs)
+    noise_ratios = _by_name(statistics.noise_ratio, names, *pairs)
+    by_horizon = [
+        {
+            "horizon": horizon,
+            "estimators": {name: described[name, horizon] for name in ("multi_step", "mixing")},
+            "variance_ratio": variance_ratios[horizon - 1],
+            "noise_ratio": noise_ratios[horizon - 1],
+        }
+        for horizon in horizons
+    ]
+    return {
+        "estimators": {
+            "single_step": described["multi_step", 1],
+            "multi_step": described["multi_step", longest],
+            "mixing": described["mixing", longest],
+        },
+        "variance_ratio": variance_ratios[-1],
+        "noise_ratio": noise_ratios[-1],
+        "mixing_reduction": _mixing_reduction(gradients, names),
+        "mixing_decays": [{"decay": decay, **described["decay", decay]} for decay in DECAYS],
+        "by_horizon": by_horizon,
+    }
+
+
+def _describe(
+    samples: np.ndarray, last_horizon: np.ndarray, names: Sequence[str], reference: np.ndarray | None
+) -> list[Json]:
+    """Describes E estimators, samples [N, E, M], one by one."""
+    compared, truth = samples, np.broadcast_to(reference, samples.shape) if reference is not None else None
+    if truth is None:
+        half = len(samples) // 2
+        compared = samples[0::2][:half]
+        truth = np.broadcast_to(last_horizon[1::2, None], compared.shape)
+    single = {
+        "mean": statistics.mean(samples),
+        "bias": statistics.bias(compared, truth),
+        "sign_agreement": statistics.sign_agreement(compared, truth),
+    }
+    both = {
+        "variance": _by_name(statistics.variance, names, samples),
+        "snr": _by_name(statistics.signal_to_noise, names, samples),
+        "scaled_error": _by_name(statistics.scaled_error, names, compared, truth),
+    }
+    cosine = statistics.cosine(compared, truth)
+    return [
+        {
+            **{
+                name: {
+                    **{statistic: as_json(_pick(values, (index, place))) for statistic, values in single.items()},
+                    **{statistic: columns[index][name] for statistic, columns in both.items()},
+                }
+                for place, name in enumerate(names)
+            },
+            TOTAL: {
+                **{statistic: columns[index][TOTAL] for statistic, columns in both.items()},
+                "cosine": as_json(_pick(cosine, index)),
+            },
+        }
+        for index in range(samples.shape[1])
+    ]
+
+
+def _mixing_reduction(gradients: np.ndarray, names: Sequence[str]) -> Json:
+    single = statistics.reduction_by_mixing(gradients[..., None])
+    together = statistics.reduction_by_mixing(gradients)
+    return {
+        **{
+            name: {part: as_json(_pick(getattr(single, part), place)) for part in statistics.Reduction._fields}
+            for place, name in enumerate(names)
+        },
+        TOTAL: {part: as_json(getattr(together, part)) for part in statistics.Reduction._fields},
+    }
+
+
+def _by_name(statistic: Callable[..., Estimate], names: Sequence[str], *samples: np.ndarray) -> list[Json]:
+    """Computes a statistic of E estimators, samples [N, E, M], for each meta-parameter and for all together."""
+    single = statistic(*(array[..., None] for array in samples))
+    together = statistic(*samples)
+    return [
+        {
+            **{name: as_json(_pick(single, (index, place))) for place, name in enumerate(names)},
+            TOTAL: as_json(_pick(together, index)),
+        }
+        for index in range(samples[0].shape[1])
+    ]
+
+
+def _pick(estimate: Estimate, index: Any) -> Estimate:
+    return Estimate(*(part[index] for part in estimate))

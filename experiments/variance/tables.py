@@ -1,0 +1,63 @@
+"""What a study prints on the terminal."""
+
+from experiments.reporting import INTERVALS_NOTE, cell, table
+from experiments.variance.analysis import TOTAL, Json
+
+UNDETERMINED = "undetermined"
+
+
+def describe(results: Json) -> str:
+    """Lays out the content of `variance.json`: a table of signals and one of ratios for each point."""
+    parts = [
+        _point(name, point, results["meta_params"], results["horizon"]) for name, point in results["points"].items()
+    ]
+    if "convergence" in results:
+        parts.append(_convergence(results))
+    parts.append(
+        f"{INTERVALS_NOTE} {UNDETERMINED}: a mean cannot be told from zero with {results['num_samples']} windows."
+    )
+    return "\n\n".join(parts)
+
+
+def _point(name: str, point: Json, meta_params: list[str], horizon: int) -> str:
+    columns = [*meta_params, TOTAL]
+    signals = table(
+        ["signal-to-noise of one window", *columns],
+        [
+            [f"{estimator} (horizon {1 if estimator == 'single_step' else horizon})"]
+            + [cell(described[column]["snr"], UNDETERMINED) for column in columns]
+            for estimator, described in point["estimators"].items()
+        ],
+    )
+    reduction = point["mixing_reduction"]
+    ratios = table(
+        [f"multi_step({horizon}) / mixing({horizon})", *columns],
+        [
+            ["variance ratio", *(cell(point["variance_ratio"][column], UNDETERMINED) for column in columns)],
+            ["noise ratio (equal means)", *(cell(point["noise_ratio"][column], UNDETERMINED) for column in columns)],
+            ["variance left by shorter horizons", *(cell(reduction[column]["shorter_horizons"]) for column in columns)],
+            ["  and then by averaging", *(cell(reduction[column]["averaging"]) for column in columns)],
+        ],
+    )
+    settings = ", ".join(f"{name} {value:.3g}" for name, value in point["hyperparameters"].items())
+    return f"{name}: {settings}\n{signals}\n{ratios}"
+
+
+def _convergence(results: Json) -> str:
+    rows = [
+        [
+            str(entry["num_envs"]),
+            str(entry["horizon"]),
+            name,
+            cell(entry["mean"][name]),
+            f"{entry['exact'][name]:.4g}",
+            cell(entry["bias"][name]),
+            f"{entry['coverage'][name]:.0%}",
+        ]
+        for entry in results["convergence"]
+        for name in results["meta_params"]
+    ]
+    header = ["environments", "horizon", "meta-parameter", "mean of multi_step", "exact", "bias", "coverage"]
+    return table(header, rows) + (
+        f"\ncoverage: of the 95% intervals of {results['num_studies']} studies of {results['study_size']} windows each"
+    )

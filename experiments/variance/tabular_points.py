@@ -1,0 +1,111 @@
+"""The tabular testbed at growing batches, where the limit of every estimator's expectation is known exactly.
+
+As environments are added, the mean of `multi_step(n)` approaches the meta-gradient through n expected updates; what is
+left with few environments is bias. The true return's meta-gradient, which nothing in a window sees, stands beside it.
+"""
+
+from collections.abc import Mapping
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents import actor_critic, tabular, training
+from agents.actor_critic import LearnerState
+from experiments.reporting import as_json
+from experiments.variance.analysis import Json
+from experiments.variance.sampling import Point, make_program
+from metagrad import meta_parameters, statistics
+from metagrad.meta_parameters import MetaParameters
+from metagrad.windows import Position
+
+BATCHES = (4, 16, 64, 256)
+"""Numbers of environments."""
+
+STUDY_SIZE = 64
+"""Windows of each of the repeated small studies that show how often an interval covers the truth."""
+
+HORIZONS_SHOWN = (1, 2, 5, 10)
+
+OF_UPDATES, OF_RETURN = "expected_updates", "return"
+"""The two truths: of the outer loss through expected updates with the data held constant, and of the true return."""
+
+
+def points(horizon: int) -> list[Point]:
+    """Returns a point for each batch size, smallest first, with the same learner and hyperparameters."""
+    return [_point(num_envs, horizon) for num_envs in BATCHES]
+
+
+def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: tuple[str, ...]) -> Json:
+    """Compares the means of the multi-step estimators with the exact meta-gradients, batch size by batch size.
+
+    Args:
+      samples: float [N, n, M] of each point.
+      points: as `points` made them.
+      names: of the M meta-parameters.
+
+    Returns:
+      Parts of `variance.json`: `convergence`, a list with an entry for each batch size and horizon, and the number and
+      size of the repeated studies that `coverage` is counted over: the fraction whose 95% interval covers the truth.
+    """
+    entries = []
+    for point in points:
+        gradients, exact = samples[point.name], point.exact[OF_UPDATES]
+        num_studies = len(gradients) // STUDY_SIZE
+        studies = gradients[: num_studies * STUDY_SIZE].reshape(num_studies, STUDY_SIZE, *gradients.shape[1:])
+        repeated = statistics.mean(studies.swapaxes(0, 1))
+        covered = (repeated.low <= exact) & (exact <= repeated.high)
+        mean = statistics.mean(gradients)
+        bias = statistics.bias(gradients, np.broadcast_to(exact, gradients.shape))
+        for horizon in (shown for shown in HORIZONS_SHOWN if shown <= gradients.shape[1]):
+            at = horizon - 1
+            entries.append(
+                {
+                    "num_envs": point.about["num_envs"],
+                    "horizon": horizon,
+                    "exact": {name: float(exact[at, place]) for place, name in enumerate(names)},
+                    **{
+                        key: {
+                            name: as_json(statistics.Estimate(*(part[at, place] for part in estimate)))
+                            for place, name in enumerate(names)
+                        }
+                        for key, estimate in (("mean", mean), ("bias", bias))
+                    },
+                    "coverage": {name: float(covered[:, at, place].mean()) for place, name in enumerate(names)},
+                }
+            )
+    return {"convergence": entries, "num_studies": num_studies, "study_size": STUDY_SIZE}
+
+
+def _point(num_envs: int, horizon: int) -> Point:
+    agent = tabular.study_agent(num_envs)
+    problem = training.inner_problem(agent)
+    states = jnp.asarray(agent.env.start, jnp.float32)
+    learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(len(states)), jax.random.key(0))
+    eta = meta_parameters.initial_meta_parameters(agent.tuning)
+    names = agent.tuning.tuned
+
+    def start(fixed: tuple[LearnerState, chex.Array], key: chex.PRNGKey) -> Position:
+        return tabular.sampled_start(agent, *fixed, key)
+
+    # The tables are so small that all windows of a chunk are best drawn at once, on a CPU as well.
+    program = make_program(problem, start, horizon, names, jax.vmap)
+    truth = tabular.truth(agent, learner, states, eta, horizon)
+    exact = {
+        OF_UPDATES: _stack(truth.horizon_gradients, names),
+        OF_RETURN: -_stack(truth.return_gradients, names),  # downhill, as a loss's
+    }
+    about = {
+        "num_envs": num_envs,
+        "hyperparameters": {name: float(value) for name, value in agent.tuning.initial.items()},
+        "exact": {
+            truth: {name: list(map(float, of[:, place])) for place, name in enumerate(names)}
+            for truth, of in exact.items()
+        },
+    }
+    return Point(f"{num_envs}_environments", about, program, (learner, states), eta, exact)
+
+
+def _stack(gradients: MetaParameters, names: tuple[str, ...]) -> np.ndarray:
+    return np.stack([gradients[name] for name in names], axis=-1)
