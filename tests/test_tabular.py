@@ -276,15 +276,16 @@ def test_exact_meta_gradients_agree_with_finite_differences_on_frozen_data(optim
         np.testing.assert_allclose(_exact_gradients(optimizer)[name], difference, rtol=1e-7, atol=1e-11, err_msg=name)
 
 
-@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-def test_forward_mode_equals_reverse_mode(optimizer):
+@pytest.mark.parametrize(
+    ("optimizer", "weights"), [("sgd", estimators.multi_step(2)), ("adam", estimators.mixing(HORIZON))]
+)
+def test_forward_mode_equals_reverse_mode(optimizer, weights):
     start, eta = _start(optimizer)
     problem = agent_tabular.exact_problem(_agent(optimizer))
-    for weights in (estimators.multi_step(2), estimators.multi_step(HORIZON), estimators.mixing(HORIZON)):
-        reverse = jax.jit(lambda eta, weights=weights: windows.meta_gradient(problem, weights, eta, start, KEY)[0])(eta)
-        forward = windows.combine(weights, _exact_gradients(optimizer))
-        for name in INTERVALS:
-            np.testing.assert_allclose(forward[name], reverse[name], rtol=1e-9, atol=1e-15, err_msg=name)
+    reverse = jax.jit(lambda eta: windows.meta_gradient(problem, weights, eta, start, KEY)[0])(eta)
+    forward = windows.combine(weights, _exact_gradients(optimizer))
+    for name in INTERVALS:
+        np.testing.assert_allclose(forward[name], reverse[name], rtol=1e-9, atol=1e-15, err_msg=name)
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
@@ -307,30 +308,58 @@ def test_return_gradients_agree_with_finite_differences_on_data_that_move(optimi
         np.testing.assert_allclose(gradients[name], difference, rtol=1e-7, atol=1e-11, err_msg=name)
 
 
-def test_sampled_meta_gradients_approach_the_exact_ones_as_environments_are_added():
-    start, eta = _start()
-    exact = _exact_gradients("sgd")
+def _study_inputs(num_envs=1):
+    agent = agent_tabular.study_agent(num_envs)
+    mdp = agent.env
+    learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(mdp.num_states), KEY)
+    return agent, learner, jnp.asarray(mdp.start), meta_parameters.initial_meta_parameters(agent.tuning)
 
-    def mean_and_error(num_envs, num_windows):
-        agent = _agent(num_envs=num_envs)
+
+def test_sampled_meta_gradients_approach_the_exact_ones_as_environments_are_added():
+    def errors(num_envs, num_windows):
+        agent, learner, states, eta = _study_inputs(num_envs)
 
         def window(key):
-            position = agent_tabular.sampled_start(agent, start.learner_state, start.batch.states[0], key)
-            problem = training.inner_problem(agent)
-            return windows.horizon_gradients(problem, HORIZON, eta, position, jax.random.fold_in(key, 0))[0]
+            start_key, window_key = jax.random.split(key)
+            start = agent_tabular.sampled_start(agent, learner, states, start_key)
+            return windows.horizon_gradients(training.inner_problem(agent), HORIZON, eta, start, window_key)[0]
 
         samples = jax.jit(jax.vmap(window))(jax.random.split(jax.random.key(num_envs), num_windows))
-        return {name: (np.mean(leaf, 0), np.std(leaf, 0) / num_windows**0.5) for name, leaf in samples.items()}
+        exact = agent_tabular.truth(agent, learner, states, eta, HORIZON).horizon_gradients
+        return {
+            name: (np.mean(leaf, 0) - exact[name], np.std(leaf, 0) / num_windows**0.5) for name, leaf in samples.items()
+        }
 
-    few, many = mean_and_error(2, 8_000), mean_and_error(512, 60)
-    for name in INTERVALS:
-        mean, error = many[name]
-        assert np.all(np.abs(mean - exact[name]) <= 4 * error + 1e-12), name
-    # The bias of two environments is no accident of sampling; that of the many is smaller.
-    for name in ("discount", "learning_rate"):
-        mean, error = few[name]
-        assert abs(mean[-1] - exact[name][-1]) > 5 * error[-1]
-        assert abs(mean[-1] - exact[name][-1]) > 3 * abs(many[name][0][-1] - exact[name][-1])
+    few, many = errors(4, 8_000), errors(256, 150)
+    for name in few:
+        bias, standard_error = few[name]
+        assert np.all(np.abs(bias) > 4 * standard_error), name
+        rest, standard_error = many[name]
+        assert np.all(np.abs(rest) < 4 * standard_error), name
+        assert np.all(np.abs(rest) < np.abs(bias) / 2), name
+
+
+def test_truth_is_computed_in_double_precision_in_a_process_of_single_precision():
+    double = agent_tabular.truth(*_study_inputs(), HORIZON)
+    with jax.enable_x64(False):
+        inputs = _study_inputs()
+        assert inputs[3]["discount"].dtype == jnp.float32
+        single = agent_tabular.truth(*inputs, HORIZON)
+        agent, learner, states, _ = inputs
+        start = jax.jit(partial(agent_tabular.sampled_start, agent))(learner, states, KEY)
+        assert start.batch.reward.dtype == start.batch.observation.dtype == jnp.float32
+    jax.tree.map(np.testing.assert_array_equal, single, double)
+    for gradients in double:
+        for leaf in gradients.values():
+            assert leaf.dtype == np.float64
+            assert leaf.shape == (HORIZON,)
+
+
+def test_the_study_wants_its_discount_raised():
+    agent, *inputs = _study_inputs()
+    exact = agent_tabular.truth(agent, *inputs, 10)
+    assert np.all(exact.horizon_gradients["discount"] < 0.0)
+    assert np.all(exact.return_gradients["discount"] > 0.0)
 
 
 def test_other_environments_have_no_exact_problem():
