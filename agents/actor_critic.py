@@ -99,8 +99,21 @@ def loss(
         "value": jnp.mean(rlax.l2_loss(predictions.value, targets.returns)),
         "entropy": rlax.entropy_loss(logits, ones),
     }
+    return weigh(terms, costs), terms
+
+
+def weigh(terms: dict[str, chex.Array], costs: Hyperparameters) -> chex.Array:
+    """Adds up the terms of a loss, each times its cost.
+
+    Args:
+      terms: `policy`, `value` and `entropy`, float [] each.
+      costs: as in `loss`.
+
+    Returns:
+      The loss, float [].
+    """
     weighted = [costs[f"{name}_cost"] * term for name, term in terms.items() if f"{name}_cost" in costs]
-    return jnp.sum(jnp.stack(weighted)), terms
+    return jnp.sum(jnp.stack(weighted))
 
 
 def init(
@@ -148,9 +161,26 @@ def update(
     slope, terms = jax.grad(loss, has_aux=True)(predictions, rollout.action, constants, hyper)
     # As small as the parameters, and dear to compute: the backward pass of the meta-gradient keeps it.
     gradient = checkpoint_name(pullback(slope)[0], KEPT)
+    return descend(optimizer, learner, gradient, hyper["learning_rate"]), terms
+
+
+def descend(
+    optimizer: optax.GradientTransformation, learner: LearnerState, gradient: hk.Params, learning_rate: chex.Numeric
+) -> LearnerState:
+    """Takes one step of the optimizer.
+
+    Args:
+      optimizer: as in `update`.
+      learner: the state to step from.
+      gradient: of the loss, like the parameters.
+      learning_rate: float [], the step's length in units of the optimizer's direction.
+
+    Returns:
+      The next state.
+    """
     direction, optimizer_state = optimizer.update(gradient, learner.optimizer_state, learner.params)
-    params = jax.tree.map(lambda param, step: param - hyper["learning_rate"] * step, learner.params, direction)
-    return LearnerState(params, optimizer_state), terms
+    params = jax.tree.map(lambda param, step: param - learning_rate * step, learner.params, direction)
+    return LearnerState(params, optimizer_state)
 
 
 def outer_loss(network: Network, hyper: Hyperparameters, learner: LearnerState, rollout: Rollout) -> chex.Array:

@@ -67,7 +67,20 @@ def start(env: Environment, num_envs: int, key: chex.PRNGKey) -> ActorState:
     Returns:
       The actor's state.
     """
-    environment_state = jax.vmap(env.initial)(jax.random.split(key, num_envs))
+    return start_from(env, jax.vmap(env.initial)(jax.random.split(key, num_envs)))
+
+
+def start_from(env: Environment, environment_state: Any) -> ActorState:
+    """Starts from given states, whose episodes count from there.
+
+    Args:
+      env: the environment.
+      environment_state: the environments' states, [B, ...], none of them terminal.
+
+    Returns:
+      The actor's state.
+    """
+    num_envs = jax.tree.leaves(environment_state)[0].shape[0]
     return ActorState(
         environment_state=environment_state,
         observation=jax.vmap(env.observation)(environment_state),

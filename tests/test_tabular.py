@@ -1,0 +1,368 @@
+"""The tabular testbed: its exact functions, the agent's expectations, and the true meta-gradients, in float64.
+
+What has no randomness is held against finite differences and power series; what the agent samples is held against its
+exact expectation within standard errors, which tests the agent as well.
+"""
+
+import functools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from agents import actor_critic, rollouts, training
+from agents import tabular as agent_tabular
+from envs import tabular
+from envs.snake import Snake
+from envs.tabular import STOP, WALK
+from metagrad import estimators, meta_parameters, windows
+from metagrad.meta_parameters import INTERVALS
+
+HORIZON = 4
+KEY = jax.random.key(3)
+INITIAL = {
+    "discount": 0.8,
+    "lambda": 0.7,
+    "policy_cost": 1.2,
+    "value_cost": 0.6,
+    "entropy_cost": 0.05,
+    "learning_rate": 0.4,
+}
+OUTER = {"discount": 0.95, "lambda": 0.9, "policy_cost": 1.0, "value_cost": 0.3, "entropy_cost": 0.02}
+OPTIMIZERS = {"sgd": optax.identity(), "adam": optax.scale_by_adam(eps_root=1e-6)}
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def _mdp():
+    return tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+
+
+def _policy(mdp, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).dirichlet(np.ones(mdp.num_actions), mdp.num_states))
+
+
+def _agent(optimizer="sgd", num_envs=16):
+    mdp = _mdp()
+    return training.Agent(
+        env=mdp,
+        network=agent_tabular.tabular_network(mdp.num_states, mdp.num_actions, scale=0.7),
+        optimizer=OPTIMIZERS[optimizer],
+        meta_optimizer=optax.adam(1e-2),
+        tuning=meta_parameters.tune(INITIAL, list(INTERVALS)),
+        weights=(),
+        outer_hyperparameters=OUTER,
+        num_envs=num_envs,
+        rollout_length=4,
+    )
+
+
+def _start(optimizer="sgd"):
+    """Returns the exact problem's start after two updates, when the optimizer's state is no longer zero, and eta."""
+    agent = _agent(optimizer)
+    mdp = agent.env
+    learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(mdp.num_states), jax.random.key(5))
+    eta = meta_parameters.initial_meta_parameters(agent.tuning)
+    position = agent_tabular.exact_start(agent, learner, jnp.asarray(mdp.start))
+    advance = jax.jit(partial(windows.advance, agent_tabular.exact_problem(agent)))
+    for _ in range(2):
+        position, _ = advance(eta, position, KEY)
+    return position, eta
+
+
+def _central_difference(function, eta, name, step=1e-3):
+    """Returns the derivative in one component by central differences with one Richardson extrapolation."""
+
+    def difference(step):
+        up, down = (function({**eta, name: eta[name] + sign * step}) for sign in (1, -1))
+        return (np.asarray(up) - np.asarray(down)) / (2 * step)
+
+    return (4 * difference(step / 2) - difference(step)) / 3
+
+
+@pytest.mark.parametrize(("length", "distractor_reward"), [(2, 0.5), (4, 0.3), (6, 0.1)])
+def test_walking_a_chain_is_best_above_the_threshold_alone(length, distractor_reward):
+    mdp = tabular.chain(length, distractor_reward)
+    threshold = distractor_reward ** (1 / (length - 1))
+    walk, stop = (jax.nn.one_hot(jnp.full(length + 1, action), 2) for action in (WALK, STOP))
+    for discount, best in ((threshold + 1e-3, walk), (threshold - 1e-3, stop)):
+        returns = [tabular.discounted_return(mdp, policy, discount) for policy in (walk, stop)]
+        np.testing.assert_allclose(returns, [discount ** (length - 1), distractor_reward], rtol=1e-12)
+        assert max(returns) == tabular.discounted_return(mdp, best, discount)
+    values = tabular.state_values(mdp, walk, threshold + 1e-3)
+    assert np.all(values[:length] > distractor_reward)
+    assert values[length] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"start": np.ones(2)}, "start must have shape"),
+        ({"start": np.array([0.5, 0.0, 0.5])}, "start must be zero in terminal states"),
+        ({"start": np.array([0.5, 0.4, 0.0])}, "start must be probabilities"),
+        ({"transitions": -np.ones((3, 2, 3))}, "transitions must be probabilities"),
+    ],
+)
+def test_impossible_tables_are_refused(change, message):
+    mdp = tabular.chain(2, 0.5)
+    tables = {name: getattr(mdp, name) for name in ("transitions", "rewards", "is_terminal", "start")}
+    with pytest.raises(ValueError, match=message):
+        tabular.Tabular(**tables | change)
+
+
+def test_impossible_arguments_are_refused():
+    for call in (
+        lambda: tabular.chain(1, 0.5),
+        lambda: tabular.chain(3, 1.0),
+        lambda: tabular.random_mdp(0, 1, 2, 0.1),
+        lambda: tabular.random_mdp(0, 3, 2, 1.1),
+    ):
+        with pytest.raises(ValueError, match="must be"):
+            call()
+
+
+def test_returns_are_the_power_series_and_their_slope_the_finite_difference():
+    mdp = _mdp()
+    policy, discount = _policy(mdp), 0.9
+    states, total = np.asarray(mdp.start), 0.0
+    on = np.einsum("sa,sat->st", policy, tabular.going_on(mdp))
+    for t in range(400):
+        total += discount**t * states @ np.sum(policy * mdp.rewards, -1)
+        states = states @ on
+    np.testing.assert_allclose(tabular.discounted_return(mdp, policy, discount), total, rtol=1e-12)
+
+    logits = jnp.log(policy)
+    direction = np.random.default_rng(1).normal(size=logits.shape)
+
+    def along(step):
+        return tabular.discounted_return(mdp, jax.nn.softmax(logits + step["x"] * direction), discount)
+
+    slope = jax.grad(along)({"x": jnp.zeros(())})["x"]
+    np.testing.assert_allclose(slope, _central_difference(along, {"x": jnp.zeros(())}, "x"), rtol=1e-8)
+
+
+def test_sampled_states_and_rewards_have_the_exact_distributions():
+    agent = _agent(num_envs=20_000)
+    mdp = agent.env
+    params = agent.network.init(jax.random.key(0), None)
+    policy = jax.nn.softmax(params["policy"]["table"])
+    start = jnp.asarray(np.random.default_rng(2).dirichlet(np.ones(mdp.num_states - 1)))
+    start = jnp.append(start, 0.0)
+    learner = actor_critic.LearnerState(params, agent.optimizer.init(params))
+    position = jax.jit(partial(agent_tabular.sampled_start, agent))(learner, start, KEY)
+    rollout = position.batch
+    exact = tabular.state_distributions(mdp, policy, start, agent.rollout_length)
+    np.testing.assert_allclose(exact.sum(-1), 1.0, rtol=1e-12)
+    frequencies = np.concatenate([rollout.observation.mean(1), position.actor_state.observation.mean(0)[None]])
+    errors = np.sqrt(exact * (1 - exact) / agent.num_envs)
+    assert np.all(np.abs(frequencies - exact) <= 4 * errors)
+    assert np.all(frequencies[:, -1] == 0.0)  # no action is ever taken in the terminal state
+    states = rollout.observation.argmax(-1)
+    np.testing.assert_array_equal(rollout.reward, mdp.rewards[states, rollout.action])
+    assert abs(rollout.terminated.mean() - 0.15) < 4 * np.sqrt(0.15 * 0.85 / rollout.terminated.size)
+    assert not rollout.truncated.any()
+
+
+def test_sampled_episodes_return_what_the_linear_solve_says():
+    agent = _agent(num_envs=4_000)
+    mdp = agent.env
+    params = agent.network.init(jax.random.key(0), None)
+    collect = rollouts.collect(mdp, agent.network, 80)
+    _, rollout = jax.jit(collect)(params, rollouts.start(mdp, agent.num_envs, jax.random.key(1)), KEY)
+    alive = np.cumprod(np.concatenate([np.ones((1, agent.num_envs)), 1.0 - rollout.terminated[:-1]]), 0)
+    returns = np.sum(0.9 ** np.arange(80)[:, None] * alive * rollout.reward, 0)
+    exact = tabular.discounted_return(mdp, jax.nn.softmax(params["policy"]["table"]), 0.9)
+    assert abs(returns.mean() - exact) < 4 * returns.std() / np.sqrt(agent.num_envs)
+
+
+def _assert_means(samples, exact):
+    """Asserts that the means over the leading axis are the exact values within four standard errors."""
+
+    def check(sample, value):
+        sample = np.asarray(sample)
+        error = sample.std(0) / np.sqrt(len(sample))
+        assert np.all(np.abs(sample.mean(0) - value) <= 4 * error + 1e-12)
+
+    jax.tree.map(check, samples, exact)
+
+
+def test_mean_update_and_mean_outer_gradient_are_the_exact_ones():
+    # One environment, so that there is no mean over environments to hide an error in; and a learner away from the one
+    # that collected, as everywhere in a derivative.
+    agent = _agent(num_envs=1)
+    position, eta = _start()
+    problem, exact = training.inner_problem(agent), agent_tabular.exact_problem(agent)
+    rng = np.random.default_rng(4)
+    learner = jax.tree.map(lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape), position.learner_state)
+
+    def collected(key):
+        return agent_tabular.sampled_start(agent, position.learner_state, position.batch.states[0], key).batch
+
+    def update_and_gradient(problem, batch):
+        params = problem.update(learner, eta, batch)[0].params
+        return params, jax.grad(lambda learner: problem.outer_loss(learner, batch))(learner).params
+
+    keys = jax.random.split(jax.random.key(8), 40_000)
+    samples = jax.jit(jax.vmap(lambda key: update_and_gradient(problem, collected(key))))(keys)
+    _assert_means(samples, update_and_gradient(exact, position.batch))
+
+
+def test_mean_derivatives_of_the_update_are_the_exact_ones():
+    agent = _agent(num_envs=1)
+    position, eta = _start()
+    rng = np.random.default_rng(6)
+    learner = position.learner_state
+    direction = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), learner)
+
+    def push(problem, batch):
+        def update(learner, eta):
+            return problem.update(learner, eta, batch)[0].params
+
+        along_learner = jax.jvp(lambda learner: update(learner, eta), (learner,), (direction,))[1]
+        return along_learner, jax.jacfwd(update, argnums=1)(learner, eta)
+
+    def sample(key):
+        start = agent_tabular.sampled_start(agent, learner, position.batch.states[0], key)
+        return push(training.inner_problem(agent), start.batch)
+
+    samples = jax.jit(jax.vmap(sample))(jax.random.split(jax.random.key(9), 20_000))
+    _assert_means(samples, push(agent_tabular.exact_problem(agent), position.batch))
+
+
+@functools.cache
+def _exact_gradients(optimizer):
+    start, eta = _start(optimizer)
+    problem = agent_tabular.exact_problem(_agent(optimizer))
+    return jax.jit(lambda eta: windows.horizon_gradients(problem, HORIZON, eta, start, KEY)[0])(eta)
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_exact_meta_gradients_agree_with_finite_differences_on_frozen_data(optimizer):
+    agent = _agent(optimizer)
+    start, eta = _start(optimizer)
+    problem = agent_tabular.exact_problem(agent)
+    positions = [start]
+    for _ in range(HORIZON):
+        positions.append(windows.advance(problem, eta, positions[-1], KEY)[0])
+
+    def all_predictions(learner):
+        return agent.network.apply(learner.params, jnp.eye(agent.env.num_states))
+
+    frozen = [
+        agent_tabular.expected_targets(
+            agent.env, all_predictions(position.learner_state).value, position.batch, agent.outer_hyperparameters
+        )
+        for position in positions
+    ]
+
+    @jax.jit
+    def outer_losses(eta):
+        learner, losses = start.learner_state, []
+        for k in range(HORIZON):
+            learner, _ = problem.update(learner, eta, positions[k].batch)
+            batch, targets = positions[k + 1].batch, frozen[k + 1]
+            losses.append(agent_tabular.expected_loss(all_predictions(learner), batch, targets, OUTER)[0])
+        return jnp.stack(losses)
+
+    for name in INTERVALS:
+        difference = _central_difference(outer_losses, eta, name)
+        np.testing.assert_allclose(_exact_gradients(optimizer)[name], difference, rtol=1e-7, atol=1e-11, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "weights"), [("sgd", estimators.multi_step(2)), ("adam", estimators.mixing(HORIZON))]
+)
+def test_forward_mode_equals_reverse_mode(optimizer, weights):
+    start, eta = _start(optimizer)
+    problem = agent_tabular.exact_problem(_agent(optimizer))
+    reverse = jax.jit(lambda eta: windows.meta_gradient(problem, weights, eta, start, KEY)[0])(eta)
+    forward = windows.combine(weights, _exact_gradients(optimizer))
+    for name in INTERVALS:
+        np.testing.assert_allclose(forward[name], reverse[name], rtol=1e-9, atol=1e-15, err_msg=name)
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_return_gradients_agree_with_finite_differences_on_data_that_move(optimizer):
+    agent = _agent(optimizer)
+    start, eta = _start(optimizer)
+    problem = agent_tabular.exact_problem(agent)
+
+    @jax.jit
+    def returns(eta):
+        position, values = start, []
+        for _ in range(HORIZON):
+            position, _ = windows.advance(problem, eta, position, KEY)
+            values.append(tabular.discounted_return(agent.env, position.batch.policy, OUTER["discount"]))
+        return jnp.stack(values)
+
+    gradients = jax.jit(partial(agent_tabular.return_gradients, agent, HORIZON))(eta, start)
+    for name in INTERVALS:
+        difference = _central_difference(returns, eta, name)
+        np.testing.assert_allclose(gradients[name], difference, rtol=1e-7, atol=1e-11, err_msg=name)
+
+
+def _study_inputs(num_envs=1):
+    agent = agent_tabular.study_agent(num_envs)
+    mdp = agent.env
+    learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(mdp.num_states), KEY)
+    return agent, learner, jnp.asarray(mdp.start), meta_parameters.initial_meta_parameters(agent.tuning)
+
+
+def test_sampled_meta_gradients_approach_the_exact_ones_as_environments_are_added():
+    def errors(num_envs, num_windows):
+        agent, learner, states, eta = _study_inputs(num_envs)
+
+        def window(key):
+            start_key, window_key = jax.random.split(key)
+            start = agent_tabular.sampled_start(agent, learner, states, start_key)
+            return windows.horizon_gradients(training.inner_problem(agent), HORIZON, eta, start, window_key)[0]
+
+        samples = jax.jit(jax.vmap(window))(jax.random.split(jax.random.key(num_envs), num_windows))
+        exact = agent_tabular.truth(agent, learner, states, eta, HORIZON).horizon_gradients
+        return {
+            name: (np.mean(leaf, 0) - exact[name], np.std(leaf, 0) / num_windows**0.5) for name, leaf in samples.items()
+        }
+
+    few, many = errors(4, 8_000), errors(256, 150)
+    for name in few:
+        bias, standard_error = few[name]
+        assert np.all(np.abs(bias) > 4 * standard_error), name
+        rest, standard_error = many[name]
+        assert np.all(np.abs(rest) < 4 * standard_error), name
+        assert np.all(np.abs(rest) < np.abs(bias) / 2), name
+
+
+def test_truth_is_computed_in_double_precision_in_a_process_of_single_precision():
+    double = agent_tabular.truth(*_study_inputs(), HORIZON)
+    with jax.enable_x64(False):
+        inputs = _study_inputs()
+        assert inputs[3]["discount"].dtype == jnp.float32
+        single = agent_tabular.truth(*inputs, HORIZON)
+        agent, learner, states, _ = inputs
+        start = jax.jit(partial(agent_tabular.sampled_start, agent))(learner, states, KEY)
+        assert start.batch.reward.dtype == start.batch.observation.dtype == jnp.float32
+    jax.tree.map(np.testing.assert_array_equal, single, double)
+    for gradients in double:
+        for leaf in gradients.values():
+            assert leaf.dtype == np.float64
+            assert leaf.shape == (HORIZON,)
+
+
+def test_the_study_wants_its_discount_raised():
+    agent, *inputs = _study_inputs()
+    exact = agent_tabular.truth(agent, *inputs, 10)
+    assert np.all(exact.horizon_gradients["discount"] < 0.0)
+    assert np.all(exact.return_gradients["discount"] > 0.0)
+
+
+def test_other_environments_have_no_exact_problem():
+    agent = training.Agent(Snake(), None, None, None, None, (), {}, 1, 1)
+    with pytest.raises(TypeError, match="must be a Tabular, got Snake"):
+        agent_tabular.exact_problem(agent)
