@@ -6,6 +6,7 @@ confidence intervals. Colours are Okabe and Ito's, which readers with any colour
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,11 +15,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from experiments.plots import COLOURS
-from experiments.variance.analysis import TOTAL, Json
+from experiments.variance.analysis import DECAYS, TOTAL, Json
 
-STROKES = ("solid", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3)))
+STROKES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3)))
 MARKERS = "osD^vP"
 ESTIMATORS = ("multi_step", "mixing")
+UNDETERMINED = "undetermined:\na mean cannot be\ntold from zero"
+
 CLAIM = 3.0
 """The paper's: mixing's variance is that many times smaller."""
 
@@ -55,9 +58,19 @@ def _draw_point(panels: Sequence[Axes], point: Json, names: Sequence[str], exact
     _curves(cosine, point, TOTAL, "cosine", 0)
     variance.set(title="(a) variance", ylabel="variance of one window's gradient", yscale="log")
     truth = "exact multi-step gradient" if exact else "multi-step mean of other windows"
-    cosine.set(title=f"(b) cosine of the mean\nwith the {truth}", ylabel="cosine", ylim=(-1.05, 1.05))
-    if not any(line.get_xdata().size for line in cosine.lines):
-        _say(cosine, "undetermined:\na mean cannot be\ntold from zero")
+    cosine.set(title=f"(b) cosine of the mean with the\n{truth} at the longest horizon", ylabel="cosine")
+    cosine.set_ylim(top=1.05)
+    if exact:
+        to_return = point["exact"]["cosine_to_return"]
+        label = "exact multi-step gradient,\nwith the true return's"
+        cosine.plot(range(1, len(to_return) + 1), to_return, color="black", linestyle=STROKES[2], label=label)
+        cosine.legend(fontsize=8, loc="lower right")
+    if all(
+        entry["estimators"][name][TOTAL]["cosine"]["estimate"] is None
+        for entry in point["by_horizon"]
+        for name in ESTIMATORS
+    ):
+        _say(cosine, UNDETERMINED)
     signal.set(title="(c) signal-to-noise of one window", ylabel="|mean| / standard deviation", ylim=(0.0, None))
     for axes in (variance, cosine, signal):
         axes.set_xlabel("horizon n")
@@ -116,17 +129,11 @@ def _draw_ratios(axes: Axes, point: Json, names: Sequence[str]) -> None:
         axes.plot([], [], marker, color="black", markerfacecolor="black" if marker == "o" else "white", label=label)
     axes.axvline(CLAIM, color="#009E73", linestyle="--", label=f"the paper's claim, {CLAIM:g}")
     axes.axvline(1.0, color="#999999", linewidth=0.8)
+    axes.set(title="(d) multi-step / mixing, longest horizon", xlabel="ratio", xscale="log")
+    axes.set(yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.4, -1.3))
     low, high = axes.get_xlim()
-    axes.set(
-        title="(d) multi-step / mixing, longest horizon",
-        xlabel="ratio",
-        xscale="log",
-        xlim=(min(low, 0.9), max(high, 4.0)),
-        yticks=range(len(labels)),
-        yticklabels=labels,
-        ylim=(len(labels) - 0.4, -1.3),
-    )
-    ticks = [tick for tick in (0.1, 0.3, 1, 3, 10, 30, 100, 300) if min(low, 0.9) <= tick <= max(high, 4.0)]
+    axes.set_xlim(min(low, 0.9), max(high, 4.0))
+    ticks = [tick for tick in (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000) if low < tick < max(high, 4.0)]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend(fontsize=8, loc="upper right")
@@ -135,7 +142,10 @@ def _draw_ratios(axes: Axes, point: Json, names: Sequence[str]) -> None:
 def _draw_trade_off(axes: Axes, point: Json) -> None:
     """Draws every estimator as a point: how far its mean is off in direction, and how noisy it is for its length."""
     single, multi = point["estimators"]["single_step"][TOTAL], point["estimators"]["multi_step"][TOTAL]
-    mixes = [(f"{mix['decay']:g}", mix[TOTAL], "mixing") for mix in point["mixing_decays"]]
+    mixes = [
+        (f"mixing, decay {mix['decay']:g}" if mix["decay"] in (DECAYS[0], DECAYS[-1]) else "", mix[TOTAL], "mixing")
+        for mix in point["mixing_decays"]
+    ]
     places = []
     for label, total, estimator in [
         ("single-step", single, "single_step"),
@@ -159,7 +169,7 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
         axes.plot(*np.transpose(places), color="#999999", linewidth=0.8, zorder=0)
         axes.margins(x=0.25)
     else:
-        _say(axes, "undetermined:\na mean cannot be\ntold from zero")
+        _say(axes, UNDETERMINED)
 
 
 def _draw_convergence(panels: Sequence[Axes], results: Json) -> None:
@@ -191,8 +201,7 @@ def _draw_convergence(panels: Sequence[Axes], results: Json) -> None:
     for truth, colour in (("expected_updates", "#D55E00"), ("return", "#000000")):
         for index, name in enumerate(results["meta_params"]):
             heights = results["exact"][truth][name]
-            axes = truths
-            axes.plot(
+            truths.plot(
                 range(1, len(heights) + 1),
                 heights,
                 color=colour,
@@ -201,6 +210,7 @@ def _draw_convergence(panels: Sequence[Axes], results: Json) -> None:
                 markersize=3.5,
                 label=f"{name}, {'outer loss, data constant' if truth != 'return' else '-(true return)'}",
             )
+    truths.xaxis.set_major_locator(MaxNLocator(integer=True))
     truths.set(title="(g) exact meta-gradients", xlabel="horizon n", ylabel="d / d eta")
     truths.axhline(0.0, color="#999999", linewidth=0.8)
     truths.legend(fontsize=8)

@@ -13,6 +13,7 @@ import numpy as np
 
 from agents import actor_critic, tabular, training
 from agents.actor_critic import LearnerState
+from envs.tabular import Tabular
 from experiments.reporting import as_json
 from experiments.variance.analysis import Json
 from experiments.variance.sampling import Point, make_program
@@ -80,8 +81,10 @@ def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: t
 
 def _point(num_envs: int, horizon: int) -> Point:
     agent = tabular.study_agent(num_envs)
+    mdp = agent.env
+    assert isinstance(mdp, Tabular)
     problem = training.inner_problem(agent)
-    states = jnp.asarray(agent.env.start, jnp.float32)
+    states = jnp.asarray(mdp.start, jnp.float32)
     learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(len(states)), jax.random.key(0))
     eta = meta_parameters.initial_meta_parameters(agent.tuning)
     names = agent.tuning.tuned
@@ -96,12 +99,19 @@ def _point(num_envs: int, horizon: int) -> Point:
         OF_UPDATES: _stack(truth.horizon_gradients, names),
         OF_RETURN: -_stack(truth.return_gradients, names),  # downhill, as a loss's
     }
+    final_return = exact[OF_RETURN][-1]
+    cosines = (
+        exact[OF_UPDATES] @ final_return / np.linalg.norm(exact[OF_UPDATES], axis=-1) / np.linalg.norm(final_return)
+    )
     about = {
         "num_envs": num_envs,
         "hyperparameters": {name: float(value) for name, value in agent.tuning.initial.items()},
         "exact": {
-            truth: {name: list(map(float, of[:, place])) for place, name in enumerate(names)}
-            for truth, of in exact.items()
+            **{
+                truth: {name: gradients[:, place].tolist() for place, name in enumerate(names)}
+                for truth, gradients in exact.items()
+            },
+            "cosine_to_return": cosines.tolist(),  # of the multi-step gradients, to the return's at the longest horizon
         },
     }
     return Point(f"{num_envs}_environments", about, program, (learner, states), eta, exact)
