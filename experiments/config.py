@@ -152,7 +152,7 @@ def define_flags(
     flags.DEFINE_enum(
         "preset", "quick", sorted(presets), "settings to start from; flags on the command line beat it", **where
     )
-    flags.DEFINE_string("logdir", None, "new or empty folder that the results go to", required=True, **where)
+    flags.DEFINE_string("logdir", None, "new or empty folder that the results go to", **where)
     define: dict[Any, Callable] = {
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
@@ -230,16 +230,18 @@ def _as_computed(value: Any) -> Any:
 
 def refuse(flag: str, value: Any, allowed: str) -> NoReturn:
     """Raises the `UsageError` that says that a flag's value is not what is allowed."""
-    shown = ",".join(value) if isinstance(value, tuple) else value
+    shown = ",".join(value) if isinstance(value, tuple | list) else value
     raise UsageError(f"--{flag}={shown}: must be {allowed}")
 
 
-def new_logdir(path: str) -> pathlib.Path:
+def new_logdir(path: str | None) -> pathlib.Path:
     """Makes the folder for results, which may not hold anything yet.
 
     Raises:
-      UsageError: if it holds something, or is not a folder that can be written to.
+      UsageError: if none is given, if it holds something, or is not a folder that can be written to.
     """
+    if not path:
+        refuse("logdir", "", "given: a new or empty folder")
     try:
         logdir = pathlib.Path(path).expanduser()
         logdir.mkdir(parents=True, exist_ok=True)

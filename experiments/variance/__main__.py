@@ -168,15 +168,15 @@ def _leave_out(values: flags.FlagValues, why: str, names: Any, settings: Any) ->
             refuse(name, values[name].value, f"left out with {why}")
 
 
-def _open(logdir: str, settings: Json) -> pathlib.Path:
+def _open(logdir: str | None, settings: Json) -> pathlib.Path:
     """Makes the folder, or opens that of the same study, to go on with it.
 
     Raises:
       UsageError: if it holds anything else.
     """
-    file = pathlib.Path(logdir).expanduser() / STUDY
+    file = pathlib.Path(logdir or "").expanduser() / STUDY
     content = json.dumps(settings, indent=2) + "\n"
-    if file.exists():
+    if logdir and file.exists():
         if file.read_text() != content:
             refuse("logdir", logdir, "a new or empty folder, or one of a study with the same settings")
         return file.parent

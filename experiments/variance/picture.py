@@ -57,9 +57,11 @@ def _draw_point(panels: Sequence[Axes], point: Json, names: Sequence[str], exact
     _curves(variance, point, TOTAL, "variance", len(names))
     _curves(cosine, point, TOTAL, "cosine", 0)
     variance.set(title="(a) variance", ylabel="variance of one window's gradient", yscale="log")
-    truth = "exact multi-step gradient" if exact else "multi-step mean of other windows"
-    cosine.set(title=f"(b) cosine of the mean with the\n{truth} at the longest horizon", ylabel="cosine")
-    cosine.set_ylim(top=1.05)
+    longest = point["by_horizon"][-1]["horizon"]
+    truth = "exact" if exact else "mean of other windows"
+    cosine.set(
+        title=f"(b) cosine to multi-step({longest}) ({truth})", ylabel="cosine of the mean", xlim=(0.5, longest + 0.5)
+    )
     if exact:
         to_return = point["exact"]["cosine_to_return"]
         label = "exact multi-step gradient,\nwith the true return's"
@@ -141,6 +143,7 @@ def _draw_ratios(axes: Axes, point: Json, names: Sequence[str]) -> None:
 
 def _draw_trade_off(axes: Axes, point: Json) -> None:
     """Draws every estimator as a point: how far its mean is off in direction, and how noisy it is for its length."""
+    longest = point["by_horizon"][-1]["horizon"]
     single, multi = point["estimators"]["single_step"][TOTAL], point["estimators"]["multi_step"][TOTAL]
     mixes = [
         (f"mixing, decay {mix['decay']:g}" if mix["decay"] in (DECAYS[0], DECAYS[-1]) else "", mix[TOTAL], "mixing")
@@ -157,19 +160,23 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
         angle = np.degrees(np.arccos(np.clip(total["cosine"]["estimate"], -1.0, 1.0)))
         noise = total["snr"]["estimate"] ** -2
         places.append((angle, noise))
+        ends = np.degrees(np.arccos(np.clip(total["cosine"]["ci95"], -1.0, 1.0)))
+        axes.plot(ends, [noise, noise], color=COLOURS[estimator], alpha=0.3)
         axes.plot(angle, noise, "o", color=COLOURS[estimator])
         axes.annotate(label, (angle, noise), xytext=(5, 4), textcoords="offset points", fontsize=8)
     axes.set(
-        title="(e) bias against variance; mixing by decay",
-        xlabel="bias: angle of the mean to (b)'s [degrees]",
+        title="(e) bias against variance",
+        xlabel=f"bias: angle to multi-step({longest}) [degrees]",
         ylabel="variance / |mean|²",
         yscale="log",
     )
     if places:
         axes.plot(*np.transpose(places), color="#999999", linewidth=0.8, zorder=0)
-        axes.margins(x=0.25)
+        axes.set_xlim(-3.0, min(max(angle for angle, _ in places) * 1.5 + 10.0, 180.0))
     else:
         _say(axes, UNDETERMINED)
+        axes.set(xticks=[], yticks=[])
+        axes.minorticks_off()
 
 
 def _draw_convergence(panels: Sequence[Axes], results: Json) -> None:

@@ -22,6 +22,10 @@ Start = Callable[[Any, chex.PRNGKey], Position]
 """From whatever is held fixed and a key to the beginning of a window, drawn independently for each key."""
 
 
+Program = Callable[[Any, MetaParameters, chex.PRNGKey], chex.Array]
+"""From what is held fixed, eta and the keys [N] of windows to their horizon gradients, float [N, n, M]; jitted."""
+
+
 class Point(NamedTuple):
     """Something to study: a learner and its hyperparameters, held fixed.
 
@@ -36,7 +40,7 @@ class Point(NamedTuple):
 
     name: str
     about: dict[str, Any]
-    program: Callable[[Any, MetaParameters, chex.PRNGKey], chex.Array]
+    program: Program
     fixed: Any
     eta: MetaParameters
     exact: dict[str, np.ndarray]
@@ -48,7 +52,7 @@ def make_program(
     horizon: int,
     names: tuple[str, ...],
     mapped: Callable[[Callable[[Any], Any]], Callable[[Any], Any]],
-) -> Callable[[Any, MetaParameters, chex.PRNGKey], chex.Array]:
+) -> Program:
     """Makes the program that draws windows.
 
     Args:
@@ -59,7 +63,7 @@ def make_program(
       mapped: maps a function over the leading axis of the windows' keys.
 
     Returns:
-      A jitted function from (what is fixed, eta, keys [N]) to horizon gradients, float [N, n, M].
+      The program.
     """
 
     def draw(fixed: Any, eta: MetaParameters, key: chex.PRNGKey) -> chex.Array:

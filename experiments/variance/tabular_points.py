@@ -13,10 +13,11 @@ import numpy as np
 
 from agents import actor_critic, tabular, training
 from agents.actor_critic import LearnerState
+from agents.training import Agent
 from envs.tabular import Tabular
 from experiments.reporting import as_json
 from experiments.variance.analysis import Json
-from experiments.variance.sampling import Point, make_program
+from experiments.variance.sampling import Point, Program, make_program
 from metagrad import meta_parameters, statistics
 from metagrad.meta_parameters import MetaParameters
 from metagrad.windows import Position
@@ -34,8 +35,43 @@ OF_UPDATES, OF_RETURN = "expected_updates", "return"
 
 
 def points(horizon: int) -> list[Point]:
-    """Returns a point for each batch size, smallest first, with the same learner and hyperparameters."""
-    return [_point(num_envs, horizon) for num_envs in BATCHES]
+    """Returns a point for each batch size, smallest first, with the same learner, hyperparameters and truth."""
+    agent = tabular.study_agent(num_envs=1)
+    mdp, names = agent.env, agent.tuning.tuned
+    assert isinstance(mdp, Tabular)
+    states = jnp.asarray(mdp.start, jnp.float32)
+    learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(len(states)), jax.random.key(0))
+    eta = meta_parameters.initial_meta_parameters(agent.tuning)
+    truth = tabular.truth(agent, learner, states, eta, horizon)
+    exact = {
+        OF_UPDATES: _stack(truth.horizon_gradients, names),
+        OF_RETURN: -_stack(truth.return_gradients, names),  # downhill, as a loss's
+    }
+    final_return = exact[OF_RETURN][-1]
+    cosines = (
+        exact[OF_UPDATES] @ final_return / np.linalg.norm(exact[OF_UPDATES], axis=-1) / np.linalg.norm(final_return)
+    )
+    about = {
+        "hyperparameters": {name: float(value) for name, value in agent.tuning.initial.items()},
+        "exact": {
+            **{
+                truth: {name: gradients[:, place].tolist() for place, name in enumerate(names)}
+                for truth, gradients in exact.items()
+            },
+            "cosine_to_return": cosines.tolist(),  # of the multi-step gradients, to the return's at the longest horizon
+        },
+    }
+    return [
+        Point(
+            name=f"{num_envs}_environments",
+            about={"num_envs": num_envs, **about},
+            program=_program(tabular.study_agent(num_envs), horizon),
+            fixed=(learner, states),
+            eta=eta,
+            exact=exact,
+        )
+        for num_envs in BATCHES
+    ]
 
 
 def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: tuple[str, ...]) -> Json:
@@ -79,42 +115,12 @@ def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: t
     return {"convergence": entries, "num_studies": num_studies, "study_size": STUDY_SIZE}
 
 
-def _point(num_envs: int, horizon: int) -> Point:
-    agent = tabular.study_agent(num_envs)
-    mdp = agent.env
-    assert isinstance(mdp, Tabular)
-    problem = training.inner_problem(agent)
-    states = jnp.asarray(mdp.start, jnp.float32)
-    learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(len(states)), jax.random.key(0))
-    eta = meta_parameters.initial_meta_parameters(agent.tuning)
-    names = agent.tuning.tuned
-
+def _program(agent: Agent, horizon: int) -> Program:
     def start(fixed: tuple[LearnerState, chex.Array], key: chex.PRNGKey) -> Position:
         return tabular.sampled_start(agent, *fixed, key)
 
     # The tables are so small that all windows of a chunk are best drawn at once, on a CPU as well.
-    program = make_program(problem, start, horizon, names, jax.vmap)
-    truth = tabular.truth(agent, learner, states, eta, horizon)
-    exact = {
-        OF_UPDATES: _stack(truth.horizon_gradients, names),
-        OF_RETURN: -_stack(truth.return_gradients, names),  # downhill, as a loss's
-    }
-    final_return = exact[OF_RETURN][-1]
-    cosines = (
-        exact[OF_UPDATES] @ final_return / np.linalg.norm(exact[OF_UPDATES], axis=-1) / np.linalg.norm(final_return)
-    )
-    about = {
-        "num_envs": num_envs,
-        "hyperparameters": {name: float(value) for name, value in agent.tuning.initial.items()},
-        "exact": {
-            **{
-                truth: {name: gradients[:, place].tolist() for place, name in enumerate(names)}
-                for truth, gradients in exact.items()
-            },
-            "cosine_to_return": cosines.tolist(),  # of the multi-step gradients, to the return's at the longest horizon
-        },
-    }
-    return Point(f"{num_envs}_environments", about, program, (learner, states), eta, exact)
+    return make_program(training.inner_problem(agent), start, horizon, agent.tuning.tuned, jax.vmap)
 
 
 def _stack(gradients: MetaParameters, names: tuple[str, ...]) -> np.ndarray:
