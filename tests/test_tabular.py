@@ -1,10 +1,12 @@
 """The tabular testbed: its exact functions, the agent's expectations, and the true meta-gradients, in float64.
 
-What has no randomness is held against finite differences and power series; what the agent samples is held against its
-exact expectation within standard errors, which tests the agent as well.
+What has no randomness is held against finite differences and power series. The agent's update is held against its exact
+expectation as the sum over all rollouts that a small process allows, and within standard errors as sampled.
 """
 
+import dataclasses
 import functools
+import itertools
 from functools import partial
 
 import jax
@@ -64,7 +66,8 @@ def _agent(optimizer="sgd", num_envs=16):
     )
 
 
-def _start(optimizer="sgd"):
+@functools.cache
+def _start(optimizer):
     """Returns the exact problem's start after two updates, when the optimizer's state is no longer zero, and eta."""
     agent = _agent(optimizer)
     mdp = agent.env
@@ -197,7 +200,7 @@ def test_mean_update_and_mean_outer_gradient_are_the_exact_ones():
     # One environment, so that there is no mean over environments to hide an error in; and a learner away from the one
     # that collected, as everywhere in a derivative.
     agent = _agent(num_envs=1)
-    position, eta = _start()
+    position, eta = _start("sgd")
     problem, exact = training.inner_problem(agent), agent_tabular.exact_problem(agent)
     rng = np.random.default_rng(4)
     learner = jax.tree.map(lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape), position.learner_state)
@@ -209,31 +212,79 @@ def test_mean_update_and_mean_outer_gradient_are_the_exact_ones():
         params = problem.update(learner, eta, batch)[0].params
         return params, jax.grad(lambda learner: problem.outer_loss(learner, batch))(learner).params
 
-    keys = jax.random.split(jax.random.key(8), 40_000)
+    keys = jax.random.split(jax.random.key(8), 20_000)
     samples = jax.jit(jax.vmap(lambda key: update_and_gradient(problem, collected(key))))(keys)
     _assert_means(samples, update_and_gradient(exact, position.batch))
 
 
-def test_mean_derivatives_of_the_update_are_the_exact_ones():
-    agent = _agent(num_envs=1)
-    position, eta = _start()
-    rng = np.random.default_rng(6)
-    learner = position.learner_state
-    direction = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), learner)
+def _all_rollouts(mdp, policy, states, length):
+    """Returns every possible rollout of one environment, with a leading axis, and their probabilities."""
+    found = []
 
-    def push(problem, batch):
+    def go_on(probability, state, steps):
+        if len(steps) == length:
+            found.append((probability, steps))
+            return
+        for action, following in itertools.product(range(mdp.num_actions), range(mdp.num_states)):
+            reached = probability * policy[state, action] * mdp.transitions[state, action, following]
+            step = (state, action, following)
+            if mdp.is_terminal[following]:
+                for first in np.flatnonzero(mdp.start):
+                    go_on(reached * mdp.start[first], first, [*steps, step])
+            else:
+                go_on(reached, following, [*steps, step])
+
+    for state in np.flatnonzero(states):
+        go_on(states[state], state, [])
+    probabilities = np.array([probability for probability, _ in found])
+    state, action, following = np.moveaxis(np.array([steps for _, steps in found]), -1, 0)[..., None]
+    last = following[:, -1:]
+    batch = rollouts.Rollout(
+        observation=jnp.eye(mdp.num_states)[state],
+        action=jnp.asarray(action, jnp.int32),
+        reward=jnp.asarray(mdp.rewards[state, action]),
+        terminated=jnp.asarray(mdp.is_terminal[following]),
+        truncated=jnp.zeros(action.shape, bool),
+        bootstrap_observation=jnp.eye(mdp.num_states)[np.concatenate([last, last], 1)],
+        episode_return=jnp.zeros(action.shape),
+        episode_length=jnp.zeros(action.shape, jnp.int32),
+    )
+    return batch, probabilities
+
+
+def test_expectations_are_the_sums_over_all_rollouts():
+    mdp = tabular.random_mdp(seed=2, num_states=3, num_actions=2, termination=0.3)
+    network = agent_tabular.tabular_network(3, 2, scale=0.7)
+    agent = dataclasses.replace(_agent(num_envs=1), env=mdp, network=network, rollout_length=3)
+    # A learner away from the one that collected, as everywhere in a derivative.
+    collector, learner, direction = (
+        actor_critic.init(network, agent.optimizer, jnp.eye(3), jax.random.key(seed)) for seed in range(3)
+    )
+    states = jnp.array([0.3, 0.7, 0.0])
+    eta = meta_parameters.initial_meta_parameters(agent.tuning)
+
+    def evaluate(problem, batch):
         def update(learner, eta):
             return problem.update(learner, eta, batch)[0].params
 
-        along_learner = jax.jvp(lambda learner: update(learner, eta), (learner,), (direction,))[1]
-        return along_learner, jax.jacfwd(update, argnums=1)(learner, eta)
+        return {
+            "update": update(learner, eta),
+            "by_learner": jax.jvp(lambda learner: update(learner, eta), (learner,), (direction,))[1],
+            "by_eta": jax.jacfwd(update, argnums=1)(learner, eta),
+            "outer_gradient": jax.grad(lambda learner: problem.outer_loss(learner, batch))(learner).params,
+        }
 
-    def sample(key):
-        start = agent_tabular.sampled_start(agent, learner, position.batch.states[0], key)
-        return push(training.inner_problem(agent), start.batch)
-
-    samples = jax.jit(jax.vmap(sample))(jax.random.split(jax.random.key(9), 20_000))
-    _assert_means(samples, push(agent_tabular.exact_problem(agent), position.batch))
+    exact = agent_tabular.exact_start(agent, collector, states).batch
+    batch, probabilities = _all_rollouts(mdp, np.asarray(exact.policy), np.asarray(states), agent.rollout_length)
+    np.testing.assert_allclose(probabilities.sum(), 1.0, rtol=1e-12)
+    outcomes = jax.jit(jax.vmap(partial(evaluate, training.inner_problem(agent))))(batch)
+    sums = jax.tree.map(lambda leaf: np.tensordot(probabilities, leaf, 1), outcomes)
+    expectations = jax.jit(partial(evaluate, agent_tabular.exact_problem(agent)))(exact)
+    jax.tree.map(
+        lambda total, expected: np.testing.assert_allclose(total, expected, rtol=1e-11, atol=1e-13),
+        sums,
+        expectations,
+    )
 
 
 @functools.cache
@@ -248,9 +299,10 @@ def test_exact_meta_gradients_agree_with_finite_differences_on_frozen_data(optim
     agent = _agent(optimizer)
     start, eta = _start(optimizer)
     problem = agent_tabular.exact_problem(agent)
+    advance = jax.jit(partial(windows.advance, problem))
     positions = [start]
     for _ in range(HORIZON):
-        positions.append(windows.advance(problem, eta, positions[-1], KEY)[0])
+        positions.append(advance(eta, positions[-1], KEY)[0])
 
     def all_predictions(learner):
         return agent.network.apply(learner.params, jnp.eye(agent.env.num_states))
@@ -276,14 +328,12 @@ def test_exact_meta_gradients_agree_with_finite_differences_on_frozen_data(optim
         np.testing.assert_allclose(_exact_gradients(optimizer)[name], difference, rtol=1e-7, atol=1e-11, err_msg=name)
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "weights"), [("sgd", estimators.multi_step(2)), ("adam", estimators.mixing(HORIZON))]
-)
-def test_forward_mode_equals_reverse_mode(optimizer, weights):
-    start, eta = _start(optimizer)
-    problem = agent_tabular.exact_problem(_agent(optimizer))
+@pytest.mark.parametrize("weights", [estimators.multi_step(2), estimators.mixing(HORIZON)])
+def test_forward_mode_equals_reverse_mode(weights):
+    start, eta = _start("adam")
+    problem = agent_tabular.exact_problem(_agent("adam"))
     reverse = jax.jit(lambda eta: windows.meta_gradient(problem, weights, eta, start, KEY)[0])(eta)
-    forward = windows.combine(weights, _exact_gradients(optimizer))
+    forward = windows.combine(weights, _exact_gradients("adam"))
     for name in INTERVALS:
         np.testing.assert_allclose(forward[name], reverse[name], rtol=1e-9, atol=1e-15, err_msg=name)
 
@@ -330,7 +380,7 @@ def test_sampled_meta_gradients_approach_the_exact_ones_as_environments_are_adde
             name: (np.mean(leaf, 0) - exact[name], np.std(leaf, 0) / num_windows**0.5) for name, leaf in samples.items()
         }
 
-    few, many = errors(4, 8_000), errors(256, 150)
+    few, many = errors(4, 10_000), errors(256, 100)
     for name in few:
         bias, standard_error = few[name]
         assert np.all(np.abs(bias) > 4 * standard_error), name
