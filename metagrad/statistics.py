@@ -5,7 +5,8 @@ single one. The first axis numbers the samples, which are independent; axes in b
 alike and resampled together. A reference that is known exactly is given as samples that are all equal.
 
 Intervals come from exact distributions where there are any, and else from the bias-corrected and accelerated bootstrap
-(Efron, 1987), whose resampling is the same for the same number of samples: paired where two sets are compared.
+(Efron, 1987), or for many samples simply from the bootstrap's percentiles. Its resampling is the same for the same
+number of samples, and paired where two sets are compared.
 """
 
 import warnings
@@ -16,6 +17,9 @@ import numpy as np
 import scipy.stats
 
 CONFIDENCE = 0.95
+
+LARGE = 1_024
+"""Samples above which an interval's bias and acceleration are no longer worth a jackknife, whose time is squared."""
 
 RESAMPLES = 999
 """Of every bootstrap."""
@@ -323,8 +327,9 @@ def _resample(statistic: Callable[..., np.ndarray], *samples: np.ndarray, method
 
 
 def _bootstrap(statistic: Callable[..., np.ndarray], *samples: np.ndarray) -> Estimate:
-    """Estimates a statistic that adds up over the components, with the BCa interval."""
-    return Estimate(*_resample(statistic, *samples, method="BCa")[:3])
+    """Estimates a statistic without the axes of components and samples, with its interval."""
+    method = "BCa" if len(samples[0]) <= LARGE else "percentile"
+    return Estimate(*_resample(statistic, *samples, method=method)[:3])
 
 
 def _variance(samples: np.ndarray) -> np.ndarray:

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import tabular
+from agents import actor_critic, tabular, training
 from experiments import config as config_lib
 from experiments import train
 from experiments.config import Config
 from experiments.variance import __main__ as variance
-from experiments.variance import analysis, sampling, tabular_points
+from experiments.variance import analysis, sampling
 from metagrad import estimators, windows
 
 SETTINGS = {
@@ -163,8 +163,9 @@ def test_checkpoints_are_studied_from_early_to_late(run, tmp_path, capsys):
 
 def test_samples_are_the_gradients_of_reverse_mode():
     agent = tabular.study_agent(8)
-    point = tabular_points.points(3)[0]
-    problem = tabular_points.training.inner_problem(agent)
+    problem = training.inner_problem(agent)
+    states = jnp.asarray([0.5, 0.3, 0.2, 0.0])
+    fixed = (actor_critic.init(agent.network, agent.optimizer, jnp.eye(4), jax.random.key(1)), states)
     eta = {"discount": jnp.float32(0.3), "lambda": jnp.float32(-0.2)}
 
     def start(fixed, key):
@@ -172,12 +173,12 @@ def test_samples_are_the_gradients_of_reverse_mode():
 
     program = sampling.make_program(problem, start, 3, ("lambda",), jax.vmap)
     key = jax.random.key(5)
-    gradients = program(point.fixed, eta, key[None])[0]
+    gradients = program(fixed, eta, key[None])[0]
     start_key, window_key = jax.random.split(key)
-    position = start(point.fixed, start_key)
-    for horizon in (1, 2, 3):
-        expected, _, _ = windows.meta_gradient(problem, estimators.multi_step(horizon), eta, position, window_key)
-        np.testing.assert_allclose(gradients[horizon - 1, 0], expected["lambda"], rtol=1e-4)
+    position = start(fixed, start_key)
+    reverse = jax.jit(functools.partial(windows.meta_gradient, problem, estimators.mixing(3)))
+    expected, _, _ = reverse(eta, position, window_key)
+    np.testing.assert_allclose(gradients[:, 0].mean(), expected["lambda"], rtol=1e-4)
 
 
 def test_the_tabular_study_converges_to_the_truth(tmp_path, capsys):
@@ -209,8 +210,7 @@ def test_analysis_tells_bias_from_the_reference():
     result = analysis.analyse(gradients, ("discount", "lambda"), np.array([1.0, 1.0]))
     single, multi = (result["estimators"][name] for name in ("single_step", "multi_step"))
     assert single["lambda"]["bias"]["ci95"][1] < -0.9
-    low, high = multi["lambda"]["bias"]["ci95"]
-    assert low < 0.0 < high
+    assert abs(multi["lambda"]["bias"]["estimate"]) < 0.02
     assert single["total"]["cosine"]["estimate"] == pytest.approx(np.sqrt(0.5), abs=0.02)
     assert multi["total"]["cosine"]["estimate"] == pytest.approx(1.0, abs=0.01)
     assert multi["discount"]["sign_agreement"]["estimate"] > 0.99

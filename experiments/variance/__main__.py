@@ -13,6 +13,7 @@ import json
 import pathlib
 import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -40,8 +41,11 @@ STUDY_PRESETS = {
 }
 """Settings of the agents that are trained for a study, and its horizon."""
 
-NUM_SAMPLES = {"quick": 256, "paper": 4_096, "tabular": 4_096}
+NUM_SAMPLES = {"quick": 256, "paper": 4_096, "tabular": 6_400}
 """Windows of a point by default: of a preset, or of the tabular problem."""
+
+CHUNK_SIZES = {"quick": 16, "paper": 64, "tabular": 320}
+"""Windows of one call by default, likewise: on a GPU and for the tables, all are drawn at once."""
 
 UNUSED = ("estimator", "num_seeds", "mixing_weights", "mixing_decay", "meta_learning_rate", "meta_gradient_clip")
 """Settings that mean nothing here: every estimator is studied, and nothing is tuned."""
@@ -59,7 +63,7 @@ RANGES = {
     "num_checkpoints": Range("1, 2 or 3", lambda value: value in snake_points.PHASES),
     "seed_index": Range("at least 0", lambda value: value >= 0),
     "burn_in": Range("at least 0", lambda value: value >= 0),
-    "chunk_size": Range("at least 1", lambda value: value >= 1),
+    "chunk_size": Range("at least 1", lambda value: value is None or value >= 1),
 }
 
 
@@ -82,14 +86,23 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_integer(
         "num_samples",
         None,
-        f"independent windows at each agent; {RANGES['num_samples'].text}; by default "
-        + ", ".join(f"{number} ({name})" for name, number in NUM_SAMPLES.items()),
+        f"independent windows at each agent; {RANGES['num_samples'].text}; by default " + _defaults(NUM_SAMPLES),
         **where,
     )
     flags.DEFINE_integer("burn_in", 10, "rollouts from the checkpoint's environments to the start of a window", **where)
-    flags.DEFINE_integer("chunk_size", 16, "windows between two files of samples; a GPU draws them at once", **where)
+    flags.DEFINE_integer(
+        "chunk_size",
+        None,
+        f"windows between two files of samples, which a GPU draws at once; {RANGES['chunk_size'].text}; by default "
+        + _defaults(CHUNK_SIZES),
+        **where,
+    )
     config_lib.define_flags(STUDY_PRESETS, UNUSED, values)
     return values
+
+
+def _defaults(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} ({name})" for name, number in numbers.items())
 
 
 def main(values: flags.FlagValues) -> None:
@@ -99,13 +112,14 @@ def main(values: flags.FlagValues) -> None:
         return
     began = time.monotonic()
     config, names, settings = _settings(values)
-    num_samples = values.num_samples or NUM_SAMPLES["tabular" if values.problem == "tabular" else values.preset]
+    kind = "tabular" if values.problem == "tabular" else values.preset
+    num_samples, chunk_size = values.num_samples or NUM_SAMPLES[kind], values.chunk_size or CHUNK_SIZES[kind]
     folder = _open(values.logdir, settings)
     try:
         points = _points(values, config, names, folder)
     except NonFiniteError as error:
         sys.exit(str(error))
-    samples = _draw(points, values.seed, num_samples, values.chunk_size, folder)
+    samples = _draw(points, values.seed, num_samples, chunk_size, folder)
     results = _results(values.problem, config.horizon, names, points, samples)
     results["seconds"] = round(time.monotonic() - began, 1)
     (folder / RESULTS).write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
@@ -211,19 +225,18 @@ def _results(problem: str, horizon: int, names: tuple[str, ...], points: list[Po
     """Returns the content of `variance.json`; its top level repeats the point that matters most."""
     results: Json = {"problem": problem, "horizon": horizon, "meta_params": list(names)}
     if problem == "tabular":
-        # The intervals take their time, and the largest batch is where the truth is known of.
-        studied = points[-1:]
+        # All windows show what converges, and how often intervals cover; some of the largest batch's do for the rest.
         results |= tabular_points.convergence(samples, points, names)
-    else:
-        studied = points
+        points = points[-1:]
+        samples = {point.name: samples[point.name][: tabular_points.DESCRIBED] for point in points}
     described = {}
-    for point in studied:
+    for point in points:
         exact = point.exact.get(tabular_points.OF_UPDATES)
         reference = None if exact is None else exact[horizon - 1]
-        described[point.name] = point.about | analysis.analyse(samples[point.name], names, reference)
-    headline = "poor" if "poor" in described else studied[-1].name
-    num_samples = len(samples[headline])
-    return results | {"num_samples": num_samples, "point": headline} | described[headline] | {"points": described}
+        numbers = analysis.analyse(samples[point.name], names, reference)
+        described[point.name] = {**point.about, "num_samples": len(samples[point.name]), **numbers}
+    headline = "poor" if "poor" in described else points[-1].name
+    return results | {"point": headline} | described[headline] | {"points": described}
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ def describe(results: Json) -> str:
     ]
     if "convergence" in results:
         parts.append(_convergence(results))
-    parts.append(
-        f"{INTERVALS_NOTE} {UNDETERMINED}: a mean cannot be told from zero with {results['num_samples']} windows."
-    )
+    parts.append(f"{INTERVALS_NOTE} {UNDETERMINED}: a mean cannot be told from zero with that many windows.")
     return "\n\n".join(parts)
 
 
@@ -52,12 +50,13 @@ def _convergence(results: Json) -> str:
             cell(entry["mean"][name]),
             f"{entry['exact'][name]:.4g}",
             cell(entry["bias"][name]),
-            f"{entry['coverage'][name]:.0%}",
+            "-" if entry["coverage"][name] is None else f"{entry['coverage'][name]:.0%}",
         ]
         for entry in results["convergence"]
         for name in results["meta_params"]
     ]
     header = ["environments", "horizon", "meta-parameter", "mean of multi_step", "exact", "bias", "coverage"]
-    return table(header, rows) + (
-        f"\ncoverage: of the 95% intervals of {results['num_studies']} studies of {results['study_size']} windows each"
+    return (
+        f"{table(header, rows)}\n{results['num_windows']} windows; coverage: of the 95% intervals of "
+        f"{results['num_studies']} studies of {results['study_size']} windows each"
     )

@@ -28,6 +28,9 @@ BATCHES = (4, 16, 64, 256)
 STUDY_SIZE = 64
 """Windows of each of the repeated small studies that show how often an interval covers the truth."""
 
+DESCRIBED = 1_024
+"""Windows that the estimators are described with: the bootstrap's time grows with them."""
+
 HORIZONS_SHOWN = (1, 2, 5, 10)
 
 OF_UPDATES, OF_RETURN = "expected_updates", "return"
@@ -84,7 +87,8 @@ def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: t
 
     Returns:
       Parts of `variance.json`: `convergence`, a list with an entry for each batch size and horizon, and the number and
-      size of the repeated studies that `coverage` is counted over: the fraction whose 95% interval covers the truth.
+      size of the repeated studies that `coverage` is counted over: the fraction whose 95% interval covers the truth,
+      None without a study.
     """
     entries = []
     for point in points:
@@ -109,10 +113,18 @@ def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: t
                         }
                         for key, estimate in (("mean", mean), ("bias", bias))
                     },
-                    "coverage": {name: float(covered[:, at, place].mean()) for place, name in enumerate(names)},
+                    "coverage": {
+                        name: float(covered[:, at, place].mean()) if num_studies else None
+                        for place, name in enumerate(names)
+                    },
                 }
             )
-    return {"convergence": entries, "num_studies": num_studies, "study_size": STUDY_SIZE}
+    return {
+        "convergence": entries,
+        "num_windows": len(gradients),
+        "num_studies": num_studies,
+        "study_size": STUDY_SIZE,
+    }
 
 
 def _program(agent: Agent, horizon: int) -> Program:
