@@ -86,7 +86,6 @@ def _exact_gradients(*description):
 
 
 @functools.cache
-@functools.cache
 def _finite_differences(*description, step=3e-4):
     """Returns g_1, ..., g_n by central differences with one Richardson extrapolation."""
     agent = _agent(*description)

@@ -416,3 +416,15 @@ def test_other_environments_have_no_exact_problem():
     agent = training.Agent(Snake(), None, None, None, None, (), {}, 1, 1)
     with pytest.raises(TypeError, match="must be a Tabular, got Snake"):
         agent_tabular.exact_problem(agent)
+
+
+def test_forward_modes_memory_does_not_grow_with_the_horizon():
+    agent, learner, states, eta = _study_inputs(num_envs=64)
+    start = agent_tabular.sampled_start(agent, learner, states, KEY)
+    problem = training.inner_problem(agent)
+
+    def memory(horizon):
+        program = jax.jit(partial(windows.horizon_gradients, problem, horizon)).lower(eta, start, KEY).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert memory(32) <= 1.2 * memory(2)
