@@ -149,7 +149,8 @@ def cosine(samples: np.ndarray, reference: np.ndarray) -> Estimate:
         lambda x, y: np.stack([_direction(x.mean(-1)), _direction(y.mean(-1))]), samples, reference, method="percentile"
     )
     turned = _angle(np.moveaxis(resampling.distribution, 1, 0), np.moveaxis(resampling.estimate, 1, 0)[..., None])
-    radius = np.quantile(turned.sum(0), CONFIDENCE, axis=-1)
+    # A resample whose mean is zero has no direction: it may point anywhere.
+    radius = np.quantile(np.nan_to_num(turned, nan=np.pi).sum(0), CONFIDENCE, axis=-1)
     angle = _angle(*resampling.estimate)
     interval = np.cos(np.minimum(angle + radius, np.pi)), np.cos(np.maximum(angle - radius, 0.0))
     return _only_where(distinguishable(samples) & distinguishable(reference), Estimate(np.cos(angle), *interval))
@@ -182,7 +183,7 @@ def scaled_error(samples: np.ndarray, reference: np.ndarray) -> Estimate:
         min_c E |c g - r|^2 / |r|^2 = 1 - (E[g] . r)^2 / (E |g|^2 |r|^2)
 
     An optimizer with a free step size does not care for an estimator's scale, so here bias and variance weigh as they
-    do for learning.
+    do for learning. A noisy reference makes the error larger, and the interval does not tell by how much.
 
     Args:
       samples: float [N, ..., M], N at least 2.
@@ -219,7 +220,8 @@ def noise_ratio(samples: np.ndarray, other: np.ndarray) -> Estimate:
 
         (Var(samples) / |mean(samples)|^2) / (Var(other) / |mean(other)|^2)
 
-    The interval carries the means' uncertainty, which is most of it.
+    The interval carries the means' uncertainty, which is most of it. That a mean could be told from zero at all says
+    something of it too: where that was close, the estimate tends to be too near to one.
 
     Args:
       samples: float [N, ..., M], N at least 2.
@@ -269,24 +271,33 @@ def reduction_by_mixing(gradients: np.ndarray) -> Reduction:
 
 
 def distinguishable(samples: np.ndarray) -> np.ndarray:
-    """Tells whether a mean differs from zero at the 5% level, by Hotelling's T² test (Student's t for one component).
+    """Tells whether a mean's length differs from zero at the 5% level.
+
+        N |mean|^2 / tr(C)  >  the 95% quantile of F(f, f (N - 1)),    f = tr(C)^2 / tr(C^2)
+
+    with C the covariance: Box's (1954) approximation, which for one component is Student's t test. Unlike Hotelling's
+    test it depends on the components' scales, as a length does: a clear mean of a small component does not count where
+    larger ones are noise.
 
     Args:
-      samples: float [N, ..., M], N above M. Samples without any variance are taken at their word.
+      samples: float [N, ..., M]. Samples without any variance are taken at their word.
 
     Returns:
-      bool [...].
+      bool [...]; False where samples are NaN.
     """
     samples = np.asarray(samples, np.float64)
-    count, size = len(samples), samples.shape[-1]
+    count = len(samples)
     centre = samples.mean(0)
     deviations = samples - centre
     covariance = np.einsum("n...i,n...j->...ij", deviations, deviations) / (count - 1)
-    squared_t = count * np.einsum("...i,...ij,...j", centre, np.linalg.pinv(covariance, hermitian=True), centre)
-    f_statistic = squared_t * (count - size) / (size * (count - 1))
+    trace = np.trace(covariance, axis1=-2, axis2=-1)
+    squared_length = np.sum(centre**2, axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        freedom = trace**2 / np.sum(covariance**2, axis=(-2, -1))
+        threshold = scipy.stats.f.ppf(CONFIDENCE, freedom, freedom * (count - 1))
+        significant = count * squared_length / trace > threshold
     constant = np.all(samples == samples[:1], axis=(0, -1))
-    significant = f_statistic > scipy.stats.f.ppf(CONFIDENCE, size, count - size)
-    return np.where(constant, np.any(centre != 0.0, axis=-1), significant)
+    return np.where(constant, squared_length > 0.0, significant)
 
 
 class _Resampling(NamedTuple):

@@ -134,6 +134,13 @@ def test_what_needs_a_mean_is_undetermined_without_one():
         assert undetermined.mean() > 0.9
 
 
+def test_a_small_component_does_not_speak_for_a_noisy_vector():
+    samples = normal(NUM_SAMPLES, NUM_STUDIES, 3) * np.array([0.01, 1.0, 1.0]) + np.array([0.01, 0.0, 0.0])
+    assert statistics.distinguishable(samples[..., :1]).all()
+    assert statistics.distinguishable(samples).mean() < 0.1
+    assert np.isnan(statistics.noise_ratio(samples, samples[::-1]).estimate).mean() > 0.9
+
+
 @pytest.mark.parametrize("num_components", [1, 3])
 def test_distinguishable_errs_in_one_case_of_twenty(num_components):
     noise = normal(NUM_SAMPLES, 2000, num_components) * np.arange(1, num_components + 1)

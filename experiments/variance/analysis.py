@@ -1,8 +1,8 @@
 """Makes the numbers of `variance.json` from samples of horizon gradients: a pure function of arrays.
 
 Every estimator is a weighted sum of the horizons' gradients, so all are compared on the same windows. Their
-expectations are compared with that of the multi-step estimator at the longest horizon: the exact one where it is known,
-and else the mean over the other half of the windows, whose noise is independent.
+expectations are compared with that of the multi-step estimator at the longest horizon: its exact limit for many
+environments where it is known, and else its mean over the other half of the windows, whose noise is independent.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ def analyse(gradients: np.ndarray, names: Sequence[str], reference: np.ndarray |
     Args:
       gradients: float [N, n, M], the horizon gradients of N windows; n at least 2.
       names: of the M meta-parameters.
-      reference: float [M], the expectation of the multi-step estimator at horizon n, if it is known.
+      reference: float [M], what the multi-step estimator at horizon n should give on average, if it is known.
 
     Returns:
       What `variance.json` holds of a point: at horizon n, `estimators`, `variance_ratio`, `noise_ratio` and

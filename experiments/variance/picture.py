@@ -17,8 +17,16 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from experiments.plots import COLOURS
 from experiments.variance.analysis import DECAYS, TOTAL, Json
 
-STROKES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3)))
-MARKERS = "osD^vP"
+STROKES: tuple[Any, ...] = (
+    "solid",
+    (0, (5, 2)),
+    (0, (1, 1)),
+    (0, (5, 1, 1, 1)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    (0, (8, 3)),
+    (0, (1, 4)),
+)
+MARKERS = "osD^vPX"
 ESTIMATORS = ("multi_step", "mixing")
 UNDETERMINED = "undetermined:\na mean cannot be\ntold from zero"
 
@@ -41,7 +49,9 @@ def draw(results: Json, picture: pathlib.Path) -> None:
         _draw_convergence(rows[-1].subplots(1, len(results["meta_params"]) + 1), results)
     figure.suptitle(
         f"Meta-gradient estimators on the {results['problem']} problem, horizons to {results['horizon']}, "
-        f"{results['num_samples']:,} windows; bands and bars: 95% intervals",
+        f"{results['num_samples']:,} windows"
+        + (f" ({results['num_windows']:,} in f)" if converging else "")
+        + "; bands and bars: 95% intervals",
         fontsize=13,
     )
     figure.savefig(picture, dpi=110)
@@ -117,17 +127,12 @@ def _draw_ratios(axes: Axes, point: Json, names: Sequence[str]) -> None:
             if value["estimate"] is None:
                 axes.text(1.05, place + offset, f"{label}: undetermined", va="center", fontsize=8)
                 continue
+            # An interval need not lie around its estimate, so it is drawn by itself.
             low, high = value["ci95"]
-            errors = [[value["estimate"] - low], [high - value["estimate"]]] if low is not None else None
-            axes.errorbar(
-                value["estimate"],
-                place + offset,
-                xerr=errors,
-                color="black",
-                fmt=marker,
-                capsize=3,
-                markerfacecolor="black" if marker == "o" else "white",
-            )
+            if low is not None:
+                axes.plot([low, high], [place + offset] * 2, color="black", marker="|", markersize=7, linewidth=1.2)
+            face = "black" if marker == "o" else "white"
+            axes.plot(value["estimate"], place + offset, marker, color="black", markerfacecolor=face)
         axes.plot([], [], marker, color="black", markerfacecolor="black" if marker == "o" else "white", label=label)
     axes.axvline(CLAIM, color="#009E73", linestyle="--", label=f"the paper's claim, {CLAIM:g}")
     axes.axvline(1.0, color="#999999", linewidth=0.8)
@@ -143,7 +148,6 @@ def _draw_ratios(axes: Axes, point: Json, names: Sequence[str]) -> None:
 
 def _draw_trade_off(axes: Axes, point: Json) -> None:
     """Draws every estimator as a point: how far its mean is off in direction, and how noisy it is for its length."""
-    longest = point["by_horizon"][-1]["horizon"]
     single, multi = point["estimators"]["single_step"][TOTAL], point["estimators"]["multi_step"][TOTAL]
     mixes = [
         (f"mixing, decay {mix['decay']:g}" if mix["decay"] in (DECAYS[0], DECAYS[-1]) else "", mix[TOTAL], "mixing")
@@ -160,19 +164,21 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
         angle = np.degrees(np.arccos(np.clip(total["cosine"]["estimate"], -1.0, 1.0)))
         noise = total["snr"]["estimate"] ** -2
         places.append((angle, noise))
-        ends = np.degrees(np.arccos(np.clip(total["cosine"]["ci95"], -1.0, 1.0)))
+        ends = np.degrees(np.arccos(np.clip(np.array(total["cosine"]["ci95"], float), -1.0, 1.0)))
         axes.plot(ends, [noise, noise], color=COLOURS[estimator], alpha=0.3)
+        ends = np.maximum(np.array(total["snr"]["ci95"], float), 0.5 * total["snr"]["estimate"]) ** -2.0
+        axes.plot([angle, angle], ends, color=COLOURS[estimator], alpha=0.3)
         axes.plot(angle, noise, "o", color=COLOURS[estimator])
         axes.annotate(label, (angle, noise), xytext=(5, 4), textcoords="offset points", fontsize=8)
     axes.set(
         title="(e) bias against variance",
-        xlabel=f"bias: angle to multi-step({longest}) [degrees]",
+        xlabel="angle of the mean to that of (b) [degrees]",
         ylabel="variance / |mean|²",
         yscale="log",
     )
     if places:
         axes.plot(*np.transpose(places), color="#999999", linewidth=0.8, zorder=0)
-        axes.set_xlim(-3.0, min(max(angle for angle, _ in places) * 1.5 + 10.0, 180.0))
+        axes.set_xlim(left=-4.0)
     else:
         _say(axes, UNDETERMINED)
         axes.set(xticks=[], yticks=[])

@@ -4,6 +4,7 @@ One forward pass over a window gives the gradient of every horizon, so every est
 samples, on common random numbers.
 """
 
+import hashlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.config import UsageError
+from experiments.train import NonFiniteError
 from metagrad import windows
 from metagrad.meta_parameters import MetaParameters
 from metagrad.windows import InnerProblem, Position
@@ -105,8 +108,12 @@ def draw(
 
     Returns:
       Horizon gradients, float [N, n, M].
+
+    Raises:
+      UsageError: if the samples on disk were drawn from another agent, or with another key.
+      NonFiniteError: if a gradient is not finite; leaving the window out would bend every statistic.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, point, key)
     chunks: list[np.ndarray] = []
     drawn = 0
     while drawn < num_samples:
@@ -116,11 +123,26 @@ def draw(
         else:
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, drawn + jnp.arange(chunk_size))
             chunk = np.asarray(point.program(point.fixed, point.eta, keys))
+            if not np.isfinite(chunk).all():
+                window = drawn + int(np.argmin(np.isfinite(chunk).all((1, 2))))
+                raise NonFiniteError(f"stopped: the gradients of window {window} at {point.name} are not finite")
             _write(file, chunk)
         progress(min(len(chunk), num_samples - drawn))
         chunks.append(chunk)
         drawn += len(chunk)
     return np.concatenate(chunks)[:num_samples].astype(np.float64)
+
+
+def _claim(folder: pathlib.Path, point: Point, key: chex.PRNGKey) -> None:
+    """Marks the folder as this agent's and this key's, or checks that it is."""
+    leaves = jax.tree.leaves((point.fixed, point.eta, jax.random.key_data(key)))
+    mark = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest() + "\n"
+    file = folder / "drawn_from"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(mark)
+    if file.read_text() != mark:
+        raise UsageError(f"{folder}: holds samples of another agent than this; choose another --logdir")
 
 
 def _write(file: pathlib.Path, chunk: np.ndarray) -> None:

@@ -13,7 +13,9 @@ def describe(results: Json) -> str:
     ]
     if "convergence" in results:
         parts.append(_convergence(results))
-    parts.append(f"{INTERVALS_NOTE} {UNDETERMINED}: a mean cannot be told from zero with that many windows.")
+    parts.append(
+        f"{INTERVALS_NOTE} {UNDETERMINED}: a mean cannot be told from zero with that many windows; -: without variance."
+    )
     return "\n\n".join(parts)
 
 
@@ -23,7 +25,7 @@ def _point(name: str, point: Json, meta_params: list[str], horizon: int) -> str:
         ["signal-to-noise of one window", *columns],
         [
             [f"{estimator} (horizon {1 if estimator == 'single_step' else horizon})"]
-            + [cell(described[column]["snr"], UNDETERMINED) for column in columns]
+            + [cell(described[column]["snr"]) for column in columns]
             for estimator, described in point["estimators"].items()
         ],
     )
@@ -31,7 +33,7 @@ def _point(name: str, point: Json, meta_params: list[str], horizon: int) -> str:
     ratios = table(
         [f"multi_step({horizon}) / mixing({horizon})", *columns],
         [
-            ["variance ratio", *(cell(point["variance_ratio"][column], UNDETERMINED) for column in columns)],
+            ["variance ratio", *(cell(point["variance_ratio"][column]) for column in columns)],
             ["noise ratio (equal means)", *(cell(point["noise_ratio"][column], UNDETERMINED) for column in columns)],
             ["variance left by shorter horizons", *(cell(reduction[column]["shorter_horizons"]) for column in columns)],
             ["  and then by averaging", *(cell(reduction[column]["averaging"]) for column in columns)],

@@ -1,0 +1,192 @@
+"""The flags of a study, and what they ask for."""
+
+import dataclasses
+import pathlib
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from agents import tabular
+from experiments import config as config_lib
+from experiments.config import PRESETS, Config, Range, flag_name, refuse
+from experiments.run_folder import CONFIG
+from experiments.variance.snake_points import PHASES
+
+PROBLEMS = ("snake", "tabular")
+
+STUDY_PRESETS = {
+    # Of `single_step`, which tunes, and whose windows are single rollouts.
+    "quick": {**PRESETS["quick"], "estimator": "single_step", "horizon": 10, "num_env_steps": 64_000},
+    "paper": {**PRESETS["paper"], "estimator": "single_step", "horizon": 10, "num_env_steps": 6_400_000},
+}
+"""Settings of the agents that are trained for a study, and its horizon."""
+
+NUM_SAMPLES = {"quick": 256, "paper": 4_096, "tabular": 6_400}
+"""Windows of a point by default: of a preset, or of the tabular problem."""
+
+CHUNK_SIZES = {"quick": 16, "paper": 64, "tabular": 320}
+"""Windows of one call by default, likewise: on a GPU and for the tables, all are drawn at once."""
+
+UNUSED = ("estimator", "num_seeds", "mixing_weights", "mixing_decay", "meta_learning_rate", "meta_gradient_clip")
+"""Settings that mean nothing here: every estimator is studied, and nothing is tuned."""
+
+OF_TABULAR = ("seed", "horizon")
+OF_CHECKPOINTS = (
+    *("seed", "horizon", "meta_params"),
+    *("outer_discount", "outer_lambda", "outer_value_cost", "outer_entropy_cost"),
+)
+"""Settings that a study of the tabular problem, or of a run's checkpoints, leaves open."""
+
+OF_RUN = ("num_checkpoints", "seed_index", "checkpoint")
+"""Flags that are for a run's checkpoints."""
+
+RANGES = {
+    "problem": Range(f"one of {', '.join(PROBLEMS)}", lambda value: value in PROBLEMS),
+    "num_samples": Range("at least 8", lambda value: value is None or value >= 8),
+    "num_checkpoints": Range("1, 2 or 3", lambda value: value in PHASES),
+    "seed_index": Range("at least 0", lambda value: value >= 0),
+    "burn_in": Range("at least 0", lambda value: value >= 0),
+    "chunk_size": Range("at least 1", lambda value: value is None or value >= 1),
+}
+
+
+def define_flags() -> flags.FlagValues:
+    """Returns the command's flags."""
+    values = flags.FlagValues()
+    where: dict[str, Any] = {"flag_values": values}
+    flags.DEFINE_bool("help", False, "show this help", **where)
+    flags.DEFINE_string("problem", "snake", f"what is learned: {RANGES['problem'].text}", **where)
+    flags.DEFINE_string(
+        "checkpoint",
+        None,
+        "folder of a training run whose agents are studied; without it, two agents are trained for --num_env_steps",
+        **where,
+    )
+    flags.DEFINE_integer(
+        "num_checkpoints", 3, f"how many of the run's, from early to late; {RANGES['num_checkpoints'].text}", **where
+    )
+    flags.DEFINE_integer("seed_index", 0, "which of the run's agents, from 0", **where)
+    flags.DEFINE_integer(
+        "num_samples",
+        None,
+        f"independent windows at each agent; {RANGES['num_samples'].text}; by default " + _defaults(NUM_SAMPLES),
+        **where,
+    )
+    flags.DEFINE_integer("burn_in", 10, "rollouts from the checkpoint's environments to the start of a window", **where)
+    flags.DEFINE_integer(
+        "chunk_size",
+        None,
+        f"windows between two files of samples, which a GPU draws at once; {RANGES['chunk_size'].text}; by default "
+        + _defaults(CHUNK_SIZES),
+        **where,
+    )
+    config_lib.define_flags(STUDY_PRESETS, UNUSED, values)
+    return values
+
+
+def _defaults(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} ({name})" for name, number in numbers.items())
+
+
+class Study(NamedTuple):
+    """What to study.
+
+    Attributes:
+      problem: `snake` or `tabular`.
+      config: settings of the agents, the horizon and the outer loss; of the tabular problem, the horizon alone.
+      names: the meta-parameters to study.
+      seed: of the windows.
+      num_samples: windows at each point.
+      chunk_size: windows of one call.
+      burn_in: rollouts before a window.
+      run: folder of the run whose checkpoints are studied, if any.
+      num_checkpoints: of the run.
+      seed_index: which of the run's agents.
+    """
+
+    problem: str
+    config: Config
+    names: tuple[str, ...]
+    seed: int
+    num_samples: int
+    chunk_size: int
+    burn_in: int
+    run: pathlib.Path | None
+    num_checkpoints: int
+    seed_index: int
+
+    def determining(self) -> dict[str, Any]:
+        """Returns, for JSON, what samples depend on besides the agents: all but their number and chunks."""
+        everything = self._asdict() | {"config": dataclasses.asdict(self.config), "run": self.run and str(self.run)}
+        return {name: value for name, value in everything.items() if name not in ("num_samples", "chunk_size")}
+
+
+def study_from_flags(values: flags.FlagValues) -> Study:
+    """Returns the study that the flags ask for.
+
+    Raises:
+      UsageError: names what is impossible.
+    """
+    for name, allowed in RANGES.items():
+        if not allowed.accepts(values[name].value):
+            refuse(name, values[name].value, allowed.text)
+    given = config_lib.given_settings(values)
+    run = None
+    if values.problem == "tabular":
+        _leave_out(values, "--problem=tabular", ["preset", "burn_in", *OF_RUN], set(given) - set(OF_TABULAR))
+        config = config_lib.config_from_flags(STUDY_PRESETS, values)
+        names = tabular.study_agent(num_envs=1).tuning.tuned
+    elif values.checkpoint is None:
+        _leave_out(values, "no --checkpoint", OF_RUN, ())
+        config = config_lib.config_from_flags(STUDY_PRESETS, values)
+        names = config.meta_params
+    else:
+        run = pathlib.Path(values.checkpoint).expanduser().resolve()
+        config, names = _settings_of_run(values, run, {"horizon": STUDY_PRESETS[values.preset]["horizon"]} | given)
+    if config.horizon < 2:
+        refuse("horizon", config.horizon, "at least 2, for estimators to differ")
+    kind = "tabular" if values.problem == "tabular" else values.preset
+    return Study(
+        problem=values.problem,
+        config=config,
+        names=names,
+        seed=given.get("seed", 0),
+        num_samples=values.num_samples or NUM_SAMPLES[kind],
+        chunk_size=values.chunk_size or CHUNK_SIZES[kind],
+        burn_in=values.burn_in,
+        run=run,
+        num_checkpoints=values.num_checkpoints,
+        seed_index=values.seed_index,
+    )
+
+
+def _settings_of_run(
+    values: flags.FlagValues, run: pathlib.Path, given: Mapping[str, Any]
+) -> tuple[Config, tuple[str, ...]]:
+    """Returns a run's settings, with what a study may choose as given, and the meta-parameters to study."""
+    theirs = config_lib.load(run / CONFIG)
+    for field in dataclasses.fields(Config):
+        name = field.name
+        if name in given and name not in OF_CHECKPOINTS and given[name] != getattr(theirs, name):
+            refuse(flag_name(field), given[name], f"left out, or {getattr(theirs, name)}, as in {run}")
+    if theirs.estimator == "none":
+        refuse("checkpoint", values.checkpoint, "a run that tunes hyperparameters, and this one's estimator is none")
+    if values.seed_index >= theirs.num_seeds:
+        refuse("seed_index", values.seed_index, f"in [0, {theirs.num_seeds - 1}], the run's seeds")
+    names = given.get("meta_params", theirs.meta_params)
+    if not names or not set(names) <= set(theirs.meta_params):
+        refuse("meta_params", names, f"among those that the checkpoint tuned: {', '.join(theirs.meta_params)}")
+    chosen = {name: value for name, value in given.items() if name == "horizon" or name.startswith("outer_")}
+    config = dataclasses.replace(theirs, **chosen)
+    # The run's steps need not be those of whole windows of the study's horizon, which single steps do not ask for.
+    config_lib.validate(dataclasses.replace(config, estimator="single_step"))
+    return config, names
+
+
+def _leave_out(values: flags.FlagValues, why: str, names: Collection[str], settings: Collection[str]) -> None:
+    """Refuses flags that would have no effect."""
+    of_settings = [flag_name(field) for field in dataclasses.fields(Config) if field.name in settings]
+    for name in (*names, *of_settings):
+        if values[name].present:
+            refuse(name, values[name].value, f"left out with {why}")
