@@ -10,8 +10,8 @@ INTERVALS_NOTE = "[low, high] are 95% intervals."
 
 
 def as_json(estimate: Estimate) -> dict[str, Any]:
-    """Returns one estimate as JSON has it: null where there is no number."""
-    value, low, high = (float(number) if math.isfinite(number) else None for number in estimate)
+    """Returns one estimate as JSON has it: to six digits, null where there is no number."""
+    value, low, high = (float(f"{number:.6g}") if math.isfinite(number) else None for number in estimate)
     return {"estimate": value, "ci95": [low, high]}
 
 

@@ -47,7 +47,7 @@ def main(values: flags.FlagValues) -> None:
         sys.exit(str(error))
     results = _results(study, points, samples)
     results["seconds"] = round(time.monotonic() - began, 1)
-    (folder / RESULTS).write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    (folder / RESULTS).write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     picture.draw(results, folder / PICTURE)
     print(tables.describe(results))
     print(f"The numbers are in {folder / RESULTS}, the picture is {folder / PICTURE}")
@@ -118,7 +118,8 @@ def _results(study: Study, points: list[Point], samples: dict[str, np.ndarray]) 
         numbers = analysis.analyse(samples[point.name], study.names, reference)
         described[point.name] = {**point.about, "num_samples": len(samples[point.name]), **numbers}
     headline = "poor" if "poor" in described else points[-1].name
-    return results | {"point": headline} | described[headline] | {"points": described}
+    summary = {key: value for key, value in described[headline].items() if key not in analysis.CURVES}
+    return results | {"point": headline} | summary | {"points": described}
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ DECAYS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 TOTAL = "total"
 """Stands for all meta-parameters together: the gradient as one vector."""
 
+CURVES = ("mixing_decays", "by_horizon")
+"""The parts of an analysis that are more than a summary."""
+
 Json = dict[str, Any]
 
 
