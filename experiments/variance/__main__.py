@@ -11,7 +11,6 @@ Stopped in the middle, the same command goes on from the samples that are on dis
 import json
 import pathlib
 import sys
-import time
 from functools import partial
 
 import jax
@@ -38,7 +37,6 @@ def main(values: flags.FlagValues) -> None:
     if values.help:
         print(f"{__doc__}\n{values.get_help(include_special_flags=False)}")
         return
-    began = time.monotonic()
     study = study_from_flags(values)
     try:
         folder, points = _prepare(study, values.logdir)
@@ -46,7 +44,6 @@ def main(values: flags.FlagValues) -> None:
     except NonFiniteError as error:
         sys.exit(str(error))
     results = _results(study, points, samples)
-    results["seconds"] = round(time.monotonic() - began, 1)
     (folder / RESULTS).write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     picture.draw(results, folder / PICTURE)
     print(tables.describe(results))
