@@ -114,7 +114,7 @@ def _legend(axes: Axes, names: Sequence[str]) -> None:
         Line2D([], [], color="black", linestyle=STROKES[index], marker=MARKERS[index], markersize=3.5, label=name)
         for index, name in enumerate([*names, TOTAL])
     ]
-    axes.legend(handles=[*estimators, *components], fontsize=8, loc="lower right")
+    axes.legend(handles=[*estimators, *components], fontsize=8, loc="upper left")
 
 
 def _draw_ratios(axes: Axes, point: Json, names: Sequence[str]) -> None:
