@@ -87,6 +87,7 @@ def _draw_point(panels: Sequence[Axes], point: Json, names: Sequence[str], exact
     for axes in (variance, cosine, signal):
         axes.set_xlabel("horizon n")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    variance.set_ylim(top=variance.get_ylim()[1] * 50.0)  # room for the legend
     _legend(variance, names)
     _draw_ratios(ratio, point, names)
     _draw_trade_off(trade_off, point)
