@@ -95,6 +95,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    config_lib.define_flags()
+    config_lib.define_flags(omit=("estimator",))
     flags.adopt_module_key_flags(config_lib)
     config_lib.run(main)

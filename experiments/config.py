@@ -144,7 +144,7 @@ def define_flags(
     """Defines `--preset`, `--logdir` and a flag for every setting.
 
     Args:
-      presets: by name, what each changes in the defaults.
+      presets: by name, what each changes in the defaults; `quick` is what a command starts from by itself.
       omit: fields of `Config` that mean nothing to the command.
       flag_values: where to define them.
     """
@@ -163,7 +163,8 @@ def define_flags(
     for field in dataclasses.fields(Config):
         if field.name not in omit:
             text = f"{field.metadata['help']}; {field.metadata['range'].text}"
-            define[field.type](flag_name(field), field.default, text, **where)
+            default = presets["quick"].get(field.name, field.default)
+            define[field.type](flag_name(field), default, text, **where)
 
 
 def config_from_flags(
@@ -281,12 +282,19 @@ def load(path: pathlib.Path) -> Config:
         raise UsageError(f"{path}: is not the settings of a run ({error})") from error
 
 
-def run(main: Callable[[], None], command_flags: flags.FlagValues = flags.FLAGS) -> None:
+def run(
+    main: Callable[[], None],
+    command_flags: flags.FlagValues = flags.FLAGS,
+    stopped: str = "what was written before is on disk",
+) -> None:
     """Runs a command: parses the flags, and turns a `UsageError` into one line and exit status 2.
+
+    Ctrl-C ends it in one line as well, with status 130.
 
     Args:
       main: what to run.
       command_flags: which flags to parse; a command may have a set of its own.
+      stopped: what to say after Ctrl-C.
     """
 
     def parse(arguments: Sequence[str]) -> list[str]:
@@ -305,6 +313,10 @@ def run(main: Callable[[], None], command_flags: flags.FlagValues = flags.FLAGS)
             main()
         except UsageError as error:
             _exit_with(error)
+        except KeyboardInterrupt:
+            print(f"\nstopped; {stopped}", file=sys.stderr, flush=True)
+            # At once: threads that still compile would crash in an interpreter that takes itself apart.
+            os._exit(130)
 
     app.run(guarded, flags_parser=parse)
 

@@ -82,7 +82,7 @@ def _draw_hyperparameter(column: Figure, name: str, runs: Mapping[str, Metrics],
     _fit_lines(path)
     path.set(title=name)
     path.ticklabel_format(axis="y", useOffset=False)
-    spread.set(yscale="log", title="its meta-gradient: std over seeds", ylabel="d outer loss / d eta")
+    spread.set(yscale="log", title="meta-gradient: std over seeds", ylabel="d outer loss / d eta")
     if config.num_seeds == 1:
         spread.text(0.5, 0.5, "needs two seeds", transform=spread.transAxes, ha="center")
 

@@ -53,13 +53,13 @@ def train(config: Config, folder: pathlib.Path) -> float:
     starts = range(0, num_windows, windows_per_point)
     points_per_checkpoint = math.ceil(len(starts) / CHECKPOINTS)
 
-    state = init_seeds(agent, config)
-
     @partial(jax.jit, donate_argnums=0)
     def advance(state: TrainingState, num_windows: chex.Numeric) -> tuple[TrainingState, Summary]:
         return over_leading_axis(lambda seed: training.train(agent, seed, num_windows))(state)
 
     with RunWriter(folder, config) as writer, _progress_bar(config) as bar:
+        bar.set_postfix_str("compiling")
+        state = init_seeds(agent, config)
         program = advance.lower(state, windows_per_point).compile()
         bar.unpause()  # the time left counts from here, not from compilation
         for point, start in enumerate(starts, 1):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 
@@ -43,6 +44,19 @@ def _run(command, *arguments):
         with pytest.raises(SystemExit) as stop:
             config_lib.run(command.main)
     return stop.value.code
+
+
+def test_ctrl_c_while_compiling_is_one_line(tmp_path):
+    command = [sys.executable, "-m", "experiments.train", *SMALL, f"--logdir={tmp_path / 'run'}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        printed = ""
+        while "compiling" not in printed:
+            printed += process.stderr.read(1)
+        process.send_signal(signal.SIGINT)
+        printed += process.stderr.read()
+    assert process.returncode == 130
+    assert printed.splitlines()[-1] == "stopped; what was written before is on disk"
+    assert "Traceback" not in printed
 
 
 def _rows(folder):

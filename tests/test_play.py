@@ -153,7 +153,7 @@ def test_recordings_hold_a_frame_for_each_step_and_one_more(run, agent, tmp_path
 
 
 BAD = [
-    (["--random", "--human"], "--logdir=: must be given, or one of --random and --human in its place"),
+    (["--random", "--human"], "--human=True: must be left out with --random"),
     ([], "--logdir=: must be given"),
     (["--random", "--board_size=1"], "--board_size=1: must be a number N or ROWSxCOLS, each in [2, 32]"),
     (["--random", "--greedy"], "--greedy=True: must be left out with --random"),

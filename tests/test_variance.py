@@ -131,13 +131,13 @@ def test_a_study_that_was_killed_goes_on_to_the_same_numbers(run, tmp_path, monk
 
     def write_once(file, chunk):
         if written:
-            raise KeyboardInterrupt
+            raise InterruptedError
         written.append(file)
         write(file, chunk)
 
     with monkeypatch.context() as patch:
         patch.setattr(sampling, "_write", write_once)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(InterruptedError):
             study(*arguments, f"--logdir={tmp_path / 'killed'}")
     assert [file.name for file in (tmp_path / "killed").rglob("*.npy")] == ["00000000.npy"]
     assert not study(*arguments, f"--logdir={tmp_path / 'killed'}")
@@ -238,7 +238,7 @@ def test_analysis_tells_bias_from_the_reference():
         (["--seed_index=1"], "--seed_index=1: must be left out with no --checkpoint"),
         (["--problem=tabular", "--board_size=8"], "--board_size=8: must be left out with --problem=tabular"),
         (["--problem=tabular", "--meta_params=discount"], "--meta_params=discount: must be left out"),
-        (["--checkpoint=nowhere"], "nowhere"),
+        (["--checkpoint=nowhere"], "--checkpoint=nowhere: must be the folder of a training run"),
         (["--checkpoint=RUN", "--board_size=8"], "--board_size=8: must be left out, or 3, as in"),
         (["--checkpoint=RUN", "--num_channels=8"], "--num_channels=8: must be left out, or 4, as in"),
         (["--checkpoint=RUN", "--meta_params=lambda"], "--meta_params=lambda: must be among"),

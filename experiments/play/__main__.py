@@ -92,8 +92,10 @@ def _validate(values: flags.FlagValues) -> None:
     if values.grid is not None and not GRID.accepts(values.grid):
         refuse("grid", values.grid, GRID.text)
     given = [name for name in ("logdir", "random", "human") if values[name].value]
-    if len(given) != 1:
-        refuse("logdir", values.logdir or "", "given, or one of --random and --human in its place")
+    if not given:
+        refuse("logdir", "", "given, or one of --random and --human in its place")
+    if len(given) > 1:
+        refuse(given[1], values[given[1]].value, f"left out with --{given[0]}")
     meant_for = {"board_size": ("random", "human"), "seed_index": ("logdir",), "greedy": ("logdir",)}
     for name, players_with_it in meant_for.items():
         if values[name].present and given[0] not in players_with_it:

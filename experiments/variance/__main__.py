@@ -121,7 +121,4 @@ def _results(study: Study, points: list[Point], samples: dict[str, np.ndarray]) 
 
 if __name__ == "__main__":
     parsed_flags = define_flags()
-    try:
-        config_lib.run(partial(main, parsed_flags), parsed_flags)
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from here")
+    config_lib.run(partial(main, parsed_flags), parsed_flags, "the same command goes on from here")

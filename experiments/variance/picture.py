@@ -42,7 +42,7 @@ def draw(results: Json, picture: pathlib.Path) -> None:
     rows = figure.subfigures(num_rows, 1, squeeze=False)[:, 0]
     for row, (name, point) in zip(rows, results["points"].items(), strict=False):
         hyper = ", ".join(f"{key} {point['hyperparameters'][key]:.3g}" for key in results["meta_params"])
-        steps = f" after {point['env_steps']:,} environment steps" if "env_steps" in point else ""
+        steps = f", after {point['env_steps']:,} environment steps" if "env_steps" in point else ""
         row.suptitle(f"{name.replace('_', ' ')}{steps}: {hyper}", fontweight="bold")
         _draw_point(row.subplots(1, 5), point, results["meta_params"], results["problem"] == "tabular")
     if converging:
@@ -83,6 +83,7 @@ def _draw_point(panels: Sequence[Axes], point: Json, names: Sequence[str], exact
         for name in ESTIMATORS
     ):
         _say(cosine, UNDETERMINED)
+        cosine.set_yticks([])
     signal.set(title="(c) signal-to-noise of one window", ylabel="|mean| / standard deviation", ylim=(0.0, None))
     for axes in (variance, cosine, signal):
         axes.set_xlabel("horizon n")
@@ -126,7 +127,9 @@ def _draw_ratios(axes: Axes, point: Json, names: Sequence[str]) -> None:
         for place, name in enumerate(labels):
             value = point[key][name]
             if value["estimate"] is None:
-                axes.text(1.05, place + offset, f"{label}: undetermined", va="center", fontsize=8)
+                axes.text(
+                    1.05, place + offset, f"{label}: undetermined", va="center", fontsize=8, backgroundcolor="white"
+                )
                 continue
             # An interval need not lie around its estimate, so it is drawn by itself.
             low, high = value["ci95"]
@@ -170,7 +173,8 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
         ends = np.maximum(np.array(total["snr"]["ci95"], float), 0.5 * total["snr"]["estimate"]) ** -2.0
         axes.plot([angle, angle], ends, color=COLOURS[estimator], alpha=0.3)
         axes.plot(angle, noise, "o", color=COLOURS[estimator])
-        axes.annotate(label, (angle, noise), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        offset = (5, -12) if label.endswith(" 1") else (5, 4)
+        axes.annotate(label, (angle, noise), xytext=offset, textcoords="offset points", fontsize=8)
     axes.set(
         title="(e) bias against variance",
         xlabel="angle of the mean to that of (b) [degrees]",

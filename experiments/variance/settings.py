@@ -73,7 +73,12 @@ def define_flags() -> flags.FlagValues:
         f"independent windows at each agent; {RANGES['num_samples'].text}; by default " + _defaults(NUM_SAMPLES),
         **where,
     )
-    flags.DEFINE_integer("burn_in", 10, "rollouts from the checkpoint's environments to the start of a window", **where)
+    flags.DEFINE_integer(
+        "burn_in",
+        10,
+        f"rollouts from the checkpoint's environments to the start of a window; {RANGES['burn_in'].text}",
+        **where,
+    )
     flags.DEFINE_integer(
         "chunk_size",
         None,
@@ -82,6 +87,8 @@ def define_flags() -> flags.FlagValues:
         **where,
     )
     config_lib.define_flags(STUDY_PRESETS, UNUSED, values)
+    values["logdir"].help = "new or empty folder for the results, or that of the same study, to go on with it"
+    values["horizon"].help = "longest horizon, in inner updates; at least 2"
     return values
 
 
@@ -165,6 +172,8 @@ def _settings_of_run(
     values: flags.FlagValues, run: pathlib.Path, given: Mapping[str, Any]
 ) -> tuple[Config, tuple[str, ...]]:
     """Returns a run's settings, with what a study may choose as given, and the meta-parameters to study."""
+    if not (run / CONFIG).exists():
+        refuse("checkpoint", values.checkpoint, "the folder of a training run")
     theirs = config_lib.load(run / CONFIG)
     for field in dataclasses.fields(Config):
         name = field.name

@@ -5,6 +5,9 @@ from experiments.variance.analysis import TOTAL, Json
 
 UNDETERMINED = "undetermined"
 
+FEW = 30
+"""Windows below which the bootstrap's intervals are too narrow."""
+
 
 def describe(results: Json) -> str:
     """Lays out the content of `variance.json`: a table of signals and one of ratios for each point."""
@@ -16,6 +19,8 @@ def describe(results: Json) -> str:
     parts.append(
         f"{INTERVALS_NOTE} {UNDETERMINED}: a mean cannot be told from zero with that many windows; -: without variance."
     )
+    if results["num_samples"] < FEW:
+        parts[-1] += f" With fewer than {FEW} windows, intervals are narrower than they should be."
     return "\n\n".join(parts)
 
 

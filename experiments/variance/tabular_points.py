@@ -32,6 +32,7 @@ DESCRIBED = 1_024
 """Windows that the estimators are described with: the bootstrap's time grows with them."""
 
 HORIZONS_SHOWN = (1, 2, 5, 10)
+"""Besides the longest one."""
 
 OF_UPDATES, OF_RETURN = "expected_updates", "return"
 """The two truths: of the outer loss through expected updates with the data held constant, and of the true return."""
@@ -99,7 +100,8 @@ def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: t
         covered = (repeated.low <= exact) & (exact <= repeated.high)
         mean = statistics.mean(gradients)
         bias = statistics.bias(gradients, np.broadcast_to(exact, gradients.shape))
-        for horizon in (shown for shown in HORIZONS_SHOWN if shown <= gradients.shape[1]):
+        longest = gradients.shape[1]
+        for horizon in [*(shown for shown in HORIZONS_SHOWN if shown < longest), longest]:
             at = horizon - 1
             entries.append(
                 {
