@@ -173,8 +173,8 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
         ends = np.maximum(np.array(total["snr"]["ci95"], float), 0.5 * total["snr"]["estimate"]) ** -2.0
         axes.plot([angle, angle], ends, color=COLOURS[estimator], alpha=0.3)
         axes.plot(angle, noise, "o", color=COLOURS[estimator])
-        offset = (5, -12) if label.endswith(" 1") else (5, 4)
-        axes.annotate(label, (angle, noise), xytext=offset, textcoords="offset points", fontsize=8)
+        offset, side = ((-6, -3), "right") if label.endswith(" 1") else ((5, 4), "left")
+        axes.annotate(label, (angle, noise), xytext=offset, textcoords="offset points", fontsize=8, ha=side)
     axes.set(
         title="(e) bias against variance",
         xlabel="angle of the mean to that of (b) [degrees]",
@@ -183,7 +183,7 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
     )
     if places:
         axes.plot(*np.transpose(places), color="#999999", linewidth=0.8, zorder=0)
-        axes.set_xlim(left=-4.0)
+        axes.margins(x=0.2)
     else:
         _say(axes, UNDETERMINED)
         axes.set(xticks=[], yticks=[])
