@@ -202,6 +202,7 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
         self.num_envs = num_envs
         self.render_mode = render_mode
         self._snake = Snake(num_rows, num_cols, time_limit)
+        self._states: State | None = None  # before the first reset
         self.single_observation_space = _observation_space(self._snake)
         self.single_action_space = spaces.Discrete(self._snake.num_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -222,7 +223,7 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
             what = f"{self.num_envs} integers in [0, {self._snake.num_actions})"
             raise ValueError(f"actions must be {what}, got {actions.tolist()!s:.60}")
         self._states, observation, rewards, terminated, truncated = _step_batch(
-            self._snake, self._states, actions.astype(np.int32), _draw_key_data(self.np_random)
+            self._snake, self._started(), actions.astype(np.int32), _draw_key_data(self.np_random)
         )
         return (
             np.array(observation.grid),
@@ -237,13 +238,19 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
         if self.render_mode is None:
             gymnasium.logger.warn(f"render_mode must be one of {self.metadata['render_modes']} to render, got None")
             return None
-        games = zip(*jax.device_get(self._states), strict=True)
+        games = zip(*jax.device_get(self._started()), strict=True)
         return tuple(drawing.pixels(drawing.draw(State(*game))) for game in games)
+
+    def _started(self) -> State:
+        """Returns the games' states, [num_envs, ...] each."""
+        if self._states is None:
+            raise gymnasium.error.ResetNeeded("reset() comes before step() and render()")
+        return self._states
 
     def _infos(self, observation: Observation) -> dict[str, Any]:
         """Returns the infos as Gymnasium batches them: beside each entry, which of the games have it."""
         return {
-            "score": np.array(self._states.length, int) - 1,
+            "score": np.array(self._started().length, int) - 1,
             "_score": np.ones(self.num_envs, bool),
             "action_mask": np.array(observation.action_mask, np.int8),
             "_action_mask": np.ones(self.num_envs, bool),

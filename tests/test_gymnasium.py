@@ -354,6 +354,13 @@ def steps_a_second(step: Callable[[], int], repeats: int) -> float:
     return max(rates)
 
 
+@pytest.mark.parametrize("call", [lambda envs: envs.step([0, 0]), lambda envs: envs.render()], ids=["step", "render"])
+def test_the_vector_asks_for_a_reset_first(call) -> None:
+    envs = gymnasium.make_vec(ID, num_envs=2, render_mode="rgb_array")
+    with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
+        call(envs)
+
+
 def test_speed() -> None:
     env = gymnasium.make(ID)
     _, info = env.reset(seed=0)

@@ -200,15 +200,24 @@ def test_an_arrow_into_the_neck_does_nothing(fed):
     assert not viewer.match.ended[0]
 
 
-def test_two_quick_arrows_do_not_turn_on_the_spot(fed):
+def test_two_quick_arrows_are_played_one_after_the_other(fed):
     viewer, move, play = fed
     head = play()
-    aside = (move + 1) % 4
-    head = head + MOVES[aside]
-    np.testing.assert_array_equal(play(aside, (move + 2) % 4), head)
-    head = head + MOVES[(move + 2) % 4]  # with a step in between it is a turn as any other
-    np.testing.assert_array_equal(play((move + 2) % 4), head)
+    aside, back = (move + 1) % 4, (move + 2) % 4
+    for moved in (aside, back, back):  # round the corner, and on
+        head = head + MOVES[moved]
+        np.testing.assert_array_equal(play(*((aside, back) if moved == aside else ())), head)
     assert viewer.match.state.length[0] == 2
+    assert not viewer.match.ended[0]
+
+
+def test_of_many_quick_arrows_two_count_and_none_turns_on_the_spot(fed):
+    viewer, move, play = fed
+    head = play()
+    aside, back = (move + 1) % 4, (move + 2) % 4
+    play(aside, (aside + 2) % 4, aside, back, back, move, aside)
+    np.testing.assert_array_equal(play(), head + MOVES[aside] + MOVES[back])
+    assert viewer.controls.turns == ()
     assert not viewer.match.ended[0]
 
 

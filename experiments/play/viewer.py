@@ -14,6 +14,7 @@ from experiments.play.match import Match
 FRAMES_PER_SECOND = 60  # of the window, however slow the games are: keys are answered at once
 SPEED = Range("in [0.5, 60]", lambda value: 0.5 <= value <= 60)
 SPEED_FACTOR = 1.25  # of a press
+MAX_TURNS = 2
 MOVE_KEYS = {pygame.K_UP: UP, pygame.K_RIGHT: RIGHT, pygame.K_DOWN: DOWN, pygame.K_LEFT: LEFT}
 
 
@@ -25,7 +26,8 @@ class Controls(NamedTuple):
       paused: whether the games stand still.
       overlay: whether the players' thoughts are shown.
       num_single_steps: to play while paused.
-      heading: where a person steers; None before the first arrow of a game.
+      heading: the last move of a person's snake, which goes on that way; None before the first of a game.
+      turns: a person's next moves, at most `MAX_TURNS`: who presses two arrows between two steps means both.
       restart: whether all games are to start anew.
       quit: whether to close the window.
     """
@@ -35,6 +37,7 @@ class Controls(NamedTuple):
     overlay: bool = True
     num_single_steps: int = 0
     heading: int | None = None
+    turns: tuple[int, ...] = ()
     restart: bool = False
     quit: bool = False
 
@@ -46,10 +49,13 @@ def press(controls: Controls, key: int, human: bool, backwards: int | None) -> C
       controls: before.
       key: as pygame numbers it.
       human: whether the arrows steer a snake.
-      backwards: the move for which an arrow does nothing, since the snake cannot turn on the spot; None if it can.
+      backwards: the move that the snake cannot make now, since it cannot turn on the spot; None if it can.
     """
     if human and key in MOVE_KEYS:
-        return controls if MOVE_KEYS[key] == backwards else controls._replace(heading=MOVE_KEYS[key])
+        move = MOVE_KEYS[key]
+        last = controls.turns[-1:]
+        ignored = (*last, opposite(*last)) if last else (backwards,)
+        return controls if move in ignored else controls._replace(turns=(*controls.turns, move)[:MAX_TURNS])
     if key == pygame.K_SPACE:
         return controls._replace(paused=not controls.paused)
     if key == pygame.K_RIGHT:
@@ -60,8 +66,13 @@ def press(controls: Controls, key: int, human: bool, backwards: int | None) -> C
     if key == pygame.K_o and not human:
         return controls._replace(overlay=not controls.overlay)
     if key == pygame.K_r:
-        return controls._replace(restart=True, heading=None)
+        return controls._replace(restart=True, heading=None, turns=())
     return controls._replace(quit=controls.quit or key == pygame.K_q)
+
+
+def opposite(move: int) -> int:
+    """Returns the move that takes a move back."""
+    return int(np.argmax((-MOVES[move] == MOVES).all(axis=1)))
 
 
 def move_onto_neck(state: State) -> int | None:
@@ -141,25 +152,24 @@ class Viewer:
     def _due(self, now: float) -> bool:
         if self.controls.num_single_steps:
             return True
-        waiting = self._human and self.controls.heading is None
+        waiting = self._human and self.controls.heading is None and not self.controls.turns
         return not (self.controls.paused or waiting) and now >= self._next_step
 
     def _backwards(self) -> int | None:
-        """Returns the move that a person's snake cannot make.
-
-        It follows from the snake as it lies, not from where it heads: of two arrows between two steps the second
-        would else turn it on the spot.
-        """
+        """Returns the move that a person's snake cannot make now."""
         if self.controls.restart or self.match.ended[0]:
             return None  # the next snake is one cell long
         return move_onto_neck(State(*(leaf[0] for leaf in self.match.state)))
 
     def _step(self) -> None:
         controls = self.controls
-        self.match.step(FREE if controls.heading is None else controls.heading)
+        heading = controls.turns[0] if controls.turns else controls.heading
+        self.match.step(FREE if heading is None else heading)
         over = self._human and bool(self.match.ended[0])
         self.controls = controls._replace(
-            num_single_steps=max(controls.num_single_steps - 1, 0), heading=None if over else controls.heading
+            num_single_steps=max(controls.num_single_steps - 1, 0),
+            heading=None if over else heading,
+            turns=() if over else controls.turns[1:],
         )
         self._refresh()
 
