@@ -80,12 +80,17 @@ def _table(comparison: dict, tuned: tuple[str, ...]) -> str:
     return table(header, rows)
 
 
-def main() -> None:
+def define_flags() -> flags.FlagValues:
+    """Returns the command's flags."""
+    return config_lib.define_flags(omit=("estimator",))
+
+
+def main(values: flags.FlagValues) -> None:
     """Compares as the flags say."""
-    config = config_lib.config_from_flags()
+    config = config_lib.config_from_flags(values)
     for estimator in ESTIMATORS:
         config_lib.validate(dataclasses.replace(config, estimator=estimator))
-    folder = config_lib.new_logdir(flags.FLAGS.logdir)
+    folder = config_lib.new_logdir(values.logdir)
     try:
         comparison = compare(config, folder)
     except NonFiniteError as error:
@@ -95,6 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    config_lib.define_flags(omit=("estimator",))
-    flags.adopt_module_key_flags(config_lib)
-    config_lib.run(main)
+    config_lib.run(main, define_flags())

@@ -139,16 +139,18 @@ def board_shape(board_size: str) -> tuple[int, int]:
 def define_flags(
     presets: Mapping[str, dict[str, Any]] = PRESETS,
     omit: Sequence[str] = (),
-    flag_values: flags.FlagValues = flags.FLAGS,
-) -> None:
+) -> flags.FlagValues:
     """Defines `--preset`, `--logdir` and a flag for every setting.
 
     Args:
       presets: by name, what each changes in the defaults; `quick` is what a command starts from by itself.
       omit: fields of `Config` that mean nothing to the command.
-      flag_values: where to define them.
+
+    Returns:
+      The flags, to which a command may add its own.
     """
-    where: dict[str, Any] = {"flag_values": flag_values}
+    values = flags.FlagValues()
+    where: dict[str, Any] = {"flag_values": values}
     flags.DEFINE_enum(
         "preset", "quick", sorted(presets), "settings to start from; flags on the command line beat it", **where
     )
@@ -165,32 +167,31 @@ def define_flags(
             text = f"{field.metadata['help']}; {field.metadata['range'].text}"
             default = presets["quick"].get(field.name, field.default)
             define[field.type](flag_name(field), default, text, **where)
+    return values
 
 
-def config_from_flags(
-    presets: Mapping[str, dict[str, Any]] = PRESETS, flag_values: flags.FlagValues = flags.FLAGS
-) -> Config:
+def config_from_flags(values: flags.FlagValues, presets: Mapping[str, dict[str, Any]] = PRESETS) -> Config:
     """Returns the settings that the parsed command line asks for: preset, then flags.
 
     Args:
-      presets: as they were given to `define_flags`.
-      flag_values: likewise.
+      values: as `define_flags` made them, parsed.
+      presets: as they were given to it.
 
     Raises:
       UsageError: if a value or a combination is impossible.
     """
-    config = Config(**presets[flag_values.preset] | given_settings(flag_values))
+    config = Config(**presets[values.preset] | given_settings(values))
     validate(config)
     return config
 
 
-def given_settings(flag_values: flags.FlagValues) -> dict[str, Any]:
+def given_settings(values: flags.FlagValues) -> dict[str, Any]:
     """Returns the settings that stand on the command line, by the names of `Config`'s fields."""
     settings = {}
     for field in dataclasses.fields(Config):
         name = flag_name(field)
-        if name in flag_values and flag_values[name].present:
-            value = flag_values[name].value
+        if name in values and values[name].present:
+            value = values[name].value
             settings[field.name] = tuple(value or ()) if isinstance(field.default, tuple) else value
     return settings
 
@@ -283,24 +284,25 @@ def load(path: pathlib.Path) -> Config:
 
 
 def run(
-    main: Callable[[], None],
-    command_flags: flags.FlagValues = flags.FLAGS,
+    main: Callable[[flags.FlagValues], None],
+    values: flags.FlagValues,
     stopped: str = "what was written before is on disk",
 ) -> None:
     """Runs a command: parses the flags, and turns a `UsageError` into one line and exit status 2.
 
-    Ctrl-C ends it in one line as well, with status 130.
+    Ctrl-C ends it in one line as well, with status 130. `--help` shows the docstring of `main`'s file and the flags.
 
     Args:
-      main: what to run.
-      command_flags: which flags to parse; a command may have a set of its own.
+      main: what to run, given the flags.
+      values: the command's flags, not parsed yet.
       stopped: what to say after Ctrl-C.
     """
+    flags.DEFINE_bool("help", False, "show this help", flag_values=values)
 
     def parse(arguments: Sequence[str]) -> list[str]:
         try:
-            remaining = command_flags(arguments)
-            flags.FLAGS.mark_as_parsed()  # absl insists, also where the command's flags are others
+            remaining = values(arguments)
+            flags.FLAGS.mark_as_parsed()  # absl insists, though the command's flags are others
         except flags.Error as error:
             _exit_with(error)
         if len(remaining) > 1:
@@ -308,9 +310,12 @@ def run(
         return remaining
 
     def guarded(_: Sequence[str]) -> None:
+        if values.help:
+            print(f"{sys.modules[main.__module__].__doc__}\n{values.get_help(include_special_flags=False)}")
+            return
         logging.set_verbosity(logging.WARNING)  # orbax tells the story of every file it writes
         try:
-            main()
+            main(values)
         except UsageError as error:
             _exit_with(error)
         except KeyboardInterrupt:

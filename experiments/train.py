@@ -21,7 +21,7 @@ from agents.training import Agent, Summary, TrainingState
 from experiments import config as config_lib
 from experiments import plots
 from experiments.building import init_seeds, make_agent, over_leading_axis
-from experiments.config import Config
+from experiments.config import Config, define_flags
 from experiments.run_folder import RunWriter
 from metagrad import meta_parameters
 
@@ -123,10 +123,10 @@ def _check_finite(config: Config, summary: Summary) -> None:
         )
 
 
-def main() -> None:
+def main(values: flags.FlagValues) -> None:
     """Trains as the flags say."""
-    config = config_lib.config_from_flags()
-    folder = config_lib.new_logdir(flags.FLAGS.logdir)
+    config = config_lib.config_from_flags(values)
+    folder = config_lib.new_logdir(values.logdir)
     try:
         train(config, folder)
     except NonFiniteError as error:
@@ -136,6 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    config_lib.define_flags()
-    flags.adopt_module_key_flags(config_lib)
-    config_lib.run(main)
+    config_lib.run(main, define_flags())

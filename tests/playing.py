@@ -1,17 +1,13 @@
 """What the tests of playing share: the command run in this process, keys, matches, recordings opened again."""
 
-import sys
-from functools import partial
-
+import command_line
 import imageio_ffmpeg
 import numpy as np
 import pygame
-import pytest
 from PIL import Image
 
 from envs import drawing
 from envs.snake import Snake
-from experiments import config as config_lib
 from experiments.play import __main__ as play
 from experiments.play import games, panels
 from experiments.play.match import Match
@@ -20,12 +16,7 @@ from experiments.play.players import Players
 
 def play_command(*arguments):
     """Runs the command in this process; returns the exit status."""
-    values = play.define_flags()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["play", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            config_lib.run(partial(play.main, values), values)
-    return stop.value.code
+    return command_line.run(play, *arguments)
 
 
 def refused(capsys, *arguments):

@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 
+import command_line
 import jax
 import numpy as np
 import pytest
-from absl import flags
 
 from agents import training
 from experiments import compare, run_folder, train
@@ -30,20 +30,6 @@ SMALL = [
     "--value_width=8",
     "--time_limit=50",
 ]
-
-
-def _run(command, *arguments):
-    """Runs a command's main as its command line does; returns the exit status."""
-    if "preset" not in flags.FLAGS:
-        config_lib.define_flags()
-    flags.FLAGS.unparse_flags()
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["command", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            config_lib.run(command.main)
-    return stop.value.code
 
 
 def test_ctrl_c_while_compiling_is_one_line(tmp_path):
@@ -67,7 +53,7 @@ def _rows(folder):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "mixing"
-    assert not _run(train, *SMALL, "--estimator=mixing", f"--logdir={folder}")
+    assert not command_line.run(train, *SMALL, "--estimator=mixing", f"--logdir={folder}")
     return folder
 
 
@@ -124,12 +110,12 @@ def test_checkpoints_hold_the_whole_training_state(run):
 
 
 def test_the_same_flags_give_the_same_metrics_to_the_bit(run, tmp_path):
-    assert not _run(train, *SMALL, "--estimator=mixing", f"--logdir={tmp_path}/again")
+    assert not command_line.run(train, *SMALL, "--estimator=mixing", f"--logdir={tmp_path}/again")
     assert (tmp_path / "again" / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
 
 
 def test_compare_writes_its_files_and_a_table(tmp_path, capsys):
-    assert not _run(compare, *SMALL, f"--logdir={tmp_path}/all", "--meta_params=discount,learning_rate")
+    assert not command_line.run(compare, *SMALL, f"--logdir={tmp_path}/all", "--meta_params=discount,learning_rate")
     folder = tmp_path / "all"
     printed = capsys.readouterr().out
     comparison = json.loads((folder / "compare.json").read_text())
@@ -160,20 +146,19 @@ def test_compare_writes_its_files_and_a_table(tmp_path, capsys):
 def test_estimators_with_other_settings_train(tmp_path):
     arguments = ["--mixing_weights=geometric", "--optimizer=rmsprop", "--num_seeds=1", "--meta_params=value_cost"]
     outer = ["--outer_value_cost=0.5", "--outer_entropy_cost=0.01", "--shared_torso"]
-    assert not _run(train, *SMALL, *arguments, *outer, f"--logdir={tmp_path}/other")
+    assert not command_line.run(train, *SMALL, *arguments, *outer, f"--logdir={tmp_path}/other")
     config = config_lib.load(tmp_path / "other" / "config.json")
     assert make_weights(config) == pytest.approx((1 / 1.8, 0.8 / 1.8))
 
 
 def test_numbers_that_are_not_finite_stop_the_run(tmp_path, capsys):
-    status = _run(train, *SMALL, "--estimator=none", "--learning_rate=1e38", f"--logdir={tmp_path}/broken")
+    status = command_line.run(train, *SMALL, "--estimator=none", "--learning_rate=1e38", f"--logdir={tmp_path}/broken")
     assert "parameters of seed 0 was not finite at environment step 20 (update 1)" in status
     assert (tmp_path / "broken" / "config.json").exists()
     assert (tmp_path / "broken" / "metrics.csv").exists()
 
 
 BAD = [
-    ("--estimator=magic", "--estimator=magic: must be one of none, single_step, multi_step, mixing"),
     ("--meta_params=discount,warmth", "--meta_params=discount,warmth: must be a comma list"),
     ("--meta_params=", "--meta_params=: must be a comma list"),
     ("--meta_params=lambda,lambda", "--meta_params=lambda,lambda: must be a comma list, without repetition"),
@@ -205,12 +190,15 @@ BAD = [
     ("--colour=red", "colour"),
     ("stray", "stray"),
 ]
+BAD_ESTIMATOR = ("--estimator=magic", "--estimator=magic: must be one of none, single_step, multi_step, mixing")
 
 
-@pytest.mark.parametrize(("argument", "message"), BAD)
-@pytest.mark.parametrize("command", [train, compare], ids=["train", "compare"])
+@pytest.mark.parametrize(
+    ("command", "argument", "message"),
+    [(command, *bad) for command in (train, compare) for bad in BAD] + [(train, *BAD_ESTIMATOR)],
+)
 def test_bad_input_is_one_line_and_status_2(command, argument, message, tmp_path, capsys):
-    assert _run(command, *SMALL, argument, f"--logdir={tmp_path}/run") == 2
+    assert command_line.run(command, *SMALL, argument, f"--logdir={tmp_path}/run") == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -218,7 +206,7 @@ def test_bad_input_is_one_line_and_status_2(command, argument, message, tmp_path
 
 
 def test_a_logdir_that_holds_another_run_is_refused(run, capsys):
-    assert _run(train, *SMALL, f"--logdir={run}") == 2
+    assert command_line.run(train, *SMALL, f"--logdir={run}") == 2
     error = capsys.readouterr().err
     assert f"--logdir={run}: must be a new or empty folder" in error
     assert error.count("\n") == 1
@@ -227,7 +215,7 @@ def test_a_logdir_that_holds_another_run_is_refused(run, capsys):
 @pytest.mark.parametrize("inside", ["file", "file/run"])
 def test_a_logdir_that_cannot_be_written_to_is_refused(inside, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert _run(train, *SMALL, f"--logdir={tmp_path}/{inside}") == 2
+    assert command_line.run(train, *SMALL, f"--logdir={tmp_path}/{inside}") == 2
     error = capsys.readouterr().err
     assert "must be a folder that can be written to" in error
     assert error.count("\n") == 1
@@ -253,23 +241,23 @@ def test_what_broke_first_is_named():
     train._check_finite(config, summary._replace(first_nonfinite={"loss/value": never}))
 
 
-@pytest.mark.parametrize("command", ["train", "compare"])
-def test_help_lists_every_flag(command):
-    printed = subprocess.run(
-        [sys.executable, "-m", f"experiments.{command}", "--help"], capture_output=True, text=True, check=False
-    ).stdout
+@pytest.mark.parametrize("command", [train, compare], ids=["train", "compare"])
+def test_help_lists_every_flag(command, capsys):
+    assert not command_line.run(command, "--help")
+    printed = capsys.readouterr().out
+    assert printed.startswith(command.__doc__)
     for field in dataclasses.fields(Config):
-        used = (command, field.name) != ("compare", "estimator")  # it compares all of them
+        used = (command, field.name) != (compare, "estimator")  # it compares all of them
         assert (f"--{field.metadata['name'] or field.name}:" in printed.replace("[no]", "")) == used
 
 
 def test_a_missing_logdir_is_one_line(capsys):
-    assert _run(train, *SMALL) == 2
+    assert command_line.run(train, *SMALL) == 2
     assert "logdir" in capsys.readouterr().err
 
 
 def test_flags_beat_the_preset(tmp_path):
-    assert not _run(train, "--preset=paper", *SMALL, "--estimator=none", f"--logdir={tmp_path}/run")
+    assert not command_line.run(train, "--preset=paper", *SMALL, "--estimator=none", f"--logdir={tmp_path}/run")
     config = config_lib.load(tmp_path / "run" / "config.json")
     assert config.num_seeds == 2  # the flag
     assert config.discount == config_lib.PRESETS["paper"]["discount"]  # the preset

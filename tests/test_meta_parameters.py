@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metagrad import meta_parameters
@@ -20,7 +20,6 @@ UNIT = ["discount", "lambda"]
 POSITIVE = sorted(set(INTERVALS) - set(UNIT))
 
 
-@settings(deadline=None)  # the first example compiles
 @given(discount=st.floats(1e-6, 1 - 1e-6), cost=st.floats(1e-20, 1e20))
 def test_initial_values_map_to_themselves_exactly(discount, cost):
     initial = dict.fromkeys(UNIT, discount) | dict.fromkeys(POSITIVE, cost)

@@ -153,7 +153,7 @@ def test_equals_the_reference(num_rows: int, num_cols: int, time_limit: int, num
 
 
 # No shrinking: each board is compiled anew, which would take minutes.
-@settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=6, derandomize=True, phases=[Phase.generate])
 @given(st.integers(2, 32), st.integers(2, 32), st.integers(1, 60), st.integers(0, 2**31 - 1))
 def test_any_board_equals_the_reference(num_rows: int, num_cols: int, time_limit: int, seed: int) -> None:
     snake = Snake(num_rows, num_cols, time_limit)

@@ -3,15 +3,14 @@
 import functools
 import json
 import shutil
-import sys
 
+import command_line
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from agents import actor_critic, tabular, training
-from experiments import config as config_lib
 from experiments import train
 from experiments.config import Config, UsageError
 from experiments.variance import __main__ as variance
@@ -37,12 +36,7 @@ STUDY = ["--horizon=3", "--chunk_size=4", "--burn_in=2", "--num_samples=8"]
 
 def study(*arguments):
     """Runs the command; returns its exit status."""
-    values = variance.define_flags()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["variance", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            config_lib.run(functools.partial(variance.main, values), values)
-    return stop.value.code
+    return command_line.run(variance, *arguments)
 
 
 def results(folder):

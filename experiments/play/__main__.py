@@ -14,7 +14,6 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,6 @@ def define_flags() -> flags.FlagValues:
     """Returns the command's flags, apart from those of training, some of which have the same names."""
     values = flags.FlagValues()
     define: dict[str, Any] = {"flag_values": values}
-    flags.DEFINE_bool("help", False, "show this help", **define)
     flags.DEFINE_string("logdir", None, "folder of a training run or of a comparison, whose agents play", **define)
     flags.DEFINE_bool("random", False, "show players who move at random, without crashing if they can", **define)
     flags.DEFINE_bool("human", False, "play yourself, with the arrow keys", **define)
@@ -67,9 +65,6 @@ def define_flags() -> flags.FlagValues:
 
 def main(values: flags.FlagValues) -> None:
     """Plays as the flags say."""
-    if values.help:
-        print(f"{__doc__}\n{values.get_help(include_special_flags=False)}")
-        return
     _validate(values)
     cast, grid = _cast(values)
     match = Match(cast, grid, values.greedy, values.seed)
@@ -183,5 +178,4 @@ def _frames(
 
 
 if __name__ == "__main__":
-    parsed_flags = define_flags()
-    config_lib.run(partial(main, parsed_flags), parsed_flags)
+    config_lib.run(main, define_flags())

@@ -11,7 +11,6 @@ Stopped in the middle, the same command goes on from the samples that are on dis
 import json
 import pathlib
 import sys
-from functools import partial
 
 import jax
 import numpy as np
@@ -34,9 +33,6 @@ WINDOWS = 2**31 - 1
 
 def main(values: flags.FlagValues) -> None:
     """Studies what the flags say."""
-    if values.help:
-        print(f"{__doc__}\n{values.get_help(include_special_flags=False)}")
-        return
     study = study_from_flags(values)
     try:
         folder, points = _prepare(study, values.logdir)
@@ -120,5 +116,4 @@ def _results(study: Study, points: list[Point], samples: dict[str, np.ndarray]) 
 
 
 if __name__ == "__main__":
-    parsed_flags = define_flags()
-    config_lib.run(partial(main, parsed_flags), parsed_flags, "the same command goes on from here")
+    config_lib.run(main, define_flags(), "the same command goes on from here")

@@ -53,9 +53,10 @@ RANGES = {
 
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
-    values = flags.FlagValues()
+    values = config_lib.define_flags(STUDY_PRESETS, UNUSED)
+    values["logdir"].help = "new or empty folder for the results, or that of the same study, to go on with it"
+    values["horizon"].help = "longest horizon, in inner updates; at least 2"
     where: dict[str, Any] = {"flag_values": values}
-    flags.DEFINE_bool("help", False, "show this help", **where)
     flags.DEFINE_string("problem", "snake", f"what is learned: {RANGES['problem'].text}", **where)
     flags.DEFINE_string(
         "checkpoint",
@@ -86,9 +87,6 @@ def define_flags() -> flags.FlagValues:
         + _defaults(CHUNK_SIZES),
         **where,
     )
-    config_lib.define_flags(STUDY_PRESETS, UNUSED, values)
-    values["logdir"].help = "new or empty folder for the results, or that of the same study, to go on with it"
-    values["horizon"].help = "longest horizon, in inner updates; at least 2"
     return values
 
 
@@ -142,11 +140,11 @@ def study_from_flags(values: flags.FlagValues) -> Study:
     run = None
     if values.problem == "tabular":
         _leave_out(values, "--problem=tabular", ["preset", "burn_in", *OF_RUN], set(given) - set(OF_TABULAR))
-        config = config_lib.config_from_flags(STUDY_PRESETS, values)
+        config = config_lib.config_from_flags(values, STUDY_PRESETS)
         names = tabular.study_agent(num_envs=1).tuning.tuned
     elif values.checkpoint is None:
         _leave_out(values, "no --checkpoint", OF_RUN, ())
-        config = config_lib.config_from_flags(STUDY_PRESETS, values)
+        config = config_lib.config_from_flags(values, STUDY_PRESETS)
         names = config.meta_params
     else:
         run = pathlib.Path(values.checkpoint).expanduser().resolve()
