@@ -128,7 +128,13 @@ def _draw_ratios(axes: Axes, point: Json, names: Sequence[str]) -> None:
             value = point[key][name]
             if value["estimate"] is None:
                 axes.text(
-                    1.05, place + offset, f"{label}: undetermined", va="center", fontsize=8, backgroundcolor="white"
+                    0.03,
+                    place + offset,
+                    f"{label}: undetermined",
+                    transform=axes.get_yaxis_transform(),
+                    va="center",
+                    fontsize=8,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
                 )
                 continue
             # An interval need not lie around its estimate, so it is drawn by itself.
