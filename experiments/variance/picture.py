@@ -98,16 +98,18 @@ def _draw_point(panels: Sequence[Axes], point: Json, names: Sequence[str], exact
 
 
 def _curves(axes: Axes, point: Json, name: str, statistic: str, stroke: int) -> None:
-    """Draws a statistic of both estimators against the horizon, with bands."""
+    """Draws a statistic of both estimators against the horizon, with bands, and with gaps where it is undetermined."""
+    horizons = np.array([entry["horizon"] for entry in point["by_horizon"]])
     for estimator in ESTIMATORS:
-        entries = [(entry["horizon"], entry["estimators"][estimator][name][statistic]) for entry in point["by_horizon"]]
-        known = [(horizon, value) for horizon, value in entries if value["estimate"] is not None]
-        horizons = np.array([horizon for horizon, _ in known])
-        heights = np.array([value["estimate"] for _, value in known])
-        low, high = np.array([value["ci95"] for _, value in known], float).reshape(-1, 2).T
+        values = [entry["estimators"][estimator][name][statistic] for entry in point["by_horizon"]]
+        heights = np.array([value["estimate"] for value in values], float)
+        low, high = np.array([value["ci95"] for value in values], float).T
         colour = COLOURS[estimator]
         axes.plot(horizons, heights, color=colour, linestyle=STROKES[stroke], marker=MARKERS[stroke], markersize=3.5)
         axes.fill_between(horizons, low, high, color=colour, alpha=0.15, linewidth=0)
+        known = np.pad(np.isfinite(heights), 1)
+        alone = known[1:-1] & ~known[:-2] & ~known[2:]  # where a band would have no width
+        axes.vlines(horizons[alone], low[alone], high[alone], color=colour, alpha=0.4)
 
 
 def _legend(axes: Axes, names: Sequence[str]) -> None:
