@@ -97,12 +97,14 @@ def draw(state: State, size: tuple[int, int] | None = None) -> pygame.Surface:
     layout = fit(num_rows, num_cols, size or natural_size(num_rows, num_cols))
     picture = pygame.Surface((layout.width, layout.height))
     picture.fill(BACKGROUND_COLOR)
-    canvas = _empty_board(num_rows, num_cols, layout.cell * SCALE).copy()
+    board = _empty_board(num_rows, num_cols, layout.cell * SCALE)
+    canvas = _canvas(board.get_size())
+    canvas.blit(board, (0, 0))
     if state.length < num_rows * num_cols:
         _draw_fruit(canvas, state, layout.cell * SCALE)
     _draw_snake(canvas, state, layout.cell * SCALE)
-    board = pygame.transform.smoothscale(canvas, (num_cols * layout.cell, num_rows * layout.cell))
-    picture.blit(board, (layout.left, layout.top))
+    place = picture.subsurface((layout.left, layout.top, num_cols * layout.cell, num_rows * layout.cell))
+    pygame.transform.smoothscale(canvas, place.get_size(), place)
     _draw_status(picture, state, layout)
     return picture
 
@@ -143,6 +145,12 @@ def _empty_board(num_rows: int, num_cols: int, cell: int) -> pygame.Surface:
         for col in range(num_cols):
             board.fill(CELL_COLORS[(row + col) % 2], (col * cell, row * cell, cell, cell))
     return board
+
+
+@functools.lru_cache(maxsize=16)
+def _canvas(size: tuple[int, int]) -> pygame.Surface:
+    """Returns a surface to draw on, kept for the next picture: a new one of this size is dearer than the drawing."""
+    return pygame.Surface(size)
 
 
 def _draw_fruit(canvas: pygame.Surface, state: State, cell: int) -> None:
