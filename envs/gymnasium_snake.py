@@ -217,7 +217,7 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
         return np.array(observation.grid), self._infos(observation)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Plays a move in every game; see `gymnasium.vector.VectorEnv.step`."""
+        """Plays a move in every game; see `gymnasium.vector.VectorEnv.step`. `ResetNeeded` before the first `reset`."""
         actions = np.asarray(actions)
         if actions not in self.action_space:
             what = f"{self.num_envs} integers in [0, {self._snake.num_actions})"

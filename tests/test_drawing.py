@@ -205,5 +205,5 @@ def test_draws_fast() -> None:
             frame(state)
         return (time.process_time() - start) / 10
 
-    # 130 frames a second and more on a quiet machine; a busy one is not to fail.
-    assert min(seconds_a_frame() for _ in range(5)) < 1 / 40
+    # Wanted are 100 frames a second; a machine that runs at half its speed is not to fail.
+    assert min(seconds_a_frame() for _ in range(5)) < 1 / (100 / 2)

@@ -372,8 +372,8 @@ def test_speed() -> None:
             _, info = env.reset()
         return 1
 
-    # 7,000 on a quiet machine, 2,200 on a busy one, which is not to fail.
-    assert steps_a_second(step, repeats=1_000) > 1_000
+    # Wanted are 3,000, and a quiet machine does 7,000; one that runs at half its speed is not to fail.
+    assert steps_a_second(step, repeats=1_000) > 3_000 / 2
 
 
 def test_speed_of_the_vector() -> None:
