@@ -143,21 +143,19 @@ def test_episodes_and_keys_do_not_share_their_randomness():
 
 
 def test_many_policies_may_be_mapped_over():
-    env, network, _ = _snake()
-    observation = jax.tree.map(lambda leaf: leaf[None], env.observation(env.initial(KEY)))
-    params = jax.vmap(lambda key: network.init(key, observation))(jax.random.split(KEY, 3))
+    mdp = tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+    network = tabular_network(5, 3, scale=0.7)
     keys = jax.random.split(KEY, 3)
+    params = jax.vmap(lambda key: network.init(key, None))(keys)
 
     def play(inputs):
-        params, key = inputs
-        return evaluation.episode_returns(env, network, params, 0.9, 16, 200, key)
+        return evaluation.episode_returns(mdp, network, inputs[0], 0.9, 16, 200, inputs[1])
 
-    mapped = jax.jit(functools.partial(jax.lax.map, play))((params, keys))
-    for index in range(3):
-        alone = jax.jit(play)(jax.tree.map(lambda leaf, index=index: leaf[index], (params, keys)))
-        jax.tree.map(
-            lambda leaf, other, index=index: np.testing.assert_allclose(leaf[index], other, rtol=1e-12), mapped, alone
-        )
+    alone = jax.jit(play)
+    one_by_one = [alone(jax.tree.map(lambda leaf, index=index: leaf[index], (params, keys))) for index in range(3)]
+    expected = jax.tree.map(lambda *leaves: np.stack(leaves), *one_by_one)
+    for mapped in (jax.jit(functools.partial(jax.lax.map, play)), jax.jit(jax.vmap(play))):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), mapped((params, keys)), expected)
 
 
 def test_playing_computes_no_values():

@@ -126,6 +126,13 @@ def test_directions_are_standard_normal_and_independent_of_the_data():
     squared = samples**2 / samples.sum(1, keepdims=True)  # direction_i^2: mean 1, mean of squares 3
     _assert_means(squared, 1.0)
     _assert_means(squared**2, 3.0)
+    # Antithesis hides odd moments; were the directions the data's own noise, these means would be 3.
+    scaled = windows.InnerProblem(
+        update=lambda x, eta, batch: (eta["target"] * batch**2, {}),
+        collect=lambda x, actor, key: (actor, jax.random.normal(key, (2,))),
+        outer_loss=copy.outer_loss,
+    )
+    _assert_means(_estimates(keys, lambda x, key: jnp.sum(x), scaled, horizons=(2,))[:, 0], 1.0)
 
 
 def test_keys_are_the_windows_and_each_evaluations_own():
