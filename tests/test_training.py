@@ -4,12 +4,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+import tables
 
-from agents import training
+from agents import actor_critic, training
 from experiments.building import init_seeds, make_agent, over_leading_axis
 from experiments.config import Config
-from metagrad import windows
+from metagrad import estimators, meta_parameters, windows
 
 CONFIG = Config(
     num_seeds=2,
@@ -121,3 +123,142 @@ def test_updates_per_window():
         agent = make_agent(dataclasses.replace(CONFIG, estimator=estimator))
         assert agent.updates_per_window == updates
         assert agent.steps_per_window == updates * 4 * 5
+
+
+@pytest.fixture(scope="module")
+def tabular():
+    """An agent on tables, its program, its state before the first and after each of three windows, and summaries."""
+    agent = tables.agent(weights=estimators.mixing(2, 0.5))
+    train = jax.jit(partial(training.train, agent))
+    states, summaries = [jax.jit(partial(training.init, agent))(jax.random.key(0))], []
+    for _ in range(3):
+        state, summary = train(states[-1], 1)
+        states.append(state)
+        summaries.append(summary)
+    return agent, train, states, summaries
+
+
+def test_meta_parameters_go_down_the_meta_gradient_with_the_meta_optimizers_memory(tabular):
+    _, _, states, summaries = tabular
+    for name in ("discount", "entropy_cost"):
+        eta = velocity = 0.0
+        for state, summary in zip(states[1:], summaries, strict=True):
+            assert summary.meta_gradient[name] != 0.0
+            velocity = 0.9 * velocity + float(summary.meta_gradient[name])
+            eta -= 0.5 * velocity
+            np.testing.assert_allclose(state.eta[name], eta, rtol=1e-5)
+
+
+def test_a_windows_meta_gradient_is_the_estimators_where_the_window_started(tabular):
+    agent, _, states, summaries = tabular
+    problem = training.inner_problem(agent)
+    before = states[2]  # both eta and the optimizers' states have moved
+    gradients, end, _ = jax.jit(partial(windows.horizon_gradients, problem, 2))(
+        before.eta, before.position, jax.random.split(before.key)[1]
+    )
+    for name, leaf in gradients.items():
+        np.testing.assert_allclose(summaries[2].meta_gradient[name], (2 * leaf[0] + leaf[1]) / 3, rtol=1e-4)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), end.learner_state, states[3].position.learner_state)
+
+
+def test_an_interval_is_its_windows_one_after_another(tabular):
+    _, train, states, summaries = tabular
+    end, summary = train(states[0], 3)
+    for one, other in ((end.position.learner_state, states[-1].position.learner_state), (end.eta, states[-1].eta)):
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), one, other)
+    assert end.num_updates == states[-1].num_updates == 6
+    assert summary.num_updates == 6
+    assert summary.num_episodes == sum(int(part.num_episodes) for part in summaries) > 0
+    for name, total in summary.loss_sums.items():
+        np.testing.assert_allclose(total, sum(part.loss_sums[name] for part in summaries), rtol=1e-5)
+    for name, gradient in summary.meta_gradient.items():
+        np.testing.assert_allclose(gradient, summaries[-1].meta_gradient[name], rtol=1e-5)
+
+
+def test_the_outer_critic_learns_from_every_rollout_once(tabular):
+    _, _, states, _ = tabular
+    steps = [int(optax.tree.get(state.position.actor_state.outer_critic.optimizer_state, "count")) for state in states]
+    assert steps == [1, 3, 5, 7]
+
+
+def test_an_outer_critic_that_is_not_finite_is_told(tabular):
+    _, train, states, _ = tabular
+    actor = states[0].position.actor_state
+    broken = actor.outer_critic._replace(params=jax.tree.map(lambda leaf: jnp.nan * leaf, actor.outer_critic.params))
+    position = states[0].position._replace(actor_state=actor._replace(outer_critic=broken))
+    _, summary = train(states[0]._replace(position=position), 1)
+    assert summary.first_nonfinite["outer_critic"] == 2
+
+
+def test_the_outer_critic_judges_by_outer_returns_and_then_learns_them():
+    agent = tables.agent(outer_critic=tables.critic(optax.sgd(0.3)))
+    state = training.init(agent, jax.random.key(0))
+    collect = jax.jit(training.inner_problem(agent).collect)
+    actor = state.position.actor_state
+    for key in jax.random.split(jax.random.key(1), 2):
+        table = np.asarray(actor.outer_critic.params["table"]["v"])
+        actor, batch = collect(state.position.learner_state, actor, key)
+        values = batch.rollout.observation @ table
+        bootstrap_values = batch.rollout.bootstrap_observation @ table
+        expected = actor_critic.targets(values, bootstrap_values, batch.rollout, tables.OUTER)
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), batch.outer_targets, expected)
+        # Down the gradient of mean (G - v)^2 / 2 with G held constant; the values are linear in the table.
+        slope = -np.einsum("tbs,tb->s", batch.rollout.observation, expected.advantages) / values.size
+        np.testing.assert_allclose(actor.outer_critic.params["table"]["v"], table - 0.3 * slope, rtol=1e-5)
+        assert np.all(slope[:-1] != 0.0)
+
+
+def _own_outer_targets(agent, position):
+    table = position.learner_state.params["value"]["table"]
+    rollout = position.batch.rollout
+    return actor_critic.targets(
+        rollout.observation @ table, rollout.bootstrap_observation @ table, rollout, agent.outer_hyperparameters
+    )
+
+
+@pytest.mark.parametrize("critic", [None, tables.critic()], ids=["own_critic", "outer_critic"])
+def test_the_outer_loss_takes_its_advantages_from_the_critic_that_is_for_it(critic):
+    agent = tables.agent(outer_critic=critic)
+    position = training.init(agent, jax.random.key(0)).position
+    constants = _own_outer_targets(agent, position) if critic is None else position.batch.outer_targets
+    rollout = position.batch.rollout
+    log_policy = jax.nn.log_softmax(rollout.observation @ position.learner_state.params["policy"]["table"])
+    chosen = np.take_along_axis(np.asarray(log_policy), np.asarray(rollout.action)[..., None], -1)[..., 0]
+    loss = training.inner_problem(agent).outer_loss(position.learner_state, position.batch)
+    np.testing.assert_allclose(loss, -np.mean(chosen * constants.advantages), rtol=1e-5)
+
+
+def test_no_gradient_passes_through_the_outer_critic():
+    agent = tables.agent()
+    position = training.init(agent, jax.random.key(0)).position
+    problem, eta = training.inner_problem(agent), meta_parameters.initial_meta_parameters(agent.tuning)
+    slope = jax.grad(problem.outer_loss, argnums=1, allow_int=True)(position.learner_state, position.batch)
+    assert all(np.all(leaf == 0.0) for leaf in slope.outer_targets)
+
+    def outer_loss_later(critic):
+        actor = position.actor_state._replace(outer_critic=critic)
+        later, _ = windows.advance(problem, eta, position._replace(actor_state=actor), jax.random.key(1))
+        return jnp.sum(later.batch.outer_targets.advantages) + jnp.sum(
+            later.actor_state.outer_critic.params["table"]["v"]
+        )
+
+    slope = jax.grad(outer_loss_later, allow_int=True)(position.actor_state.outer_critic)
+    assert np.all(slope.params["table"]["v"] == 0.0)
+
+
+def test_an_agent_that_tunes_nothing_is_the_same_with_an_outer_critic_to_the_bit():
+    results = []
+    for critic in (tables.critic(), None):
+        agent = tables.agent(outer_critic=critic)
+        state = jax.jit(partial(training.init, agent))(jax.random.key(0))
+        state, summary = jax.jit(partial(training.train, agent))(state, 4)
+        environments = state.position.actor_state.environments
+        results.append((state.position.learner_state, environments, state.position.batch.rollout, summary.loss_sums))
+    jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+def test_no_key_is_used_twice():
+    agent = tables.agent(weights=estimators.single_step())
+    with jax.debug_key_reuse(True):
+        state = jax.jit(partial(training.init, agent))(jax.random.key(0))
+        jax.jit(partial(training.train, agent))(state, 2)

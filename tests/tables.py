@@ -1,0 +1,61 @@
+"""An agent on tables, which compiles in moments: for how parts are put together, whatever the network and the game."""
+
+import numpy as np
+import optax
+
+from agents.networks import ValueNetwork
+from agents.outer_critic import OuterCritic
+from agents.tabular import tabular_network
+from agents.training import Agent
+from envs.tabular import Tabular
+from metagrad import meta_parameters
+
+NUM_STATES, NUM_ACTIONS = 5, 3
+NUM_ENVS, LENGTH = 4, 6
+INNER = {
+    "discount": 0.6,
+    "lambda": 0.5,
+    "policy_cost": 1.0,
+    "value_cost": 0.5,
+    "entropy_cost": 0.02,
+    "learning_rate": 0.5,
+}
+OUTER = {"discount": 0.95, "lambda": 0.9, "policy_cost": 1.0}
+
+
+def process(termination):
+    """A random process whose last state is terminal and entered with one probability from everywhere."""
+    rng = np.random.default_rng(0)
+    going_on = rng.dirichlet(np.ones(NUM_STATES - 1), (NUM_STATES, NUM_ACTIONS)) * (1.0 - termination)
+    return Tabular(
+        transitions=np.concatenate([going_on, np.full((NUM_STATES, NUM_ACTIONS, 1), termination)], -1),
+        rewards=rng.normal(size=(NUM_STATES, NUM_ACTIONS)),
+        is_terminal=np.arange(NUM_STATES) == NUM_STATES - 1,
+        start=np.append(np.full(NUM_STATES - 1, 1.0 / (NUM_STATES - 1)), 0.0),
+    )
+
+
+def critic(optimizer=None):
+    """An outer critic that is a table."""
+    network = ValueNetwork(
+        lambda key, observation: {"table": {"v": 0.1 * np.arange(NUM_STATES, dtype=np.float32)}},
+        lambda params, observation: observation @ params["table"]["v"],
+    )
+    return OuterCritic(network, optimizer or optax.adam(0.1))
+
+
+def agent(termination=0.15, **changes):
+    """The agent; it tunes discount and entropy cost, if it has weights."""
+    settings = {
+        "env": process(termination),
+        "network": tabular_network(NUM_STATES, NUM_ACTIONS, scale=0.7),
+        "optimizer": optax.scale_by_adam(eps_root=1e-8),
+        "meta_optimizer": optax.sgd(0.5, momentum=0.9),
+        "tuning": meta_parameters.tune(INNER, ["discount", "entropy_cost"]),
+        "weights": (),
+        "outer_hyperparameters": OUTER,
+        "outer_critic": critic(),
+        "num_envs": NUM_ENVS,
+        "rollout_length": LENGTH,
+    }
+    return Agent(**settings | changes)
