@@ -9,14 +9,18 @@ import sys
 
 import command_line
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+import tables
 
 from agents import training
-from experiments import compare, run_folder, train
+from experiments import compare, plots, run_folder, train
 from experiments import config as config_lib
 from experiments.building import init_seeds, make_agent, make_weights
 from experiments.config import Config, UsageError
+from metagrad import estimators, meta_parameters
 
 SMALL = [
     "--board_size=3x4",
@@ -276,3 +280,199 @@ def test_settings_that_cannot_be_read_are_refused(content, tmp_path):
         path.write_text(content)
     with pytest.raises(UsageError, match=r"config\.json"):
         config_lib.load(path)
+
+
+def _shapes(network, env):
+    """Returns the shapes of a network's parameters, without computing any."""
+    observation = jax.eval_shape(
+        jax.vmap(env.observation), jax.vmap(env.initial)(jax.random.split(jax.random.key(0), 1))
+    )
+    params = jax.eval_shape(network.init, jax.random.key(0), observation)
+    return {name: leaves["w"].shape for name, leaves in params.items()}
+
+
+def _steps(optimizer, gradients):
+    """Returns an optimizer's steps from gradients that are given."""
+    state = optimizer.init(jnp.zeros_like(jnp.asarray(gradients[0])))
+    steps = []
+    for gradient in gradients:
+        step, state = optimizer.update(jnp.asarray(gradient), state)
+        steps.append(np.asarray(step))
+    return np.array(steps)
+
+
+FLAGS = Config(
+    estimator="multi_step",
+    horizon=3,
+    meta_params=("lambda", "value_cost"),
+    board_size="4x5",
+    time_limit=77,
+    num_envs=6,
+    rollout_length=7,
+    learning_rate=0.3,
+    meta_learning_rate=0.25,
+    meta_gradient_clip=2.0,
+    discount=0.5,
+    lambda_=0.6,
+    policy_cost=1.5,
+    value_cost=0.2,
+    entropy_cost=0.04,
+    outer_discount=0.8,
+    outer_lambda=0.9,
+    num_channels=2,
+    policy_width=3,
+    value_width=5,
+)
+
+
+def test_the_agent_is_what_its_settings_say():
+    agent = make_agent(FLAGS)
+    assert (agent.env.num_rows, agent.env.num_cols, agent.env.time_limit) == (4, 5, 77)
+    assert (agent.num_envs, agent.rollout_length) == (6, 7)
+    assert agent.weights == estimators.multi_step(3)
+    assert agent.tuning.tuned == ("lambda", "value_cost")
+    assert agent.tuning.initial == {
+        "discount": 0.5,
+        "lambda": 0.6,
+        "policy_cost": 1.5,
+        "value_cost": 0.2,
+        "entropy_cost": 0.04,
+        "learning_rate": 0.3,
+    }
+    shapes = _shapes(agent.network, agent.env)
+    assert shapes["policy_conv_2"][-1] == shapes["value_conv_1"][-1] == 2
+    assert shapes["policy_head/~/linear_0"][-1] == 3
+    assert shapes["value_head/~/linear_0"][-1] == 5
+    assert "shared_conv_2" in _shapes(make_agent(dataclasses.replace(FLAGS, shared_torso=True)).network, agent.env)
+    nothing = make_agent(FLAGS.with_estimator("none"))
+    assert nothing.weights == nothing.tuning.tuned == ()
+    assert nothing.outer_critic is None
+
+
+def test_the_outer_loss_has_settings_of_its_own():
+    always = {"discount": 0.8, "lambda": 0.9, "policy_cost": 1.0}
+    assert make_agent(FLAGS).outer_hyperparameters == always
+    costs = {"outer_value_cost": 0.3, "outer_entropy_cost": 0.02}
+    more = make_agent(dataclasses.replace(FLAGS, **costs)).outer_hyperparameters
+    assert more == always | {"value_cost": 0.3, "entropy_cost": 0.02}
+    assert make_agent(dataclasses.replace(FLAGS, outer_critic=False)).outer_critic is None
+    critic = make_agent(FLAGS).outer_critic
+    shapes = _shapes(critic.network, make_agent(FLAGS).env)
+    assert (shapes["value_conv_2"][-1], shapes["value_head/~/linear_0"][-1]) == (2, 5)
+
+
+def test_optimizers_are_those_of_the_flags():
+    # After one gradient, a gradient of zero: Adam goes on by its momentum, RMSProp stops.
+    going_on = (0.9 * 0.1 / (1 - 0.9**2)) / np.sqrt(0.999 * 0.001 / (1 - 0.999**2))
+    for name, second in (("adam", going_on), ("rmsprop", 0.0)):
+        agent = make_agent(dataclasses.replace(FLAGS, optimizer=name))
+        np.testing.assert_allclose(_steps(agent.optimizer, [[2.0], [0.0]])[:, 0], [1.0, second], rtol=1e-3)
+        critic_steps = _steps(agent.outer_critic.optimizer, [[2.0], [0.0]])[:, 0]
+        np.testing.assert_allclose(critic_steps, [-0.3, -0.3 * second], rtol=1e-3)
+
+
+def test_the_meta_optimizer_is_adam_on_clipped_gradients():
+    gradients = np.array([[30.0, -40.0], [0.3, 0.4]])
+    first, second = [1.2, -1.6] * np.ones(2), gradients[1]  # of length 2, to which the first is clipped
+    mean = (0.09 * first + 0.1 * second) / (1 - 0.9**2)
+    square = (0.000999 * first**2 + 0.001 * second**2) / (1 - 0.999**2)
+    expected = [-0.25 * np.sign(first), -0.25 * mean / np.sqrt(square)]
+    np.testing.assert_allclose(_steps(make_agent(FLAGS).meta_optimizer, gradients), expected, rtol=1e-3)
+
+
+def test_rows_name_their_seeds(tmp_path):
+    config = Config(seed=5, num_seeds=3)
+    with run_folder.RunWriter(tmp_path, config) as writer:
+        for env_steps in (10, 20):
+            writer.write_metrics(env_steps, {"episode_return": env_steps + np.array([1.0, np.nan, 3.0])})
+    columns = run_folder.read_metrics(tmp_path)
+    np.testing.assert_array_equal(columns["seed"], [[5, 6, 7]] * 2)
+    np.testing.assert_array_equal(columns["env_steps"], [[10] * 3, [20] * 3])
+    np.testing.assert_array_equal(columns["episode_return"], [[11, np.nan, 13], [21, np.nan, 23]])
+
+
+def test_metrics_are_averages_over_what_they_are_of():
+    agent = tables.agent()
+    eta = {"discount": jnp.array([0.0, 1.0]), "entropy_cost": jnp.array([0.5, 0.0])}
+    summary = training.Summary(
+        num_updates=np.array([10, 10]),
+        num_episodes=np.array([4, 0]),
+        return_sum=np.array([6.0, 0.0]),
+        length_sum=np.array([20.0, 0.0]),
+        loss_sums={"value": np.array([5.0, 2.0])},
+        meta_gradient={"discount": np.array([0.1, 0.2]), "entropy_cost": np.array([0.3, 0.4])},
+        first_nonfinite={},
+    )
+    metrics = train._metrics(agent, training.TrainingState(None, eta, None, None, None), summary)
+    odds = 0.6 / 0.4 * np.exp(1.0)
+    expected = {
+        "episode_return": [1.5, np.nan],
+        "episode_length": [5.0, np.nan],
+        "hyper/discount": [0.6, odds / (1 + odds)],
+        "hyper/entropy_cost": [0.02 * np.exp(0.5), 0.02],
+        "meta_grad/discount": [0.1, 0.2],
+        "meta_grad/entropy_cost": [0.3, 0.4],
+        "loss/value": [0.5, 0.2],
+    }
+    assert list(metrics) == list(expected)
+    for name, column in expected.items():
+        np.testing.assert_allclose(metrics[name], column, rtol=1e-5, err_msg=name)
+
+
+def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_path, monkeypatch):
+    """With 130 windows there are 44 logging points, the last of one window, where all others have three."""
+    config = Config(
+        seed=5,
+        num_seeds=2,
+        horizon=2,
+        meta_params=("discount", "entropy_cost"),
+        num_envs=tables.NUM_ENVS,
+        rollout_length=tables.LENGTH,
+        num_env_steps=130 * 2 * tables.NUM_ENVS * tables.LENGTH,
+    )
+    agent = tables.agent(weights=estimators.mixing(2), meta_optimizer=optax.sgd(0.05))
+    monkeypatch.setattr(train, "make_agent", lambda config: agent)
+    train.train(config, tmp_path)
+    columns, window = run_folder.read_metrics(tmp_path), agent.steps_per_window
+    np.testing.assert_array_equal(columns["env_steps"][:, 0], window * np.array([*range(3, 130, 3), 130]))
+    np.testing.assert_array_equal(columns["seed"], [[5, 6]] * 44)
+    steps = run_folder.checkpoint_steps(tmp_path)
+    assert steps == [window * windows for windows in (18, 36, 54, 72, 90, 108, 126, 130)]
+    like = jax.eval_shape(lambda: init_seeds(agent, config))
+    for env_steps in steps:
+        state = run_folder.read_checkpoint(tmp_path, env_steps, like)
+        np.testing.assert_array_equal(state.num_updates, env_steps // (tables.NUM_ENVS * tables.LENGTH))
+        (row,) = np.flatnonzero(columns["env_steps"][:, 0] == env_steps)
+        for name, values in meta_parameters.hyperparameters(agent.tuning, state.eta).items():
+            if name in config.meta_params:
+                np.testing.assert_allclose(columns[f"hyper/{name}"][row], values, rtol=1e-5)
+                assert values[0] != values[1]
+
+
+def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, monkeypatch):
+    configs, points = {}, 20
+
+    def fake(config, folder):
+        configs[folder.name] = config
+        with run_folder.RunWriter(folder, config) as writer:
+            for point in range(points):
+                # The last tenth, and no point before it, returns 7.
+                returns = np.full(config.num_seeds, 7.0 if point >= 18 else 100.0)
+                names = [f"meta_grad/{name}" for name in config.meta_params]
+                gradients = {name: point + np.arange(3.0) * scale for scale, name in enumerate(names, 1)}
+                writer.write_metrics(
+                    (point + 1) * config.num_env_steps // points, {"episode_return": returns} | gradients
+                )
+        return 1.0
+
+    monkeypatch.setattr(compare, "train", fake)
+    monkeypatch.setattr(plots, "draw_comparison", lambda *arguments: None)
+    config = dataclasses.replace(FLAGS, seed=4, num_seeds=3, num_env_steps=2_000)
+    comparison = compare.compare(config, tmp_path)
+    assert list(configs) == list(config_lib.ESTIMATORS) == list(comparison["estimators"])
+    for estimator, used in configs.items():
+        assert used == dataclasses.replace(config, estimator=estimator, outer_critic=estimator != "none")
+        result = comparison["estimators"][estimator]
+        assert result["final_return"]["estimate"] == 7.0
+        deviations = {name: deviation["estimate"] for name, deviation in result["meta_grad_std"].items()}
+        assert deviations == ({} if estimator == "none" else {"lambda": 1.0, "value_cost": 2.0})

@@ -181,3 +181,22 @@ def test_samples_without_variance_have_no_interval():
     assert statistics.variance(constant).estimate == 0.0
     assert np.isnan(statistics.variance(constant).low)
     assert np.isnan(statistics.signal_to_noise(0.0 * constant).estimate)
+
+
+@pytest.mark.parametrize("ratio", [statistics.variance_ratio, statistics.noise_ratio])
+def test_two_estimators_on_common_random_numbers_are_resampled_together(ratio):
+    samples = 2.0 + normal(50, 2)
+    result = ratio(samples, samples + 0.01 * normal(50, 2, seed=1))
+    assert 0.0 < result.high - result.low < 0.05
+    apart = ratio(samples, samples[::-1])  # the same numbers, but no longer sample by sample
+    assert apart.high - apart.low > 0.3
+
+
+@pytest.mark.parametrize("statistic", [statistics.cosine, statistics.scaled_error])
+def test_an_independent_reference_of_another_size_is_resampled_by_itself(statistic):
+    samples = np.array([1.0, 0.5]) + normal(60, 2)
+    reference = np.array([1.0, -0.5]) + normal(20, 2, seed=1)
+    result = statistic(samples, reference)
+    exact = statistic(samples, np.broadcast_to(reference.mean(0), (20, 2)))
+    np.testing.assert_allclose(result.estimate, exact.estimate)
+    assert result.high - result.low > 1.1 * (exact.high - exact.low) > 0.0
