@@ -61,6 +61,7 @@ def _agent(optimizer="sgd", num_envs=16):
         tuning=meta_parameters.tune(INITIAL, list(INTERVALS)),
         weights=(),
         outer_hyperparameters=OUTER,
+        outer_critic=None,
         num_envs=num_envs,
         rollout_length=4,
     )
@@ -160,10 +161,12 @@ def test_sampled_states_and_rewards_have_the_exact_distributions():
     start = jnp.append(start, 0.0)
     learner = actor_critic.LearnerState(params, agent.optimizer.init(params))
     position = jax.jit(partial(agent_tabular.sampled_start, agent))(learner, start, KEY)
-    rollout = position.batch
+    rollout = position.batch.rollout
     exact = tabular.state_distributions(mdp, policy, start, agent.rollout_length)
     np.testing.assert_allclose(exact.sum(-1), 1.0, rtol=1e-12)
-    frequencies = np.concatenate([rollout.observation.mean(1), position.actor_state.observation.mean(0)[None]])
+    frequencies = np.concatenate(
+        [rollout.observation.mean(1), position.actor_state.environments.observation.mean(0)[None]]
+    )
     errors = np.sqrt(exact * (1 - exact) / agent.num_envs)
     assert np.all(np.abs(frequencies - exact) <= 4 * errors)
     assert np.all(frequencies[:, -1] == 0.0)  # no action is ever taken in the terminal state
@@ -249,7 +252,7 @@ def _all_rollouts(mdp, policy, states, length):
         episode_return=jnp.zeros(action.shape),
         episode_length=jnp.zeros(action.shape, jnp.int32),
     )
-    return batch, probabilities
+    return training.Batch(batch, None), probabilities
 
 
 def test_expectations_are_the_sums_over_all_rollouts():
@@ -397,7 +400,7 @@ def test_truth_is_computed_in_double_precision_in_a_process_of_single_precision(
         single = agent_tabular.truth(*inputs, HORIZON)
         agent, learner, states, _ = inputs
         start = jax.jit(partial(agent_tabular.sampled_start, agent))(learner, states, KEY)
-        assert start.batch.reward.dtype == start.batch.observation.dtype == jnp.float32
+        assert start.batch.rollout.reward.dtype == start.batch.rollout.observation.dtype == jnp.float32
     jax.tree.map(np.testing.assert_array_equal, single, double)
     for gradients in double:
         for leaf in gradients.values():
@@ -413,7 +416,7 @@ def test_the_study_wants_its_discount_raised():
 
 
 def test_other_environments_have_no_exact_problem():
-    agent = training.Agent(Snake(), None, None, None, None, (), {}, 1, 1)
+    agent = training.Agent(Snake(), None, None, None, None, (), {}, None, 1, 1)
     with pytest.raises(TypeError, match="must be a Tabular, got Snake"):
         agent_tabular.exact_problem(agent)
 
