@@ -80,8 +80,9 @@ def draw(results: Json, picture: pathlib.Path) -> None:
         fontsize=8,
     )
     figure.suptitle(
-        "Does the meta-gradient point the right way? 95% intervals; arrows: where eta must move to raise the return",
-        fontsize=11,
+        "Does the meta-gradient point the right way?\n"
+        "Arrows: where eta must move to raise the return, ? where that is unknown. All by 95% intervals.",
+        fontsize=10,
     )
     figure.savefig(picture, dpi=130)
     plt.close(figure)
@@ -93,7 +94,7 @@ def _label(critic: str, horizon: int, estimator: str) -> str:
 
 
 def _heading(point: Json) -> str:
-    return f"discount {point['hyperparameters']['discount']:.3g}\n{point['env_steps'] / 1e3:,.0f}k steps"
+    return f"discount {point['hyperparameters']['discount']:.3g}\n{point['env_steps']:,} steps"
 
 
 def _arrow(truth: Json) -> str:
