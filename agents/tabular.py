@@ -22,7 +22,7 @@ from agents import actor_critic, rollouts, training
 from agents.actor_critic import LearnerState
 from agents.networks import Network, Predictions
 from agents.training import Agent
-from envs import tabular
+from envs import processes, tabular
 from envs.tabular import Tabular
 from metagrad import meta_parameters, windows
 from metagrad.meta_parameters import Hyperparameters, MetaParameters
@@ -281,7 +281,7 @@ def study_agent(num_envs: int) -> Agent:
     Returns:
       The agent; it tunes the discount and lambda.
     """
-    mdp = tabular.chain(length=3, distractor_reward=0.4)
+    mdp = processes.chain(length=3, distractor_reward=0.4)
     initial = {
         "discount": 0.6,
         "lambda": 0.8,
