@@ -99,13 +99,16 @@ def expected_targets(
       The targets, float [T, S, A] each, differentiable in values and hyperparameters.
     """
     going_on = jnp.asarray(tabular.going_on(mdp))
+    # Of states alone, which is A times less to go through at each step; actions follow for all steps at once.
+    on = jnp.einsum("sa,sax->sx", rollout.policy, going_on)
+    rewards = jnp.sum(rollout.policy * mdp.rewards, -1)
 
     def body(following: chex.Array, _: None) -> tuple[chex.Array, chex.Array]:
         mixed = (1.0 - hyper["lambda"]) * values + hyper["lambda"] * following
-        returns = mdp.rewards + hyper["discount"] * (going_on @ mixed)
-        return jnp.sum(rollout.policy * returns, -1), returns
+        return rewards + hyper["discount"] * (on @ mixed), mixed
 
-    _, returns = jax.lax.scan(body, values, length=rollout.states.shape[0], reverse=True)
+    _, mixed = jax.lax.scan(body, values, length=rollout.states.shape[0], reverse=True)
+    returns = mdp.rewards + hyper["discount"] * jnp.einsum("sax,tx->tsa", going_on, mixed)
     return actor_critic.Targets(returns, returns - values[:, None])
 
 
