@@ -183,7 +183,13 @@ def descend(
     return LearnerState(params, optimizer_state)
 
 
-def outer_loss(network: Network, hyper: Hyperparameters, learner: LearnerState, rollout: Rollout) -> chex.Array:
+def outer_loss(
+    network: Network,
+    hyper: Hyperparameters,
+    learner: LearnerState,
+    rollout: Rollout,
+    constants: Targets | None = None,
+) -> chex.Array:
     """Evaluates the parameters on data that they collected, `l` in the equations.
 
     Args:
@@ -192,11 +198,13 @@ def outer_loss(network: Network, hyper: Hyperparameters, learner: LearnerState, 
         rather than a cost of zero: then nothing is computed for it in the backward pass.
       learner: whose parameters to evaluate.
       rollout: the data.
+      constants: the targets, by an outer critic; without them, by the learner's own critic.
 
     Returns:
       The loss, float []. Its targets are constants.
     """
     predictions = network.apply(learner.params, rollout.observation)
-    bootstrap_values = network.apply(learner.params, rollout.bootstrap_observation).value
-    constants = jax.lax.stop_gradient(targets(predictions.value, bootstrap_values, rollout, hyper))
-    return loss(predictions, rollout.action, constants, hyper)[0]
+    if constants is None:
+        bootstrap_values = network.apply(learner.params, rollout.bootstrap_observation).value
+        constants = targets(predictions.value, bootstrap_values, rollout, hyper)
+    return loss(predictions, rollout.action, jax.lax.stop_gradient(constants), hyper)[0]

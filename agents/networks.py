@@ -1,4 +1,4 @@
-"""The actor-critic network for boards: convolutional torsos, a policy head with masked actions, a value head.
+"""The networks for boards: convolutional torsos, a policy head with masked actions, value heads.
 
 The convolutions are written as products of matrices. Under `jax.vmap` over seeds an ordinary convolution becomes a
 grouped one, which is slower, and inside a loop XLA's CPU convolution falls back to a path that is slower by far.
@@ -38,6 +38,18 @@ class Network(NamedTuple):
 
     init: Callable[[chex.PRNGKey, Any], hk.Params]
     apply: Callable[[hk.Params, Any], Predictions]
+
+
+class ValueNetwork(NamedTuple):
+    """A pair of pure functions.
+
+    Attributes:
+      init: from (key, observations [N, ...]) to parameters.
+      apply: from (parameters, observations [..., *one observation's shape]) to values, float [...].
+    """
+
+    init: Callable[[chex.PRNGKey, Any], hk.Params]
+    apply: Callable[[hk.Params, Any], chex.Array]
 
 
 class PatchConv2D(hk.Module):
@@ -144,24 +156,49 @@ def actor_critic_network(
       bool [..., A].
     """
 
-    def torso(name: str) -> hk.Sequential:
-        convolutions = [PatchConv2D(num_channels, 2, stride, f"{name}_conv_{stride}") for stride in (2, 1)]
-        return hk.Sequential([convolutions[0], jax.nn.relu, convolutions[1], jax.nn.relu, hk.Flatten()])
-
     def forward(observation: Any) -> Predictions:
         grid = observation.grid.astype(dtype)
-        policy_torso = torso("shared" if shared_torso else "policy")
+        policy_torso = _torso("shared" if shared_torso else "policy", num_channels)
         policy_features = policy_torso(grid)
-        value_features = policy_features if shared_torso else torso("value")(grid)
+        value_features = policy_features if shared_torso else _torso("value", num_channels)(grid)
         logits = hk.nets.MLP([policy_width, num_actions], name="policy_head")(policy_features)
         value = hk.nets.MLP([value_width, 1], name="value_head")(value_features)
         return Predictions(jnp.where(observation.action_mask, logits, MASKED_LOGIT), value[..., 0])
 
+    return Network(*_over_any_axes(forward))
+
+
+def value_network(num_channels: int, width: int, dtype: Any = jnp.float32) -> ValueNetwork:
+    """Builds the value half of `actor_critic_network`: a torso and a head with one hidden layer.
+
+    Args:
+      num_channels: channels of each convolution.
+      width: units of the head's hidden layer.
+      dtype: of the parameters and everything computed with them.
+
+    Returns:
+      The network, for the same observations.
+    """
+
+    def forward(observation: Any) -> chex.Array:
+        features = _torso("value", num_channels)(observation.grid.astype(dtype))
+        return hk.nets.MLP([width, 1], name="value_head")(features)[..., 0]
+
+    return ValueNetwork(*_over_any_axes(forward))
+
+
+def _torso(name: str, num_channels: int) -> hk.Sequential:
+    convolutions = [PatchConv2D(num_channels, 2, stride, f"{name}_conv_{stride}") for stride in (2, 1)]
+    return hk.Sequential([convolutions[0], jax.nn.relu, convolutions[1], jax.nn.relu, hk.Flatten()])
+
+
+def _over_any_axes(forward: Callable[[Any], Any]) -> tuple[Callable, Callable]:
+    """Makes `init` and `apply` of a function of observations [N, ...]; `apply` takes any number of leading axes."""
     transformed: hk.Transformed = hk.without_apply_rng(hk.transform(forward))
 
-    def apply(params: hk.Params, observation: Any) -> Predictions:
+    def apply(params: hk.Params, observation: Any) -> Any:
         leading = observation.action_mask.shape[:-1]
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(leading) :]), observation)
         return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), transformed.apply(params, flat))
 
-    return Network(transformed.init, apply)
+    return transformed.init, apply

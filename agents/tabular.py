@@ -208,7 +208,7 @@ def sampled_start(agent: Agent, learner: LearnerState, states: chex.Array, key: 
     """
     states_key, rollout_key = jax.random.split(key)
     drawn = jax.random.choice(states_key, states.shape[0], (agent.num_envs,), p=states).astype(jnp.int32)
-    actor = rollouts.start_from(agent.env, drawn)
+    actor = training.Actor(rollouts.start_from(agent.env, drawn), None)
     return windows.Position(learner, *training.inner_problem(agent).collect(learner, actor, rollout_key))
 
 
@@ -301,6 +301,7 @@ def study_agent(num_envs: int) -> Agent:
         tuning=meta_parameters.tune(initial, ["discount", "lambda"]),
         weights=(),
         outer_hyperparameters={"discount": 0.99, "lambda": 0.95, "policy_cost": 1.0},
+        outer_critic=None,
         num_envs=num_envs,
         rollout_length=6,
     )

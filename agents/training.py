@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import actor_critic, rollouts
+from agents import actor_critic, outer_critic, rollouts
 from agents.networks import Network
+from agents.outer_critic import CriticState, OuterCritic
 from envs.environment import Environment
 from metagrad import meta_parameters, windows
 from metagrad.estimators import Weights
@@ -33,6 +34,7 @@ class Agent:
       tuning: the hyperparameters and which of them are tuned.
       weights: the meta-gradient estimator, or empty to leave every hyperparameter as it is.
       outer_hyperparameters: of the outer loss, see `actor_critic.outer_loss`.
+      outer_critic: whose advantages the outer loss takes, or None to take those of the agent's own critic.
       num_envs: B, environments of one seed.
       rollout_length: T, steps of a rollout.
     """
@@ -44,6 +46,7 @@ class Agent:
     tuning: Tuning
     weights: Weights
     outer_hyperparameters: Hyperparameters
+    outer_critic: OuterCritic | None
     num_envs: int
     rollout_length: int
 
@@ -56,6 +59,30 @@ class Agent:
     def steps_per_window(self) -> int:
         """Environment steps of a window."""
         return self.updates_per_window * self.num_envs * self.rollout_length
+
+
+class Actor(NamedTuple):
+    """What collects the data and judges them; never differentiated.
+
+    Attributes:
+      environments: where they stand.
+      outer_critic: its state, or None without one.
+    """
+
+    environments: rollouts.ActorState
+    outer_critic: CriticState | None
+
+
+class Batch(NamedTuple):
+    """What one inner update learns from and one outer loss is evaluated on, `tau` in the equations.
+
+    Attributes:
+      rollout: the data.
+      outer_targets: of the outer loss, by the outer critic from before it learned from this rollout, or None.
+    """
+
+    rollout: rollouts.Rollout
+    outer_targets: actor_critic.Targets | None
 
 
 class TrainingState(NamedTuple):
@@ -101,11 +128,12 @@ class Summary(NamedTuple):
 
 def inner_problem(agent: Agent) -> windows.InnerProblem:
     """States the agent's learning as an inner problem that `metagrad` can differentiate."""
-    collect = rollouts.collect(agent.env, agent.network, agent.rollout_length)
+    collect_rollout = rollouts.collect(agent.env, agent.network, agent.rollout_length)
 
     def update(
-        learner: actor_critic.LearnerState, eta: MetaParameters, rollout: rollouts.Rollout
+        learner: actor_critic.LearnerState, eta: MetaParameters, batch: Batch
     ) -> tuple[actor_critic.LearnerState, Summary]:
+        rollout = batch.rollout
         hyper = meta_parameters.hyperparameters(agent.tuning, eta)
         learner, terms = actor_critic.update(agent.network, agent.optimizer, learner, hyper, rollout)
         ended = rollout.terminated | rollout.truncated
@@ -119,13 +147,21 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
             first_nonfinite={},
         )
 
-    return windows.InnerProblem(
-        update=update,
-        collect=lambda learner, actor, key: collect(learner.params, actor, key),
-        outer_loss=lambda learner, rollout: actor_critic.outer_loss(
-            agent.network, agent.outer_hyperparameters, learner, rollout
-        ),
-    )
+    def collect(learner: actor_critic.LearnerState, actor: Actor, key: chex.PRNGKey) -> tuple[Actor, Batch]:
+        environments, rollout = collect_rollout(learner.params, actor.environments, key)
+        if agent.outer_critic is None or actor.outer_critic is None:
+            return actor._replace(environments=environments), Batch(rollout, None)
+        critic, outer_targets = outer_critic.learn(
+            agent.outer_critic, actor.outer_critic, rollout, agent.outer_hyperparameters
+        )
+        return Actor(environments, critic), Batch(rollout, outer_targets)
+
+    def outer_loss(learner: actor_critic.LearnerState, batch: Batch) -> chex.Array:
+        return actor_critic.outer_loss(
+            agent.network, agent.outer_hyperparameters, learner, batch.rollout, batch.outer_targets
+        )
+
+    return windows.InnerProblem(update, collect, outer_loss)
 
 
 def init(agent: Agent, key: chex.PRNGKey) -> TrainingState:
@@ -138,13 +174,16 @@ def init(agent: Agent, key: chex.PRNGKey) -> TrainingState:
     Returns:
       The state before the first update.
     """
-    actor_key, learner_key, rollout_key, training_key = jax.random.split(key, 4)
-    actor = rollouts.start(agent.env, agent.num_envs, actor_key)
-    learner = actor_critic.init(agent.network, agent.optimizer, actor.observation, learner_key)
-    actor, rollout = inner_problem(agent).collect(learner, actor, rollout_key)
+    actor_key, learner_key, rollout_key, training_key, critic_key = jax.random.split(key, 5)
+    environments = rollouts.start(agent.env, agent.num_envs, actor_key)
+    learner = actor_critic.init(agent.network, agent.optimizer, environments.observation, learner_key)
+    critic = None
+    if agent.outer_critic is not None:
+        critic = outer_critic.init(agent.outer_critic, environments.observation, critic_key)
+    actor, batch = inner_problem(agent).collect(learner, Actor(environments, critic), rollout_key)
     eta = meta_parameters.initial_meta_parameters(agent.tuning)
     return TrainingState(
-        position=windows.Position(learner, actor, rollout),
+        position=windows.Position(learner, actor, batch),
         eta=eta,
         meta_optimizer_state=agent.meta_optimizer.init(eta),
         key=training_key,
@@ -193,6 +232,8 @@ def _train_window(agent: Agent, state: TrainingState) -> tuple[TrainingState, Su
     quantities = {f"loss/{name}": value for name, value in summary.loss_sums.items()}
     quantities |= {f"meta_grad/{name}": value for name, value in gradient.items()}
     quantities["parameters"] = optax.tree.sum(position.learner_state.params)
+    if position.actor_state.outer_critic is not None:
+        quantities["outer_critic"] = optax.tree.sum(position.actor_state.outer_critic.params)
     first_nonfinite = {name: jnp.where(jnp.isfinite(value), -1, num_updates) for name, value in quantities.items()}
     state = state._replace(position=position, key=key, num_updates=num_updates)
     return state, summary._replace(meta_gradient=gradient, first_nonfinite=first_nonfinite)

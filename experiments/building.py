@@ -8,7 +8,8 @@ import jax
 import optax
 
 from agents import training
-from agents.networks import actor_critic_network
+from agents.networks import actor_critic_network, value_network
+from agents.outer_critic import OuterCritic
 from agents.training import Agent, TrainingState
 from envs.snake import Snake
 from experiments.config import Config, board_shape
@@ -42,6 +43,10 @@ def make_agent(config: Config) -> Agent:
         outer["value_cost"] = config.outer_value_cost
     if config.outer_entropy_cost:
         outer["entropy_cost"] = config.outer_entropy_cost
+    critic = OuterCritic(
+        value_network(config.num_channels, config.value_width),
+        optax.chain(INNER_OPTIMIZERS[config.optimizer], optax.scale_by_learning_rate(config.learning_rate)),
+    )
     tuned = () if config.estimator == "none" else config.meta_params
     return Agent(
         env=env,
@@ -55,6 +60,7 @@ def make_agent(config: Config) -> Agent:
         tuning=meta_parameters.tune(config.hyperparameters(), tuned),
         weights=make_weights(config),
         outer_hyperparameters=outer,
+        outer_critic=critic if config.outer_critic else None,
         num_envs=config.num_envs,
         rollout_length=config.rollout_length,
     )

@@ -4,7 +4,6 @@ Example:
     python -m experiments.compare --preset=quick --logdir=runs/compare
 """
 
-import dataclasses
 import json
 import pathlib
 import sys
@@ -37,9 +36,7 @@ def compare(config: Config, folder: pathlib.Path) -> dict:
       NonFiniteError: if a run broke.
     """
     folders = {estimator: folder / estimator for estimator in ESTIMATORS}
-    seconds = {
-        estimator: train(dataclasses.replace(config, estimator=estimator), run) for estimator, run in folders.items()
-    }
+    seconds = {estimator: train(config.with_estimator(estimator), run) for estimator, run in folders.items()}
     results = {estimator: _summarise(config, estimator, run) for estimator, run in folders.items()}
     for estimator, result in results.items():
         result["wall_seconds"] = round(seconds[estimator], 1)
@@ -89,7 +86,7 @@ def main(values: flags.FlagValues) -> None:
     """Compares as the flags say."""
     config = config_lib.config_from_flags(values)
     for estimator in ESTIMATORS:
-        config_lib.validate(dataclasses.replace(config, estimator=estimator))
+        config_lib.validate(config.with_estimator(estimator))
     folder = config_lib.new_logdir(values.logdir)
     try:
         comparison = compare(config, folder)

@@ -19,7 +19,7 @@ from absl import app, flags, logging
 from envs.snake import LARGEST_BOARD, SMALLEST_BOARD
 from metagrad.meta_parameters import INTERVALS
 
-FORMAT = 1
+FORMAT = 2
 """Version of the run folder's layout, written to `config.json`."""
 
 ESTIMATORS = ("none", "single_step", "multi_step", "mixing")
@@ -97,6 +97,9 @@ class Config:
     entropy_cost: float = _setting(0.01, _at_least(0), "cost of the entropy term (starting value where tuned)")
     outer_discount: float = _setting(0.99, UNIT_OPEN, "discount of the outer loss")
     outer_lambda: float = _setting(0.95, UNIT_CLOSED, "lambda of the outer loss")
+    outer_critic: bool = _setting(
+        True, ANYTHING, "whether the outer loss takes its advantages from a critic of its own (never with none)"
+    )
     outer_value_cost: float = _setting(0.0, _at_least(0), "cost of the outer loss's value term; 0 leaves it out")
     outer_entropy_cost: float = _setting(0.0, _at_least(0), "cost of the outer loss's entropy term; 0 leaves it out")
     num_channels: int = _setting(32, _count(1), "channels of each convolution")
@@ -107,6 +110,10 @@ class Config:
     def hyperparameters(self) -> dict[str, float]:
         """Returns the inner loss's hyperparameters: fixed values, and starting values of what is tuned."""
         return {name: getattr(self, "lambda_" if name == "lambda" else name) for name in INTERVALS}
+
+    def with_estimator(self, estimator: str) -> "Config":
+        """Returns the same settings with another estimator; `none` has no outer loss, and so no critic of it."""
+        return dataclasses.replace(self, estimator=estimator, outer_critic=self.outer_critic and estimator != "none")
 
     @property
     def updates_per_window(self) -> int:

@@ -21,7 +21,7 @@ from agents.training import Agent, Summary, TrainingState
 from experiments import config as config_lib
 from experiments import plots
 from experiments.building import init_seeds, make_agent, over_leading_axis
-from experiments.config import Config, define_flags
+from experiments.config import Config, define_flags, refuse
 from experiments.run_folder import RunWriter
 from metagrad import meta_parameters
 
@@ -126,6 +126,9 @@ def _check_finite(config: Config, summary: Summary) -> None:
 def main(values: flags.FlagValues) -> None:
     """Trains as the flags say."""
     config = config_lib.config_from_flags(values)
+    if config.estimator == "none" and values["outer_critic"].present and config.outer_critic:
+        refuse("outer_critic", True, "left out with --estimator=none, which has no outer loss")
+    config = config.with_estimator(config.estimator)
     folder = config_lib.new_logdir(values.logdir)
     try:
         train(config, folder)

@@ -14,8 +14,9 @@ import numpy as np
 import optax
 import pytest
 
-from agents import actor_critic, training
-from agents.networks import actor_critic_network
+from agents import actor_critic, outer_critic, training
+from agents.networks import actor_critic_network, value_network
+from agents.outer_critic import OuterCritic
 from envs.snake import Snake
 from metagrad import estimators, meta_parameters, windows
 from metagrad.meta_parameters import INTERVALS
@@ -47,7 +48,7 @@ def _float64():
 TERMS = {"policy_only": OUTER, "all_terms": OUTER | {"value_cost": 0.4, "entropy_cost": 0.03}}
 
 
-def _agent(optimizer="adam", outer="policy_only", shared_torso=False, weights=()):
+def _agent(optimizer="adam", outer="policy_only", shared_torso=False, critic=False, weights=()):
     env = Snake(3, 3, time_limit=25)  # short episodes: terminations and truncations fall into the rollouts
     return training.Agent(
         env=env,
@@ -57,6 +58,7 @@ def _agent(optimizer="adam", outer="policy_only", shared_torso=False, weights=()
         tuning=meta_parameters.tune(INITIAL, list(INTERVALS)),
         weights=weights,
         outer_hyperparameters=TERMS[outer],
+        outer_critic=OuterCritic(value_network(4, 8, dtype=jnp.float64), optax.adam(1e-2)) if critic else None,
         num_envs=8,
         rollout_length=10,
     )
@@ -97,7 +99,9 @@ def _finite_differences(*description, step=3e-4):
         positions.append(advance(eta, positions[-1], jax.random.fold_in(KEY, k))[0])
 
     def frozen_targets(position):
-        rollout, params = position.batch, position.learner_state.params
+        rollout, params = position.batch.rollout, position.learner_state.params
+        if agent.outer_critic is not None:
+            return position.batch.outer_targets
         values = agent.network.apply(params, rollout.observation).value
         bootstrap_values = agent.network.apply(params, rollout.bootstrap_observation).value
         return actor_critic.targets(values, bootstrap_values, rollout, agent.outer_hyperparameters)
@@ -114,7 +118,7 @@ def _finite_differences(*description, step=3e-4):
         learner, losses = start.learner_state, []
         for k in range(HORIZON):
             learner, _ = update(learner, eta, positions[k].batch)
-            losses.append(outer_loss(learner.params, positions[k + 1].batch, frozen[k + 1]))
+            losses.append(outer_loss(learner.params, positions[k + 1].batch.rollout, frozen[k + 1]))
         return np.array(losses)
 
     def difference(name, step):
@@ -140,10 +144,14 @@ def test_shared_torso_and_all_outer_terms_agree_with_finite_differences():
     _assert_agreement("adam", "all_terms", True)
 
 
+def test_the_agent_with_an_outer_critic_agrees_with_finite_differences():
+    _assert_agreement("adam", "all_terms", False, True)
+
+
 def test_the_rollouts_of_these_tests_hold_terminations_and_truncations():
     start, _ = _start("adam")
-    assert start.batch.terminated.any()
-    assert start.batch.truncated.any()
+    assert start.batch.rollout.terminated.any()
+    assert start.batch.rollout.truncated.any()
 
 
 def test_finite_differences_notice_targets_cut_by_stop_gradient(monkeypatch):

@@ -62,9 +62,9 @@ def test_summary_counts_the_episodes_that_the_updates_saw():
     advance = jax.jit(partial(windows.advance, problem))
     position, key, returns, lengths = state.position, state.key, [], []
     for _ in range(20):
-        ended = np.asarray(position.batch.terminated | position.batch.truncated)
-        returns.extend(np.asarray(position.batch.episode_return)[ended])
-        lengths.extend(np.asarray(position.batch.episode_length)[ended])
+        ended = np.asarray(position.batch.rollout.terminated | position.batch.rollout.truncated)
+        returns.extend(np.asarray(position.batch.rollout.episode_return)[ended])
+        lengths.extend(np.asarray(position.batch.rollout.episode_length)[ended])
         key, window_key = jax.random.split(key)
         position, _ = advance(state.eta, position, window_key)
     assert len(returns) > 0

@@ -1,6 +1,5 @@
 """The players of Snake that can be watched: agents from the folders that training leaves, and others."""
 
-import dataclasses
 import pathlib
 from functools import partial
 from typing import Any, NamedTuple
@@ -64,7 +63,7 @@ def open_runs(logdir: str) -> list[Run]:
     except (OSError, RuntimeError):  # a name that is too long, an unknown user's home, or no permission
         refuse("logdir", logdir, "a folder that can be read")
     runs = [Run(folder, config_lib.load(folder / run_folder.CONFIG)) for folder in folders]
-    if len({dataclasses.replace(run.config, estimator="none") for run in runs}) > 1:
+    if len({run.config.with_estimator("none") for run in runs}) > 1:
         refuse("logdir", logdir, "the folder of a run or of a comparison, and its runs have different settings")
     return runs
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from agents import training
 from agents.actor_critic import LearnerState
-from agents.rollouts import ActorState
-from agents.training import Agent
+from agents.training import Actor, Agent
 from experiments import config as config_lib
 from experiments import run_folder
 from experiments.building import init_seeds, make_agent, over_leading_axis
@@ -118,10 +117,10 @@ def _points(
 
 
 def _start(problem: InnerProblem, burn_in: int) -> Start:
-    def start(fixed: tuple[LearnerState, ActorState], key: chex.PRNGKey) -> Position:
+    def start(fixed: tuple[LearnerState, Actor], key: chex.PRNGKey) -> Position:
         learner, actor = fixed
 
-        def walk(actor: ActorState, key: chex.PRNGKey) -> tuple[ActorState, None]:
+        def walk(actor: Actor, key: chex.PRNGKey) -> tuple[Actor, None]:
             return problem.collect(learner, actor, key)[0], None
 
         keys = jax.random.split(key, burn_in + 1)
