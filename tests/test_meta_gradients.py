@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from agents import actor_critic, outer_critic, training
+from agents import actor_critic, training
 from agents.networks import actor_critic_network, value_network
 from agents.outer_critic import OuterCritic
 from envs.snake import Snake
