@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from concurrent import futures
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,10 +77,10 @@ def main(values: flags.FlagValues) -> None:
             refuse(name, values[name].value, allowed.text)
     folder = config_lib.new_logdir(values.logdir)
     begin = time.monotonic()
-    jobs: dict[tuple, Callable[[], Any]] = {}
     # The longest first, so that both threads end at about the same time.
-    for criterion, knowing in SAMPLED:
-        jobs["sampled", criterion, knowing] = lambda criterion=criterion, knowing=knowing: sampled.train(
+    jobs: dict[tuple, Callable[[], Any]] = {
+        ("sampled", criterion, knowing): partial(
+            sampled.train,
             LAMBDA,
             criterion,
             exact.ESTIMATORS["single_step"],
@@ -88,18 +89,20 @@ def main(values: flags.FlagValues) -> None:
             num_seeds=values.num_seeds,
             knowing=knowing,
         )
+        for criterion, knowing in SAMPLED
+    }
     for lambda_ in (LAMBDA, PAPERS_LAMBDA):
-        jobs["gradients", lambda_] = lambda lambda_=lambda_: exact.horizon_gradients(lambda_, DISCOUNTS, HORIZON, AGES)
+        jobs["gradients", lambda_] = partial(exact.horizon_gradients, lambda_, DISCOUNTS, HORIZON, AGES)
     for lambda_, estimator, criterion in CURVES:
         weights = exact.ESTIMATORS.get(estimator, ())
-        jobs["curve", lambda_, estimator, criterion] = lambda lambda_=lambda_, criterion=criterion, weights=weights: (
-            exact.learn(lambda_, criterion, weights, values.num_updates)
+        jobs["curve", lambda_, estimator, criterion] = partial(
+            exact.learn, lambda_, criterion, weights, values.num_updates
         )
     done = _run(jobs)
     results = {
         "settings": {
             "chain_rewards": _chain_rewards().tolist(),
-            "reward_steps": list(processes.BSUITE_REWARD_STEPS),
+            "reward_steps": list(exact.REWARD_STEPS),
             "initial_discount": exact.INITIAL_DISCOUNT,
             "outer_discount": exact.OUTER_DISCOUNT,
             "num_updates": values.num_updates,
@@ -147,7 +150,7 @@ def _run(jobs: dict[tuple, Callable[[], Any]]) -> dict[tuple, Any]:
 
 def _chain_rewards() -> np.ndarray:
     """Returns what each chain pays, [C]."""
-    bonus = np.arange(len(processes.BSUITE_REWARD_STEPS)) == exact.BONUS_CHAIN
+    bonus = np.arange(len(exact.REWARD_STEPS)) == exact.BONUS_CHAIN
     return 1.0 + processes.BONUS * bonus
 
 

@@ -25,6 +25,7 @@ from metagrad.estimators import Weights
 from metagrad.meta_parameters import MetaParameters
 from metagrad.windows import InnerProblem, Position
 
+REWARD_STEPS = processes.BSUITE_REWARD_STEPS
 BONUS_CHAIN = 3
 """The paper's: the chain that pays after 30 steps has the bonus."""
 
@@ -69,7 +70,7 @@ def make_agent(lambda_: float, criterion: str, weights: Weights) -> Agent:
     Returns:
       The agent.
     """
-    mdp = processes.discounting_chain(BONUS_CHAIN)
+    mdp = processes.discounting_chain(BONUS_CHAIN, REWARD_STEPS)
     initial = {
         "discount": INITIAL_DISCOUNT,
         "lambda": lambda_,
@@ -92,7 +93,7 @@ def make_agent(lambda_: float, criterion: str, weights: Weights) -> Agent:
         outer_hyperparameters={"discount": OUTER_DISCOUNT, "lambda": lambda_, "policy_cost": 1.0},
         outer_critic=critic if criterion == OUTER_CRITIC else None,
         num_envs=32,
-        rollout_length=processes.BSUITE_REWARD_STEPS[-1],
+        rollout_length=REWARD_STEPS[-1],
     )
 
 

@@ -59,15 +59,10 @@ def draw(results: Json, picture: pathlib.Path) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     by_horizon.legend(handles=_criteria(CRITERIA), fontsize=8, loc="center right", title="meta-gradient of")
-    strokes = [
-        Line2D([], [], color="black", linestyle=STYLES[name], label=label)
-        for name, label in (("single_step", "single-step"), ("mixing", "mixing(5)"), ("none", "discount fixed"))
-    ]
+    estimators = (("single_step", "single-step"), ("mixing", "mixing(5)"), ("none", "discount fixed"))
+    strokes = [_stroke(STYLES[name], label) for name, label in estimators]
     returns[0].legend(handles=strokes, fontsize=8, loc="center left")
-    starts = [
-        Line2D([], [], color="black", linestyle=stroke, label=f"critics start {label}")
-        for stroke, label in (("solid", "from true values"), (":", "from zero"))
-    ]
+    starts = [_stroke("solid", "critics start from true values"), _stroke(":", "critics start from zero")]
     returns[2].legend(handles=starts, fontsize=8, loc="center left", title="mean, 95% band", title_fontsize=8)
     steps = ", ".join(map(str, results["settings"]["reward_steps"]))
     figure.suptitle(
@@ -104,10 +99,7 @@ def _draw_gradients(by_horizon: Axes, by_discount: Axes, entries: list[Json], la
     for axes in (by_horizon, by_discount):
         axes.set_yscale("symlog", linthresh=1e-5)
         axes.axhline(0.0, color="black", linewidth=0.8)
-    strokes = [
-        Line2D([], [], color="black", linestyle=stroke, label=label)
-        for stroke, label in ((":", "uniform policy"), ("solid", f"after {last} updates"))
-    ]
+    strokes = [_stroke(":", "uniform policy"), _stroke("solid", f"after {last} updates")]
     by_discount.legend(handles=strokes, fontsize=8, loc="center right")
 
 
@@ -133,3 +125,7 @@ def _draw_runs(axes: Axes, entry: Json, name: str) -> None:
 
 def _criteria(criteria: tuple[str, ...]) -> list[Line2D]:
     return [Line2D([], [], color=CRITERION_COLOURS[name], label=LABELS[name]) for name in criteria]
+
+
+def _stroke(linestyle: Any, label: str) -> Line2D:
+    return Line2D([], [], color="black", linestyle=linestyle, label=label)

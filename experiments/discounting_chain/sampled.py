@@ -1,5 +1,7 @@
 """The Discounting Chain with sampled episodes and critics that learn: agents as `agents.training` trains them."""
 
+import functools
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -51,10 +53,9 @@ def train(
     Returns:
       Their curves.
     """
-    agent = exact.make_agent(lambda_, criterion, weights)
+    agent, advance = _program(lambda_, criterion, weights)
     keys = jax.vmap(jax.random.key)(seed + jnp.arange(num_seeds))
     state = jax.jit(jax.vmap(partial(_init, agent, knowing)))(keys)
-    advance = jax.jit(jax.vmap(partial(training.train, agent), (0, None)))
     num_windows = num_updates // agent.updates_per_window
     points = np.unique(np.linspace(0, num_windows, POINTS + 1).astype(int))
     discounts, returns = [], []
@@ -64,6 +65,13 @@ def train(
         returns.append(np.asarray(summary.return_sum / summary.num_episodes))
     discount = np.stack([np.broadcast_to(point, num_seeds) for point in discounts])
     return Runs(points[1:] * agent.updates_per_window, discount, np.stack(returns))
+
+
+@functools.cache
+def _program(lambda_: float, criterion: str, weights: Weights) -> tuple[Agent, Callable]:
+    """Returns an agent and what trains seeds of it; however its critics start, it is compiled once."""
+    agent = exact.make_agent(lambda_, criterion, weights)
+    return agent, jax.jit(jax.vmap(partial(training.train, agent), (0, None)))
 
 
 def _init(agent: Agent, knowing: bool, key: chex.PRNGKey) -> TrainingState:
