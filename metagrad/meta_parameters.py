@@ -5,6 +5,7 @@ from its hyperparameter's initial value: in log-odds for a hyperparameter in (0,
 So `eta = 0` is the initial value, to the last bit, and a step in `eta` means the same wherever it starts.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -85,6 +86,26 @@ def hyperparameters(tuning: Tuning, eta: MetaParameters) -> Hyperparameters:
     return {
         name: _bijection(value, INTERVALS[name][1], eta[name]) if name in tuning.tuned else jnp.asarray(value)
         for name, value in tuning.initial.items()
+    }
+
+
+def meta_parameters_of(tuning: Tuning, values: Mapping[str, float]) -> MetaParameters:
+    """Inverts `hyperparameters`.
+
+    Args:
+      tuning: what is tuned.
+      values: of each tuned hyperparameter, inside its interval.
+
+    Returns:
+      The `eta` of these values, float [] each.
+    """
+
+    def unbounded(name: str, value: float) -> float:
+        return math.log(value / (1.0 - value)) if INTERVALS[name][1] == 1.0 else math.log(value)
+
+    return {
+        name: jnp.asarray(unbounded(name, values[name]) - unbounded(name, tuning.initial[name]))
+        for name in tuning.tuned
     }
 
 

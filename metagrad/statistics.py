@@ -6,7 +6,8 @@ alike and resampled together. A reference that is known exactly is given as samp
 
 Intervals come from exact distributions where there are any, and else from the bias-corrected and accelerated bootstrap
 (Efron, 1987), or for many samples simply from the bootstrap's percentiles. Its resampling is the same for the same
-number of samples, and paired where two sets are compared.
+number of samples; two sets that may depend on each other, sample by sample, are resampled together, and a reference,
+which is independent and may have another number of samples, by itself.
 """
 
 import warnings
@@ -139,14 +140,18 @@ def cosine(samples: np.ndarray, reference: np.ndarray) -> Estimate:
 
     Args:
       samples: float [N, ..., M], N at least 2.
-      reference: samples, independent of these, float [N, ..., M].
+      reference: samples, independent of these, float [L, ..., M].
 
     Returns:
       The cosine, in [-1, 1], and its interval, [...]; undetermined where either mean cannot be told from zero.
     """
     # An angle is a length on the sphere: as for `signal_to_noise`, the directions are resampled, and not their angle.
     resampling = _resample(
-        lambda x, y: np.stack([_direction(x.mean(-1)), _direction(y.mean(-1))]), samples, reference, method="percentile"
+        lambda x, y: np.stack([_direction(x.mean(-1)), _direction(y.mean(-1))]),
+        samples,
+        reference,
+        method="percentile",
+        paired=False,
     )
     turned = _angle(np.moveaxis(resampling.distribution, 1, 0), np.moveaxis(resampling.estimate, 1, 0)[..., None])
     # A resample whose mean is zero has no direction: it may point anywhere.
@@ -161,7 +166,7 @@ def sign_agreement(samples: np.ndarray, reference: np.ndarray) -> Estimate:
 
     Args:
       samples: float [N, ...].
-      reference: samples, independent of these, float [N, ...]; its mean's sign is taken as known.
+      reference: samples, independent of these, float [L, ...]; its mean's sign is taken as known.
 
     Returns:
       The fraction in [0, 1] and its interval, [...]; undetermined where the reference cannot be told from zero.
@@ -187,7 +192,7 @@ def scaled_error(samples: np.ndarray, reference: np.ndarray) -> Estimate:
 
     Args:
       samples: float [N, ..., M], N at least 2.
-      reference: samples, independent of these, whose mean is the truth r, float [N, ..., M].
+      reference: samples, independent of these, whose mean is the truth r, float [L, ..., M].
 
     Returns:
       The error, in [0, 1], and its interval, [...]; undetermined where the reference cannot be told from zero.
@@ -196,6 +201,7 @@ def scaled_error(samples: np.ndarray, reference: np.ndarray) -> Estimate:
         lambda x, y: 1.0 - _dot(x, y) ** 2 / (_squared_length(x).mean(-1) * _squared_length(y.mean(-1))),
         samples,
         reference,
+        paired=False,
     )
     return _only_where(distinguishable(reference), estimate)
 
@@ -307,13 +313,16 @@ class _Resampling(NamedTuple):
     distribution: np.ndarray
 
 
-def _resample(statistic: Callable[..., np.ndarray], *samples: np.ndarray, method: str) -> _Resampling:
-    """Bootstraps a statistic of sets of N samples, which are resampled together.
+def _resample(
+    statistic: Callable[..., np.ndarray], *samples: np.ndarray, method: str, paired: bool = True
+) -> _Resampling:
+    """Bootstraps a statistic of sets of samples.
 
     Args:
       statistic: from arrays [M, ..., N] to one without the axis of the samples.
       *samples: float [N, ..., M] each.
       method: of the interval.
+      paired: whether the sets are resampled together, which needs as many samples in each.
 
     Returns:
       The statistic of the samples, its interval, and its values for each resample on a last axis.
@@ -324,11 +333,11 @@ def _resample(statistic: Callable[..., np.ndarray], *samples: np.ndarray, method
         result = scipy.stats.bootstrap(
             data,
             lambda *resamples, axis: statistic(*resamples),
-            paired=True,
+            paired=paired,
             vectorized=True,
             axis=-1,
             n_resamples=RESAMPLES,
-            batch=max(MEMORY // data[0].size, 1),
+            batch=max(MEMORY // max(array.size for array in data), 1),
             confidence_level=CONFIDENCE,
             method=method,
             rng=np.random.default_rng(0),
@@ -337,10 +346,10 @@ def _resample(statistic: Callable[..., np.ndarray], *samples: np.ndarray, method
         return _Resampling(statistic(*data), interval.low, interval.high, result.bootstrap_distribution)
 
 
-def _bootstrap(statistic: Callable[..., np.ndarray], *samples: np.ndarray) -> Estimate:
+def _bootstrap(statistic: Callable[..., np.ndarray], *samples: np.ndarray, paired: bool = True) -> Estimate:
     """Estimates a statistic without the axes of components and samples, with its interval."""
-    method = "BCa" if len(samples[0]) <= LARGE else "percentile"
-    return Estimate(*_resample(statistic, *samples, method=method)[:3])
+    method = "BCa" if max(map(len, samples)) <= LARGE else "percentile"
+    return Estimate(*_resample(statistic, *samples, method=method, paired=paired)[:3])
 
 
 def _variance(samples: np.ndarray) -> np.ndarray:

@@ -38,12 +38,13 @@ class InnerProblem(NamedTuple):
       update: `U`, from (learner state, eta, batch) to (next learner state, metrics). Differentiated with respect to the
         learner state's floating-point leaves and eta, so gradients must flow wherever the update depends on them.
       collect: from (learner state, actor state, key) to (next actor state, batch). Never differentiated.
-      outer_loss: `l`, from (learner state, batch) to a float [].
+      outer_loss: `l`, from (learner state, batch) to a float []; for `horizon_gradients` also to a tree of them, whose
+        gradients then come from the same pass.
     """
 
     update: Callable[[LearnerState, MetaParameters, Batch], tuple[LearnerState, Metrics]]
     collect: Callable[[LearnerState, ActorState, chex.PRNGKey], tuple[ActorState, Batch]]
-    outer_loss: Callable[[LearnerState, Batch], chex.Array]
+    outer_loss: Callable[[LearnerState, Batch], Any]
 
 
 class Position(NamedTuple):
@@ -153,8 +154,8 @@ def horizon_gradients(
       key: the window's randomness, used as `meta_gradient` does.
 
     Returns:
-      The meta-gradients, like `eta` with a leading axis n; the window's end; the metrics of the n updates, each with a
-      leading axis n.
+      The meta-gradients, like `eta` with a leading axis n, or a tree of such where the outer loss is a tree of losses;
+      the window's end; the metrics of the n updates, each with a leading axis n.
     """
     flat_eta, unravel = jax.flatten_util.ravel_pytree(eta)
     directions = jax.vmap(unravel)(jnp.eye(flat_eta.size, dtype=flat_eta.dtype))
@@ -172,12 +173,18 @@ def horizon_gradients(
         sensitivity = jax.lax.map(lambda direction: push(*direction), (sensitivity, directions))
         actor_state, batch = problem.collect(learner_state, position.actor_state, key)
         floats, rebuild = _split_floats(learner_state)
-        slope = jax.grad(lambda floats: problem.outer_loss(rebuild(floats), batch))(floats)
-        products = [jnp.tensordot(tangent, part, part.ndim) for tangent, part in zip(sensitivity, slope, strict=True)]
-        return (Position(learner_state, actor_state, batch), sensitivity), (
-            unravel(jnp.sum(jnp.stack(products), 0)),
-            metrics,
-        )
+        losses, pullback = jax.vjp(lambda floats: problem.outer_loss(rebuild(floats), batch), floats)
+
+        def gradient(chosen: Any) -> MetaParameters:
+            (slope,) = pullback(chosen)
+            products = [
+                jnp.tensordot(tangent, part, part.ndim) for tangent, part in zip(sensitivity, slope, strict=True)
+            ]
+            return unravel(jnp.sum(jnp.stack(products), 0))
+
+        gradients = [gradient(chosen) for chosen in _indicators(losses)]
+        position = Position(learner_state, actor_state, batch)
+        return (position, sensitivity), (jax.tree.unflatten(jax.tree.structure(losses), gradients), metrics)
 
     floats, _ = _split_floats(start.learner_state)
     sensitivity = [jnp.zeros((flat_eta.size, *jnp.shape(part)), jnp.result_type(part)) for part in floats]
@@ -204,6 +211,15 @@ def _with_axis(tree: Any) -> Any:
 
 def _horizon_keys(key: chex.PRNGKey, horizon: int) -> chex.PRNGKey:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(horizon))
+
+
+def _indicators(tree: Any) -> list[Any]:
+    """Returns a tree for each leaf: one there, zero elsewhere."""
+    leaves, structure = jax.tree.flatten(tree)
+    return [
+        jax.tree.unflatten(structure, [jnp.full_like(leaf, place == chosen) for place, leaf in enumerate(leaves)])
+        for chosen in range(len(leaves))
+    ]
 
 
 def _split_floats(tree: Any) -> tuple[list, Callable[[list], Any]]:

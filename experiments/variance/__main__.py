@@ -11,6 +11,7 @@ Stopped in the middle, the same command goes on from the samples that are on dis
 import json
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -20,15 +21,20 @@ from absl import flags
 from experiments import config as config_lib
 from experiments.config import refuse
 from experiments.train import NonFiniteError
-from experiments.variance import analysis, picture, sampling, snake_points, tables, tabular_points
+from experiments.variance import analysis, picture, sampling, snake_points, tables, tabular_points, truth, truth_picture
 from experiments.variance.analysis import Json
-from experiments.variance.sampling import Point
+from experiments.variance.sampling import Point, Program
 from experiments.variance.settings import Study, define_flags, study_from_flags
 
-RESULTS, PICTURE, STUDY, SAMPLES = "variance.json", "variance.png", "study.json", "samples"
+RESULTS, PICTURE, STUDY, SAMPLES, LIFETIMES = "variance.json", "variance.png", "study.json", "samples", "lifetimes"
 
-WINDOWS = 2**31 - 1
-"""Sets the windows' keys apart from those that training derives from the same seed by small numbers."""
+WINDOWS, PAIRS = 2**31 - 1, 2**31 - 2
+"""Set the keys of windows and lifetimes apart from those that training derives from the same seed by small numbers."""
+
+TRUTH_PICTURE = "truth.png"
+
+LIFETIMES_AT_ONCE = 8
+"""Pairs of lifetimes in a file."""
 
 
 def main(values: flags.FlagValues) -> None:
@@ -37,13 +43,18 @@ def main(values: flags.FlagValues) -> None:
     try:
         folder, points = _prepare(study, values.logdir)
         samples = _draw(study, points, folder)
+        lifetimes = _live(study, points, folder) if study.reference == "return" else {}
     except NonFiniteError as error:
         sys.exit(str(error))
-    results = _results(study, points, samples)
+    results = _results(study, points, samples, lifetimes)
     (folder / RESULTS).write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     picture.draw(results, folder / PICTURE)
+    pictures = str(folder / PICTURE)
+    if study.reference == "return" and study.problem == "snake":
+        truth_picture.draw(results, folder / TRUTH_PICTURE)
+        pictures += f" and {folder / TRUTH_PICTURE}"
     print(tables.describe(results))
-    print(f"The numbers are in {folder / RESULTS}, the picture is {folder / PICTURE}")
+    print(f"The numbers are in {folder / RESULTS}, the pictures: {pictures}")
 
 
 def _prepare(study: Study, logdir: str | None) -> tuple[pathlib.Path, list[Point]]:
@@ -56,9 +67,9 @@ def _prepare(study: Study, logdir: str | None) -> tuple[pathlib.Path, list[Point
         return _open(logdir, study), tabular_points.points(study.config.horizon)
     if study.run is None:
         folder = _open(logdir, study)
-        return folder, snake_points.trained_points(study.config, study.burn_in, folder)
+        return folder, snake_points.trained_points(study.trained, study.asked, folder)
     points = snake_points.checkpoint_points(
-        study.config, study.names, study.burn_in, study.run, study.num_checkpoints, study.seed_index
+        study.config, study.asked, study.run, study.num_checkpoints, study.seed_index
     )
     return _open(logdir, study), points
 
@@ -81,38 +92,85 @@ def _open(logdir: str | None, study: Study) -> pathlib.Path:
 
 
 def _draw(study: Study, points: list[Point], folder: pathlib.Path) -> dict[str, np.ndarray]:
-    """Draws the samples of every point, float [N, n, M] by name."""
-    # Agents are trained with keys of the same seed: the windows' are none of theirs.
-    key = jax.random.fold_in(jax.random.key(study.seed), WINDOWS)
+    """Draws the windows of every point, float [N, C, n, M] by name."""
+    programs = [point.windows for point in points]
+    return _sample(study.num_samples, study.chunk_size, WINDOWS, study, points, programs, folder / SAMPLES, " windows")
+
+
+def _live(study: Study, points: list[Point], folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """Draws pairs of lifetimes at every point where the true return is not known exactly, float [L, H, M] by name."""
+    sampled = [point for point in points if point.lifetimes is not None]
+    programs = [point.lifetimes for point in sampled]
+    return _sample(
+        study.num_lifetimes, LIFETIMES_AT_ONCE, PAIRS, study, sampled, programs, folder / LIFETIMES, " lifetimes"
+    )
+
+
+def _sample(
+    number: int,
+    chunk_size: int,
+    stream: int,
+    study: Study,
+    points: list[Point],
+    programs: Sequence[Program | None],
+    folder: pathlib.Path,
+    unit: str,
+) -> dict[str, np.ndarray]:
+    """Draws samples of every point by its program."""
+    key = jax.random.fold_in(jax.random.key(study.seed), stream)
     samples = {}
-    with tqdm.tqdm(total=study.num_samples * len(points), unit=" windows", dynamic_ncols=True) as bar:
-        for index, point in enumerate(points):
+    with tqdm.tqdm(total=number * len(points), unit=unit, dynamic_ncols=True) as bar:
+        for index, (point, program) in enumerate(zip(points, programs, strict=True)):
+            assert program is not None
             bar.set_description(point.name)
-            place = folder / SAMPLES / point.name
             point_key = jax.random.fold_in(key, index)
             samples[point.name] = sampling.draw(
-                point, point_key, study.num_samples, study.chunk_size, place, bar.update
+                point, program, point_key, number, chunk_size, folder / point.name, bar.update
             )
     return samples
 
 
-def _results(study: Study, points: list[Point], samples: dict[str, np.ndarray]) -> Json:
-    """Returns the content of `variance.json`; its top level repeats the point that matters most."""
+def _results(
+    study: Study, points: list[Point], samples: dict[str, np.ndarray], lifetimes: dict[str, np.ndarray]
+) -> Json:
+    """Returns the content of `variance.json`; its top level repeats the first point, or the largest tabular one."""
     results: Json = {"problem": study.problem, "horizon": study.config.horizon, "meta_params": list(study.names)}
+    results["reference_is"] = study.reference
     if study.problem == "tabular":
         # All windows show what converges, and how often intervals cover; some of the largest batch's do for the rest.
-        results |= tabular_points.convergence(samples, points, study.names)
+        own = {name: drawn[:, 0] for name, drawn in samples.items()}
+        results |= tabular_points.convergence(own, points, study.names)
         points = points[-1:]
         samples = {point.name: samples[point.name][: tabular_points.DESCRIBED] for point in points}
-    described = {}
-    for point in points:
-        exact = point.exact.get(tabular_points.OF_UPDATES)
-        reference = None if exact is None else exact[-1]
-        numbers = analysis.analyse(samples[point.name], study.names, reference)
-        described[point.name] = {**point.about, "num_samples": len(samples[point.name]), **numbers}
-    headline = "poor" if "poor" in described else points[-1].name
+    described = {
+        point.name: _describe(study, point, samples[point.name], lifetimes.get(point.name)) for point in points
+    }
+    headline = points[0].name
     summary = {key: value for key, value in described[headline].items() if key not in analysis.CURVES}
     return results | {"point": headline} | summary | {"points": described}
+
+
+def _describe(study: Study, point: Point, gradients: np.ndarray, lifetimes: np.ndarray | None) -> Json:
+    """Returns what `variance.json` says of a point, by its first critic; by another, under that one's name."""
+    count = len(gradients)
+    about: Json = {**point.about, "critic": point.critics[0], "num_samples": count}
+    in_same_units = study.reference != "return"
+    reference: np.ndarray | None = None
+    if study.reference == "return":
+        if lifetimes is None:  # known exactly, at every horizon
+            exact = point.exact[tabular_points.OF_RETURN][[horizon - 1 for horizon in study.return_horizons]]
+            lifetimes = np.broadcast_to(exact, (count, *exact.shape))
+        reference = lifetimes[:, -1]
+        windows = dict(zip(point.critics, gradients.swapaxes(0, 1), strict=True))
+        about |= truth.describe(windows, lifetimes, study.return_horizons, study.names)
+    elif tabular_points.OF_UPDATES in point.exact:
+        exact = point.exact[tabular_points.OF_UPDATES][-1]
+        reference = np.broadcast_to(exact, (count, *exact.shape))
+    first, *others = (
+        analysis.analyse(gradients[:, index], study.names, reference, in_same_units)
+        for index in range(len(point.critics))
+    )
+    return about | first | dict(zip(point.critics[1:], others, strict=True))
 
 
 if __name__ == "__main__":

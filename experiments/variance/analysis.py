@@ -1,8 +1,9 @@
 """Makes the numbers of `variance.json` from samples of horizon gradients: a pure function of arrays.
 
 Every estimator is a weighted sum of the horizons' gradients, so all are compared on the same windows. Their
-expectations are compared with that of the multi-step estimator at the longest horizon: its exact limit for many
-environments where it is known, and else its mean over the other half of the windows, whose noise is independent.
+expectations are compared with a reference: the gradient of the true return, or the expectation of the multi-step
+estimator at the longest horizon; its exact limit for many environments where that is known, and else its mean over the
+other half of the windows, whose noise is independent.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,13 +28,18 @@ CURVES = ("mixing_decays", "by_horizon")
 Json = dict[str, Any]
 
 
-def analyse(gradients: np.ndarray, names: Sequence[str], reference: np.ndarray | None) -> Json:
+def analyse(
+    gradients: np.ndarray, names: Sequence[str], reference: np.ndarray | None, in_same_units: bool = True
+) -> Json:
     """Compares the estimators at one point.
 
     Args:
       gradients: float [N, n, M], the horizon gradients of N windows; n at least 2.
       names: of the M meta-parameters.
-      reference: float [M], what the multi-step estimator at horizon n should give on average, if it is known.
+      reference: float [L, M], independent samples whose mean is what the estimators are compared with; without them, it
+        is the multi-step estimator at horizon n, by half of the windows.
+      in_same_units: whether the reference is a gradient of the outer loss, so that an estimator has a bias to it. A
+        return has another scale, and only directions can be compared.
 
     Returns:
       What `variance.json` holds of a point: at horizon n, `estimators`, `variance_ratio`, `noise_ratio` and
@@ -47,7 +53,9 @@ def analyse(gradients: np.ndarray, names: Sequence[str], reference: np.ndarray |
         **{("decay", decay): estimators.mixing(longest, decay) for decay in DECAYS},
     }
     samples = {key: np.tensordot(gradients[:, : len(one)], one, (1, 0)) for key, one in weights.items()}
-    descriptions = _describe(np.stack(list(samples.values()), axis=1), gradients[:, -1], names, reference)
+    descriptions = _describe(
+        np.stack(list(samples.values()), axis=1), gradients[:, -1], names, reference, in_same_units
+    )
     described = dict(zip(samples, descriptions, strict=True))
     pairs = [np.stack([samples[name, horizon] for horizon in horizons], 1) for name in ("multi_step", "mixing")]
     variance_ratios = _by_name(statistics.variance_ratio, names, *pairs)
@@ -76,17 +84,21 @@ def analyse(gradients: np.ndarray, names: Sequence[str], reference: np.ndarray |
 
 
 def _describe(
-    samples: np.ndarray, last_horizon: np.ndarray, names: Sequence[str], reference: np.ndarray | None
+    samples: np.ndarray,
+    last_horizon: np.ndarray,
+    names: Sequence[str],
+    reference: np.ndarray | None,
+    in_same_units: bool,
 ) -> list[Json]:
     """Describes E estimators, samples [N, E, M], one by one."""
-    compared, truth = samples, np.broadcast_to(reference, samples.shape) if reference is not None else None
-    if truth is None:
+    compared = samples
+    if reference is None:
         half = len(samples) // 2
-        compared = samples[0::2][:half]
-        truth = np.broadcast_to(last_horizon[1::2, None], compared.shape)
+        compared, reference = samples[0::2][:half], last_horizon[1::2]
+    truth = np.broadcast_to(reference[:, None], (len(reference), *samples.shape[1:]))
     single = {
         "mean": statistics.mean(samples),
-        "bias": statistics.bias(compared, truth),
+        **({"bias": statistics.bias(compared, truth)} if in_same_units else {}),
         "sign_agreement": statistics.sign_agreement(compared, truth),
     }
     both = {

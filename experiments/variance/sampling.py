@@ -1,13 +1,14 @@
-"""Draws the horizon gradients of independent windows, chunk by chunk; what is drawn is on disk and is not drawn again.
+"""Draws independent samples, chunk by chunk; what is drawn is on disk and is not drawn again.
 
-One forward pass over a window gives the gradient of every horizon, so every estimator is a weighted sum of the same
-samples, on common random numbers.
+A sample is a window's horizon gradients: one forward pass gives that of every horizon, by every critic, so every
+estimator is a weighted sum of the same samples, on common random numbers. Or it is a pair of lifetimes, whose mean is
+the gradient of the true return.
 """
 
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -17,16 +18,22 @@ import numpy as np
 
 from experiments.config import UsageError
 from experiments.train import NonFiniteError
-from metagrad import windows
+from metagrad import evolution, windows
 from metagrad.meta_parameters import MetaParameters
 from metagrad.windows import InnerProblem, Position
+
+OUTER_CRITIC, OWN_CRITIC = "outer_critic", "own_critic"
+"""The critics whose advantages an outer loss may take: the one that is for it, and the agent's."""
 
 Start = Callable[[Any, chex.PRNGKey], Position]
 """From whatever is held fixed and a key to the beginning of a window, drawn independently for each key."""
 
 
 Program = Callable[[Any, MetaParameters, chex.PRNGKey], chex.Array]
-"""From what is held fixed, eta and the keys [N] of windows to their horizon gradients, float [N, n, M]; jitted."""
+"""From what is held fixed, eta and keys [N] to as many samples, float [N, ..., M]; jitted."""
+
+Mapped = Callable[[Callable[[Any], Any]], Callable[[Any], Any]]
+"""Makes of a function one over a leading axis."""
 
 
 class Point(NamedTuple):
@@ -35,52 +42,99 @@ class Point(NamedTuple):
     Attributes:
       name: fit for a file's name, and for a legend.
       about: what `variance.json` says of it.
-      program: from `make_program`.
-      fixed: the program's first argument.
-      eta: the program's second argument.
+      critics: C names of critics, by each of which the windows' outer losses are evaluated.
+      windows: from `make_windows`.
+      lifetimes: from `make_lifetimes`, where the gradient of the true return is sampled.
+      fixed: the programs' first argument.
+      eta: the programs' second argument.
       exact: what the estimators' expectations are compared with, if it is known: float [n, M] by name.
     """
 
     name: str
     about: dict[str, Any]
-    program: Program
+    critics: tuple[str, ...]
+    windows: Program
+    lifetimes: Program | None
     fixed: Any
     eta: MetaParameters
     exact: dict[str, np.ndarray]
 
 
-def make_program(
-    problem: InnerProblem,
-    start: Start,
-    horizon: int,
-    names: tuple[str, ...],
-    mapped: Callable[[Callable[[Any], Any]], Callable[[Any], Any]],
+def make_windows(
+    problem: InnerProblem, start: Start, horizon: int, names: tuple[str, ...], critics: Sequence[str], mapped: Mapped
 ) -> Program:
     """Makes the program that draws windows.
 
     Args:
-      problem: the inner problem.
+      problem: the inner problem, whose outer loss is a dictionary of losses: one by each critic.
       start: of a window.
       horizon: n.
       names: M meta-parameters to differentiate; the others stay as they are.
-      mapped: maps a function over the leading axis of the windows' keys.
+      critics: C names.
+      mapped: over windows.
 
     Returns:
-      The program.
+      The program, whose samples are float [C, n, M].
     """
 
     def draw(fixed: Any, eta: MetaParameters, key: chex.PRNGKey) -> chex.Array:
         start_key, window_key = jax.random.split(key)
+        selected, selecting = _select(problem, eta, names)
+        gradients, _, _ = windows.horizon_gradients(selecting, horizon, selected, start(fixed, start_key), window_key)
+        return jnp.stack([_stack(gradients[critic], names) for critic in critics])
 
-        def update(learner: Any, selected: MetaParameters, batch: Any) -> tuple[Any, Any]:
-            return problem.update(learner, eta | selected, batch)
+    return _over_keys(draw, mapped)
 
-        selected = {name: eta[name] for name in names}
-        gradients, _, _ = windows.horizon_gradients(
-            problem._replace(update=update), horizon, selected, start(fixed, start_key), window_key
+
+def make_lifetimes(
+    problem: InnerProblem,
+    start: Start,
+    evaluate: Callable[[Any, chex.PRNGKey], chex.Array],
+    horizons: Sequence[int],
+    scale: float,
+    names: tuple[str, ...],
+    mapped: Mapped,
+) -> Program:
+    """Makes the program that draws pairs of lifetimes, see `evolution.lifetime_gradients`.
+
+    Args:
+      problem: the inner problem.
+      start: of a lifetime.
+      evaluate: the return of a learner, to be raised.
+      horizons: H numbers of updates after which to evaluate.
+      scale: of eta's perturbation.
+      names: M meta-parameters to differentiate; the others stay as they are.
+      mapped: over pairs.
+
+    Returns:
+      The program, whose samples are float [H, M]. They point downhill, as those of an outer loss do.
+    """
+
+    def draw(fixed: Any, eta: MetaParameters, key: chex.PRNGKey) -> chex.Array:
+        start_key, lifetime_key = jax.random.split(key)
+        selected, selecting = _select(problem, eta, names)
+        gradients = evolution.lifetime_gradients(
+            selecting, evaluate, horizons, scale, selected, start(fixed, start_key), lifetime_key
         )
-        return jnp.stack([gradients[name] for name in names], axis=-1)
+        return -_stack(gradients, names)
 
+    return _over_keys(draw, mapped)
+
+
+def _select(problem: InnerProblem, eta: MetaParameters, names: tuple[str, ...]) -> tuple[MetaParameters, InnerProblem]:
+    """Returns some of the meta-parameters, and the problem as theirs alone."""
+
+    def update(learner: Any, selected: MetaParameters, batch: Any) -> tuple[Any, Any]:
+        return problem.update(learner, eta | selected, batch)
+
+    return {name: eta[name] for name in names}, problem._replace(update=update)
+
+
+def _stack(gradients: MetaParameters, names: tuple[str, ...]) -> chex.Array:
+    return jnp.stack([gradients[name] for name in names], axis=-1)
+
+
+def _over_keys(draw: Callable[[Any, MetaParameters, chex.PRNGKey], chex.Array], mapped: Mapped) -> Program:
     @jax.jit
     def program(fixed: Any, eta: MetaParameters, keys: chex.PRNGKey) -> chex.Array:
         return mapped(lambda key: draw(fixed, eta, key))(keys)
@@ -90,28 +144,30 @@ def make_program(
 
 def draw(
     point: Point,
+    program: Program,
     key: chex.PRNGKey,
     num_samples: int,
     chunk_size: int,
     folder: pathlib.Path,
     progress: Callable[[int], Any],
 ) -> np.ndarray:
-    """Draws windows at a point, and goes on from those that are on disk already.
+    """Draws samples at a point, and goes on from those that are on disk already.
 
     Args:
       point: where.
-      key: the point's randomness; window i depends on it and on i alone, not on the chunks.
+      program: one of the point's.
+      key: the samples' randomness; sample i depends on it and on i alone, not on the chunks.
       num_samples: N.
-      chunk_size: windows of one call of the program, as many as fit the memory; on a CPU they take turns.
-      folder: for the samples; a file a chunk, named by its first window.
-      progress: told how many windows have come.
+      chunk_size: samples of one call of the program, as many as fit the memory; on a CPU they take turns.
+      folder: for the samples; a file a chunk, named by its first sample.
+      progress: told how many samples have come.
 
     Returns:
-      Horizon gradients, float [N, n, M].
+      The samples, float [N, ..., M].
 
     Raises:
       UsageError: if the samples on disk were drawn from another agent, or with another key.
-      NonFiniteError: if a gradient is not finite; leaving the window out would bend every statistic.
+      NonFiniteError: if a sample is not finite; leaving it out would bend every statistic.
     """
     _claim(folder, point, key)
     chunks: list[np.ndarray] = []
@@ -122,10 +178,11 @@ def draw(
             chunk = np.load(file)
         else:
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, drawn + jnp.arange(chunk_size))
-            chunk = np.asarray(point.program(point.fixed, point.eta, keys))
-            if not np.isfinite(chunk).all():
-                window = drawn + int(np.argmin(np.isfinite(chunk).all((1, 2))))
-                raise NonFiniteError(f"stopped: the gradients of window {window} at {point.name} are not finite")
+            chunk = np.asarray(program(point.fixed, point.eta, keys))
+            finite = np.isfinite(chunk).reshape(len(chunk), -1).all(1)
+            if not finite.all():
+                sample = drawn + int(np.argmin(finite))
+                raise NonFiniteError(f"stopped: the gradients of sample {sample} at {point.name} are not finite")
             _write(file, chunk)
         progress(min(len(chunk), num_samples - drawn))
         chunks.append(chunk)

@@ -2,25 +2,33 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from absl import flags
 
 from agents import tabular
 from experiments import config as config_lib
-from experiments.config import PRESETS, Config, Range, flag_name, refuse
+from experiments.config import PRESETS, Config, Range, UsageError, flag_name, refuse
 from experiments.run_folder import CONFIG
-from experiments.variance.snake_points import PHASES
+from experiments.variance.snake_points import PHASES, Asked
 
 PROBLEMS = ("snake", "tabular")
+REFERENCES = ("multi_step", "return")
+
+RETURN_HORIZONS = (1, 5)
+"""Besides the longest: numbers of updates after which the true return's gradient is sampled."""
 
 STUDY_PRESETS = {
     # Of `single_step`, which tunes, and whose windows are single rollouts.
-    "quick": {**PRESETS["quick"], "estimator": "single_step", "horizon": 10, "num_env_steps": 64_000},
-    "paper": {**PRESETS["paper"], "estimator": "single_step", "horizon": 10, "num_env_steps": 6_400_000},
+    "quick": {**PRESETS["quick"], "estimator": "single_step", "horizon": 10},
+    "paper": {**PRESETS["paper"], "estimator": "single_step", "horizon": 10},
 }
 """Settings of the agents that are trained for a study, and its horizon."""
+
+AT_DISCOUNTS = {"quick": (0.8, 0.97), "paper": (0.8, 0.99)}
+AT_ENV_STEPS = {"quick": (64_000,), "paper": (6_400_000,)}
+"""Discounts and training times of these agents by default: of a preset."""
 
 NUM_SAMPLES = {"quick": 256, "paper": 4_096, "tabular": 6_400}
 """Windows of a point by default: of a preset, or of the tabular problem."""
@@ -28,8 +36,11 @@ NUM_SAMPLES = {"quick": 256, "paper": 4_096, "tabular": 6_400}
 CHUNK_SIZES = {"quick": 16, "paper": 64, "tabular": 320}
 """Windows of one call by default, likewise: on a GPU and for the tables, all are drawn at once."""
 
-UNUSED = ("estimator", "num_seeds", "mixing_weights", "mixing_decay", "meta_learning_rate", "meta_gradient_clip")
-"""Settings that mean nothing here: every estimator is studied, and nothing is tuned."""
+UNUSED = (
+    *("estimator", "num_seeds", "mixing_weights", "mixing_decay", "meta_learning_rate", "meta_gradient_clip"),
+    *("discount", "num_env_steps"),
+)
+"""Settings that mean nothing here: every estimator is studied, nothing is tuned, and agents are studied at several."""
 
 OF_TABULAR = ("seed", "horizon")
 OF_CHECKPOINTS = (
@@ -37,6 +48,12 @@ OF_CHECKPOINTS = (
     *("outer_discount", "outer_lambda", "outer_value_cost", "outer_entropy_cost"),
 )
 """Settings that a study of the tabular problem, or of a run's checkpoints, leaves open."""
+
+OF_TRAINING = ("at_discounts", "at_env_steps")
+"""Flags that are for agents trained for the study."""
+
+OF_RETURN = ("num_lifetimes", "perturbation")
+"""Flags that are for the true return's gradient, where it is sampled."""
 
 OF_RUN = ("num_checkpoints", "seed_index", "checkpoint")
 """Flags that are for a run's checkpoints."""
@@ -48,6 +65,11 @@ RANGES = {
     "seed_index": Range("at least 0", lambda value: value >= 0),
     "burn_in": Range("at least 0", lambda value: value >= 0),
     "chunk_size": Range("at least 1", lambda value: value is None or value >= 1),
+    "reference": Range(f"one of {', '.join(REFERENCES)}", lambda value: value in REFERENCES),
+    "num_lifetimes": Range("at least 8", lambda value: value >= 8),
+    "perturbation": Range("in (0, 10]", lambda value: 0.0 < value <= 10.0),
+    "at_discounts": Range("a comma list, without repetition, of numbers in (0, 1)", lambda value: True),
+    "at_env_steps": Range("a comma list, without repetition, of positive whole numbers", lambda value: True),
 }
 
 
@@ -62,6 +84,36 @@ def define_flags() -> flags.FlagValues:
         "checkpoint",
         None,
         "folder of a training run whose agents are studied; without it, two agents are trained for --num_env_steps",
+        **where,
+    )
+    flags.DEFINE_list(
+        "at_discounts",
+        None,
+        f"discounts of the agents that are trained; {RANGES['at_discounts'].text}; by default "
+        + _defaults(AT_DISCOUNTS),
+        **where,
+    )
+    flags.DEFINE_list(
+        "at_env_steps",
+        None,
+        f"environment steps after which each of them is studied; {RANGES['at_env_steps'].text}; by default "
+        + _defaults(AT_ENV_STEPS),
+        **where,
+    )
+    flags.DEFINE_string(
+        "reference",
+        "multi_step",
+        "what the estimators are compared with: multi_step at the longest horizon, or the gradient of the true return, "
+        f"sampled by evolution strategies; {RANGES['reference'].text}",
+        **where,
+    )
+    flags.DEFINE_integer(
+        "num_lifetimes", 64, f"antithetic pairs of lifetimes for it; {RANGES['num_lifetimes'].text}", **where
+    )
+    flags.DEFINE_float(
+        "perturbation",
+        1.0,
+        f"standard deviation of the meta-parameters in them; {RANGES['perturbation'].text}",
         **where,
     )
     flags.DEFINE_integer(
@@ -90,8 +142,11 @@ def define_flags() -> flags.FlagValues:
     return values
 
 
-def _defaults(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{number} ({name})" for name, number in numbers.items())
+def _defaults(numbers: Mapping[str, int | tuple]) -> str:
+    return ", ".join(
+        f"{','.join(map(str, number)) if isinstance(number, tuple) else number} ({name})"
+        for name, number in numbers.items()
+    )
 
 
 class Study(NamedTuple):
@@ -100,6 +155,10 @@ class Study(NamedTuple):
     Attributes:
       problem: `snake` or `tabular`.
       config: settings of the agents, the horizon and the outer loss; of the tabular problem, the horizon alone.
+      trained: the settings of each agent that is trained for the study, by the name of its point.
+      reference: what the estimators are compared with, one of `REFERENCES`.
+      num_lifetimes: pairs of lifetimes at each point.
+      perturbation: of the meta-parameters in them.
       names: the meta-parameters to study.
       seed: of the windows.
       num_samples: windows at each point.
@@ -112,6 +171,10 @@ class Study(NamedTuple):
 
     problem: str
     config: Config
+    trained: dict[str, Config]
+    reference: str
+    num_lifetimes: int
+    perturbation: float
     names: tuple[str, ...]
     seed: int
     num_samples: int
@@ -121,10 +184,25 @@ class Study(NamedTuple):
     num_checkpoints: int
     seed_index: int
 
+    @property
+    def return_horizons(self) -> tuple[int, ...]:
+        """Numbers of updates after which the true return's gradient is taken."""
+        return (*(horizon for horizon in RETURN_HORIZONS if horizon < self.config.horizon), self.config.horizon)
+
+    @property
+    def asked(self) -> Asked:
+        """What is asked of every point on Snake."""
+        return Asked(self.config.horizon, self.names, self.burn_in, self.return_horizons, self.perturbation)
+
     def determining(self) -> dict[str, Any]:
         """Returns, for JSON, what samples depend on besides the agents: all but their number and chunks."""
-        everything = self._asdict() | {"config": dataclasses.asdict(self.config), "run": self.run and str(self.run)}
-        return {name: value for name, value in everything.items() if name not in ("num_samples", "chunk_size")}
+        everything = self._asdict() | {
+            "config": dataclasses.asdict(self.config),
+            "trained": {name: dataclasses.asdict(config) for name, config in self.trained.items()},
+            "run": self.run and str(self.run),
+        }
+        free = ("num_samples", "num_lifetimes", "reference", "chunk_size")
+        return {name: value for name, value in everything.items() if name not in free}
 
 
 def study_from_flags(values: flags.FlagValues) -> Study:
@@ -137,16 +215,25 @@ def study_from_flags(values: flags.FlagValues) -> Study:
         if not allowed.accepts(values[name].value):
             refuse(name, values[name].value, allowed.text)
     given = config_lib.given_settings(values)
-    run = None
+    run, trained = None, {}
+    if values.reference != "return":
+        _leave_out(values, f"--reference={values.reference}", OF_RETURN, ())
     if values.problem == "tabular":
-        _leave_out(values, "--problem=tabular", ["preset", "burn_in", *OF_RUN], set(given) - set(OF_TABULAR))
+        _leave_out(
+            values,
+            "--problem=tabular",
+            ["preset", "burn_in", *OF_RUN, *OF_TRAINING, *OF_RETURN],
+            set(given) - set(OF_TABULAR),
+        )
         config = config_lib.config_from_flags(values, STUDY_PRESETS)
         names = tabular.study_agent(num_envs=1).tuning.tuned
     elif values.checkpoint is None:
         _leave_out(values, "no --checkpoint", OF_RUN, ())
         config = config_lib.config_from_flags(values, STUDY_PRESETS)
+        trained = _trained(values, config)
         names = config.meta_params
     else:
+        _leave_out(values, "--checkpoint", OF_TRAINING, ())
         run = pathlib.Path(values.checkpoint).expanduser().resolve()
         config, names = _settings_of_run(values, run, {"horizon": STUDY_PRESETS[values.preset]["horizon"]} | given)
     if config.horizon < 2:
@@ -155,6 +242,10 @@ def study_from_flags(values: flags.FlagValues) -> Study:
     return Study(
         problem=values.problem,
         config=config,
+        trained=trained,
+        reference=values.reference,
+        num_lifetimes=values.num_lifetimes,
+        perturbation=values.perturbation,
         names=names,
         seed=given.get("seed", 0),
         num_samples=values.num_samples or NUM_SAMPLES[kind],
@@ -164,6 +255,42 @@ def study_from_flags(values: flags.FlagValues) -> Study:
         num_checkpoints=values.num_checkpoints,
         seed_index=values.seed_index,
     )
+
+
+def _trained(values: flags.FlagValues, config: Config) -> dict[str, Config]:
+    """Returns the settings of the agents to train, by the name of their point.
+
+    Raises:
+      UsageError: names what is impossible.
+    """
+    discounts = _numbers(values, "at_discounts", AT_DISCOUNTS[values.preset], float)
+    env_steps = _numbers(values, "at_env_steps", AT_ENV_STEPS[values.preset], int)
+    trained = {}
+    for discount in discounts:
+        for steps in env_steps:
+            settings = dataclasses.replace(config, discount=discount, num_env_steps=steps)
+            try:
+                config_lib.validate(settings)
+            except UsageError as error:
+                raise UsageError(
+                    str(error).replace("--num_env_steps", "--at_env_steps").replace("--discount", "--at_discounts")
+                ) from None
+            trained[f"discount_{discount:g}_steps_{steps}"] = settings
+    return trained
+
+
+def _numbers(values: flags.FlagValues, name: str, default: tuple, kind: Callable[[str], Any]) -> tuple:
+    """Reads a comma list of different numbers."""
+    given = values[name].value
+    if given is None:
+        return default
+    try:
+        numbers = tuple(map(kind, given))
+    except ValueError:
+        numbers = ()
+    if not numbers or len(set(numbers)) < len(numbers):
+        refuse(name, given, RANGES[name].text)
+    return numbers
 
 
 def _settings_of_run(
@@ -177,6 +304,9 @@ def _settings_of_run(
         name = field.name
         if name in given and name not in OF_CHECKPOINTS and given[name] != getattr(theirs, name):
             refuse(flag_name(field), given[name], f"left out, or {getattr(theirs, name)}, as in {run}")
+    for name in ("outer_discount", "outer_lambda"):
+        if theirs.outer_critic and given.get(name, getattr(theirs, name)) != getattr(theirs, name):
+            refuse(name, given[name], f"left out, or {getattr(theirs, name)}, which the run's outer critic learned for")
     if theirs.estimator == "none":
         refuse("checkpoint", values.checkpoint, "a run that tunes hyperparameters, and this one's estimator is none")
     if values.seed_index >= theirs.num_seeds:

@@ -1,71 +1,97 @@
-"""Agents that play Snake, held fixed: from the checkpoints of a run, or trained briefly at two settings.
+"""Agents that play Snake, held fixed: from the checkpoints of a run, or trained for the study at some discounts.
 
 Between two windows nothing is learned; each starts with environments that have walked on from those of the checkpoint,
 every window with randomness of its own, until little of where they came from is left.
 """
 
 import dataclasses
+import math
 import pathlib
 import shutil
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from agents import training
+from agents import actor_critic, evaluation, rollouts, training
 from agents.actor_critic import LearnerState
-from agents.training import Actor, Agent
+from agents.training import Actor, Agent, Batch
 from experiments import config as config_lib
 from experiments import run_folder
 from experiments.building import init_seeds, make_agent, over_leading_axis
 from experiments.config import Config, refuse
 from experiments.train import train
-from experiments.variance.sampling import Point, Start, make_program
+from experiments.variance import sampling
+from experiments.variance.sampling import OUTER_CRITIC, OWN_CRITIC, Point, Start
 from metagrad import meta_parameters
 from metagrad.windows import InnerProblem, Position
-
-POOR: dict[str, Any] = {"discount": 0.8, "lambda_": 0.5}
-"""Settings far from good ones, where the meta-gradients' means stand out of their noise."""
 
 PHASES = {1: ("late",), 2: ("early", "late"), 3: ("early", "middle", "late")}
 """Names of checkpoints, by how many of a run are studied."""
 
+EPISODES = 256
+"""Fresh episodes of one evaluation: enough for the updates before them to be worth their time."""
 
-def trained_points(config: Config, burn_in: int, folder: pathlib.Path) -> list[Point]:
-    """Trains an agent at poor settings and one at those given, each for `num_env_steps`, unless they are there already.
+BEYOND = 0.05
+"""Episodes are cut after so many steps that this fraction of a constant reward's discounted weight lies beyond."""
+
+
+class Asked(NamedTuple):
+    """What is asked of every point.
+
+    Attributes:
+      horizon: the longest of the windows.
+      names: the meta-parameters to study.
+      burn_in: rollouts of the walk before a window.
+      return_horizons: numbers of updates after which lifetimes are evaluated.
+      perturbation: standard deviation of eta in lifetimes.
+    """
+
+    horizon: int
+    names: tuple[str, ...]
+    burn_in: int
+    return_horizons: tuple[int, ...]
+    perturbation: float
+
+
+def trained_points(configs: Mapping[str, Config], asked: Asked, folder: pathlib.Path) -> list[Point]:
+    """Trains an agent for each point, unless it is there already; nothing is tuned meanwhile.
 
     Args:
-      config: validated settings.
-      burn_in: rollouts of the walk before a window.
+      configs: validated settings by the point's name.
+      asked: of every point.
       folder: for the runs.
 
     Returns:
-      The points `poor` and `good`.
+      The points.
     """
-    points = []
-    for name, changes in {"poor": POOR, "good": {}}.items():
-        settings = dataclasses.replace(config, estimator="none", num_seeds=1, **changes)
-        run = folder / f"train_{name}"
-        if settings.num_env_steps not in run_folder.checkpoint_steps(run):
-            shutil.rmtree(run, ignore_errors=True)  # of a study that was stopped in the middle
-            train(settings, run)
-        agent = make_agent(settings)
-        agent = dataclasses.replace(agent, tuning=meta_parameters.tune(settings.hyperparameters(), config.meta_params))
-        points += _points(agent, config.horizon, config.meta_params, burn_in, run, {name: settings.num_env_steps}, 0)
-    return points
+    runs = {}
+    for name, config in configs.items():
+        settings = dataclasses.replace(config, estimator="none", num_seeds=1)
+        runs[name] = folder / f"train_{name}"
+        if settings.num_env_steps not in run_folder.checkpoint_steps(runs[name]):
+            shutil.rmtree(runs[name], ignore_errors=True)  # of a study that was stopped in the middle
+            train(settings, runs[name])
+    # They differ in their discounts, which are data if they count as tuned: all points share the same programs.
+    agent = make_agent(settings)
+    names = dict.fromkeys([*asked.names, "discount"])
+    agent = dataclasses.replace(agent, tuning=meta_parameters.tune(settings.hyperparameters(), list(names)))
+    places = [(name, run, configs[name].num_env_steps) for name, run in runs.items()]
+    return _points(agent, asked, places, 0)
 
 
 def checkpoint_points(
-    config: Config, names: tuple[str, ...], burn_in: int, run: pathlib.Path, num_checkpoints: int, seed_index: int
+    config: Config, asked: Asked, run: pathlib.Path, num_checkpoints: int, seed_index: int
 ) -> list[Point]:
     """Takes checkpoints of a run, evenly spread over it, the last one included.
 
     Args:
       config: the run's settings, but for the study's own horizon and outer loss.
-      names: the meta-parameters to study, some of those that the run tunes.
-      burn_in: rollouts of the walk before a window.
+      asked: of every point; the meta-parameters are some of those that the run tunes.
       run: the run's folder.
       num_checkpoints: in [1, 3].
       seed_index: which of the run's agents.
@@ -80,29 +106,36 @@ def checkpoint_points(
     if len(steps) < num_checkpoints:
         refuse("num_checkpoints", num_checkpoints, f"at most the number of checkpoints in {run}, {len(steps)}")
     chosen = [steps[round(place)] for place in np.linspace(len(steps) - 1, 0, num_checkpoints)[::-1]]
-    phases = dict(zip(PHASES[num_checkpoints], chosen, strict=True))
-    return _points(make_agent(config), config.horizon, names, burn_in, run, phases, seed_index)
+    places = [(phase, run, env_steps) for phase, env_steps in zip(PHASES[num_checkpoints], chosen, strict=True)]
+    return _points(make_agent(config), asked, places, seed_index)
 
 
-def _points(
-    agent: Agent,
-    horizon: int,
-    names: tuple[str, ...],
-    burn_in: int,
-    run: pathlib.Path,
-    phases: dict[str, int],
-    seed_index: int,
-) -> list[Point]:
-    """Reads checkpoints of one run, by name, which share one program."""
-    settings = config_lib.load(run / run_folder.CONFIG)
-    like = jax.eval_shape(partial(init_seeds, make_agent(settings), settings))
-    problem = training.inner_problem(agent)
-    program = make_program(problem, _start(problem, burn_in), horizon, names, over_leading_axis)
+def _points(agent: Agent, asked: Asked, places: list[tuple[str, pathlib.Path, int]], seed_index: int) -> list[Point]:
+    """Reads checkpoints, each given by a name, a run and its environment steps; they share their programs."""
+    critics = (OWN_CRITIC,) if agent.outer_critic is None else (OUTER_CRITIC, OWN_CRITIC)
+    problem = training.inner_problem(agent)._replace(outer_loss=partial(_outer_losses, agent))
+    windows = sampling.make_windows(
+        problem, _start(agent, problem, asked.burn_in), asked.horizon, asked.names, critics, over_leading_axis
+    )
+    # Nothing that happens in a lifetime depends on the outer critic.
+    problem = training.inner_problem(dataclasses.replace(agent, outer_critic=None))
+    lifetimes = sampling.make_lifetimes(
+        problem,
+        _start(agent, problem, asked.burn_in),
+        lambda learner, key: jnp.mean(_fresh_episodes(agent, learner, key).discounted),
+        asked.return_horizons,
+        asked.perturbation,
+        asked.names,
+        over_leading_axis,
+    )
+    play = jax.jit(partial(_fresh_episodes, agent))
     points = []
-    for name, env_steps in phases.items():
+    for name, run, env_steps in places:
+        settings = config_lib.load(run / run_folder.CONFIG)
+        like = jax.eval_shape(partial(init_seeds, make_agent(settings), settings))
         states = run_folder.read_checkpoint(run, env_steps, like)
         state = jax.tree.map(lambda leaf: leaf[seed_index], states)
-        eta = state.eta or meta_parameters.initial_meta_parameters(agent.tuning)
+        eta = state.eta or meta_parameters.meta_parameters_of(agent.tuning, settings.hyperparameters())
         hyper = meta_parameters.hyperparameters(agent.tuning, eta)
         about = {
             "checkpoint": str(run),
@@ -112,19 +145,40 @@ def _points(
             "hyperparameters": {name: float(value) for name, value in hyper.items()},
         }
         fixed = (state.position.learner_state, state.position.actor_state)
-        points.append(Point(name, about, program, fixed, eta, {}))
+        episodes = play(state.position.learner_state, jax.random.key(settings.seed))
+        about["episodes"] = {what: float(np.mean(numbers)) for what, numbers in episodes._asdict().items()}
+        points.append(Point(name, about, critics, windows, lifetimes, fixed, eta, {}))
     return points
 
 
-def _start(problem: InnerProblem, burn_in: int) -> Start:
+def _outer_losses(agent: Agent, learner: LearnerState, batch: Batch) -> dict[str, chex.Array]:
+    """Evaluates the outer loss by the agent's own critic and, where there is one, by the outer critic."""
+    targets = {OWN_CRITIC: None} | ({} if batch.outer_targets is None else {OUTER_CRITIC: batch.outer_targets})
+    return {
+        critic: actor_critic.outer_loss(agent.network, agent.outer_hyperparameters, learner, batch.rollout, constants)
+        for critic, constants in targets.items()
+    }
+
+
+def _fresh_episodes(agent: Agent, learner: LearnerState, key: chex.PRNGKey) -> evaluation.Returns:
+    """Plays fresh episodes under the outer discount."""
+    discount = float(agent.outer_hyperparameters["discount"])
+    max_steps = math.ceil(math.log(BEYOND) / math.log(discount))
+    return evaluation.episode_returns(agent.env, agent.network, learner.params, discount, EPISODES, max_steps, key)
+
+
+def _start(agent: Agent, problem: InnerProblem, burn_in: int) -> Start:
+    collect = rollouts.collect(agent.env, agent.network, agent.rollout_length)
+
     def start(fixed: tuple[LearnerState, Actor], key: chex.PRNGKey) -> Position:
         learner, actor = fixed
 
-        def walk(actor: Actor, key: chex.PRNGKey) -> tuple[Actor, None]:
-            return problem.collect(learner, actor, key)[0], None
+        def walk(environments: rollouts.ActorState, key: chex.PRNGKey) -> tuple[rollouts.ActorState, None]:
+            return collect(learner.params, environments, key)[0], None
 
         keys = jax.random.split(key, burn_in + 1)
-        actor, _ = jax.lax.scan(walk, actor, keys[:-1])
-        return Position(learner, *problem.collect(learner, actor, keys[-1]))
+        environments, _ = jax.lax.scan(walk, actor.environments, keys[:-1])
+        # The environments alone walk: the outer critic stays as it is, like the agent.
+        return Position(learner, *problem.collect(learner, actor._replace(environments=environments), keys[-1]))
 
     return start

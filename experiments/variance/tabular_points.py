@@ -17,7 +17,7 @@ from agents.training import Agent
 from envs.tabular import Tabular
 from experiments.reporting import as_json
 from experiments.variance.analysis import Json
-from experiments.variance.sampling import Point, Program, make_program
+from experiments.variance.sampling import OWN_CRITIC, Point, Program, make_windows
 from metagrad import meta_parameters, statistics
 from metagrad.meta_parameters import MetaParameters
 from metagrad.windows import Position
@@ -69,7 +69,9 @@ def points(horizon: int) -> list[Point]:
         Point(
             name=f"{num_envs}_environments",
             about={"num_envs": num_envs, **about},
-            program=_program(tabular.study_agent(num_envs), horizon),
+            critics=(OWN_CRITIC,),
+            windows=_windows(tabular.study_agent(num_envs), horizon),
+            lifetimes=None,
             fixed=(learner, states),
             eta=eta,
             exact=exact,
@@ -129,12 +131,19 @@ def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: t
     }
 
 
-def _program(agent: Agent, horizon: int) -> Program:
+def _windows(agent: Agent, horizon: int) -> Program:
+    problem = training.inner_problem(agent)
+
     def start(fixed: tuple[LearnerState, chex.Array], key: chex.PRNGKey) -> Position:
         return tabular.sampled_start(agent, *fixed, key)
 
+    def outer_losses(learner: LearnerState, batch: training.Batch) -> dict[str, chex.Array]:
+        return {OWN_CRITIC: problem.outer_loss(learner, batch)}
+
     # The tables are so small that all windows of a chunk are best drawn at once, on a CPU as well.
-    return make_program(training.inner_problem(agent), start, horizon, agent.tuning.tuned, jax.vmap)
+    return make_windows(
+        problem._replace(outer_loss=outer_losses), start, horizon, agent.tuning.tuned, (OWN_CRITIC,), jax.vmap
+    )
 
 
 def _stack(gradients: MetaParameters, names: tuple[str, ...]) -> np.ndarray:

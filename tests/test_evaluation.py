@@ -1,0 +1,172 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import evaluation
+from agents.networks import Network, Predictions, actor_critic_network
+from agents.tabular import tabular_network
+from envs import tabular
+from envs.snake import Snake
+from envs.tabular import STOP, WALK
+
+KEY = jax.random.key(5)
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def _play(env, network, params, discount=0.9, num_episodes=64, max_steps=200, key=KEY):
+    play = functools.partial(evaluation.episode_returns, env, network, num_episodes=num_episodes)
+    return jax.jit(play)(params=params, discount=discount, max_steps=max_steps, key=key)
+
+
+def _always(action):
+    """Returns a network without parameters that takes one action alone."""
+    return Network(
+        lambda key, observation: {},
+        lambda params, observation: Predictions(
+            jnp.where(jnp.arange(2) == action, 0.0, -jnp.inf) + jnp.zeros((*observation.shape[:-1], 2)), None
+        ),
+    )
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.6, 0.95, 1.0])
+def test_mean_return_is_what_the_linear_solve_says(discount):
+    for mdp in (tabular.chain(4, 0.3), tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)):
+        network = tabular_network(mdp.num_states, mdp.num_actions, scale=0.7)
+        params = network.init(jax.random.key(0), None)
+        policy = jax.nn.softmax(params["policy"]["table"])
+        returns = _play(mdp, network, params, discount, num_episodes=10_000)
+        for samples, exact in (
+            (returns.discounted, tabular.discounted_return(mdp, policy, discount)),
+            (returns.undiscounted, tabular.discounted_return(mdp, policy, 1.0)),
+        ):
+            assert abs(samples.mean() - exact) < 4 * samples.std() / 100
+
+
+def test_the_first_reward_counts_in_full_and_each_later_one_less():
+    mdp = tabular.chain(3, 0.4)
+    for action, discounted, undiscounted, length in ((STOP, 0.4, 0.4, 1), (WALK, 0.9**2, 1.0, 3)):
+        returns = _play(mdp, _always(action), {})
+        np.testing.assert_allclose(returns.discounted, discounted, rtol=1e-14)
+        np.testing.assert_array_equal(returns.undiscounted, undiscounted)
+        np.testing.assert_array_equal(returns.length, length)
+
+
+@pytest.mark.parametrize("max_steps", [0, 2, 3])
+def test_episodes_are_cut_after_the_last_step(max_steps):
+    returns = _play(tabular.chain(3, 0.4), _always(WALK), {}, max_steps=max_steps)
+    np.testing.assert_array_equal(returns.length, max_steps)
+    np.testing.assert_array_equal(returns.undiscounted, float(max_steps == 3))
+
+
+def _snake():
+    env = Snake(3, 3, time_limit=14)
+    network = actor_critic_network(4, 4, 8, 8)
+    observation = env.observation(env.initial(KEY))
+    params = network.init(jax.random.key(1), jax.tree.map(lambda leaf: leaf[None], observation))
+    return env, network, params
+
+
+def test_games_are_those_of_a_plain_loop_that_stops_at_each_end():
+    env, network, params = _snake()
+    num_episodes, discount = 32, 0.9
+    returns = _play(env, network, params, discount, num_episodes)
+    transition, observe = jax.jit(env.transition), jax.jit(jax.vmap(env.observation))
+    logits = jax.jit(lambda states: network.apply(params, observe(states)).logits)
+    initial_key, play_key = jax.random.split(KEY)
+    games = [env.initial(key) for key in jax.random.split(initial_key, num_episodes)]
+    ended = [False] * num_episodes
+    discounted, lengths = np.zeros(num_episodes), np.zeros(num_episodes)
+    terminated = truncated = 0
+    for t in range(env.time_limit):
+        action_key, transition_key = jax.random.split(jax.random.fold_in(play_key, t))
+        states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *games)
+        actions = jax.random.categorical(action_key, logits(states))
+        keys = jax.random.split(transition_key, num_episodes)
+        for index in np.flatnonzero(~np.array(ended)):
+            before = games[index]
+            games[index] = transition(before, actions[index].astype(jnp.int32), keys[index])
+            discounted[index] += discount**t * int(games[index].length - before.length)
+            lengths[index] += 1
+            over, cut = bool(env.terminal(games[index])), bool(env.truncated(games[index]))
+            ended[index] = over or cut
+            terminated, truncated = terminated + over, truncated + cut
+    assert terminated > 0
+    assert truncated > 0
+    assert terminated + truncated == num_episodes
+    np.testing.assert_allclose(returns.discounted, discounted, rtol=1e-6)
+    np.testing.assert_array_equal(returns.undiscounted, [int(game.length) - 1 for game in games])
+    np.testing.assert_array_equal(returns.length, lengths)
+
+
+def test_nothing_counts_after_the_time_limit():
+    # Every step pays one and no state is terminal, so only the limit ends an episode.
+    class Clock(Snake):
+        def reward(self, state, action, next_state):
+            return jnp.ones(())
+
+        def terminal(self, state):
+            return jnp.zeros((), bool)
+
+    _, network, params = _snake()
+    returns = _play(Clock(3, 3, time_limit=14), network, params, discount=0.5)
+    np.testing.assert_array_equal(returns.length, 14)
+    np.testing.assert_array_equal(returns.undiscounted, 14.0)
+    np.testing.assert_allclose(returns.discounted, 2.0 - 0.5**13, rtol=1e-12)
+
+
+def test_a_longer_limit_adds_to_the_same_episodes():
+    mdp = tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+    network = tabular_network(5, 3)
+    short, long = (_play(mdp, network, network.init(KEY, None), max_steps=max_steps) for max_steps in (5, 200))
+    np.testing.assert_array_equal(short.length, np.minimum(long.length, 5))
+    same = np.asarray(long.length <= 5)
+    assert 0 < same.sum() < len(same)
+    np.testing.assert_array_equal(short.discounted[same], long.discounted[same])
+    assert np.all(short.discounted[~same] != long.discounted[~same])
+
+
+def test_episodes_and_keys_do_not_share_their_randomness():
+    mdp = tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.0)
+    network = tabular_network(5, 3)
+    params = network.init(KEY, None)
+    first, second = (_play(mdp, network, params, max_steps=30, key=jax.random.key(seed)) for seed in range(2))
+    everything = np.concatenate([first.discounted, second.discounted])
+    assert len(set(everything.tolist())) == len(everything)
+
+
+def test_many_policies_may_be_mapped_over():
+    mdp = tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+    network = tabular_network(5, 3, scale=0.7)
+    keys = jax.random.split(KEY, 3)
+    params = jax.vmap(lambda key: network.init(key, None))(keys)
+
+    def play(inputs):
+        return evaluation.episode_returns(mdp, network, inputs[0], 0.9, 16, 200, inputs[1])
+
+    alone = jax.jit(play)
+    one_by_one = [alone(jax.tree.map(lambda leaf, index=index: leaf[index], (params, keys))) for index in range(3)]
+    expected = jax.tree.map(lambda *leaves: np.stack(leaves), *one_by_one)
+    for mapped in (jax.jit(functools.partial(jax.lax.map, play)), jax.jit(jax.vmap(play))):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), mapped((params, keys)), expected)
+
+
+def test_playing_computes_no_values():
+    env, network, params = _snake()
+
+    def flops(network):
+        play = functools.partial(evaluation.episode_returns, env, network, num_episodes=64, max_steps=20)
+        return jax.jit(play).lower(params=params, discount=0.9, key=KEY).compile().cost_analysis()["flops"]
+
+    def apply_both(params, observation):
+        logits, value = network.apply(params, observation)
+        return Predictions(logits + 0.0 * value[..., None], value)
+
+    assert flops(network) < 0.8 * flops(network._replace(apply=apply_both))
