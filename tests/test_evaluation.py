@@ -8,9 +8,9 @@ import pytest
 from agents import evaluation
 from agents.networks import Network, Predictions, actor_critic_network
 from agents.tabular import tabular_network
-from envs import tabular
+from envs import processes, tabular
+from envs.processes import STOP, WALK
 from envs.snake import Snake
-from envs.tabular import STOP, WALK
 
 KEY = jax.random.key(5)
 
@@ -38,7 +38,7 @@ def _always(action):
 
 @pytest.mark.parametrize("discount", [0.0, 0.6, 0.95, 1.0])
 def test_mean_return_is_what_the_linear_solve_says(discount):
-    for mdp in (tabular.chain(4, 0.3), tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)):
+    for mdp in (processes.chain(4, 0.3), processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)):
         network = tabular_network(mdp.num_states, mdp.num_actions, scale=0.7)
         params = network.init(jax.random.key(0), None)
         policy = jax.nn.softmax(params["policy"]["table"])
@@ -51,7 +51,7 @@ def test_mean_return_is_what_the_linear_solve_says(discount):
 
 
 def test_the_first_reward_counts_in_full_and_each_later_one_less():
-    mdp = tabular.chain(3, 0.4)
+    mdp = processes.chain(3, 0.4)
     for action, discounted, undiscounted, length in ((STOP, 0.4, 0.4, 1), (WALK, 0.9**2, 1.0, 3)):
         returns = _play(mdp, _always(action), {})
         np.testing.assert_allclose(returns.discounted, discounted, rtol=1e-14)
@@ -61,7 +61,7 @@ def test_the_first_reward_counts_in_full_and_each_later_one_less():
 
 @pytest.mark.parametrize("max_steps", [0, 2, 3])
 def test_episodes_are_cut_after_the_last_step(max_steps):
-    returns = _play(tabular.chain(3, 0.4), _always(WALK), {}, max_steps=max_steps)
+    returns = _play(processes.chain(3, 0.4), _always(WALK), {}, max_steps=max_steps)
     np.testing.assert_array_equal(returns.length, max_steps)
     np.testing.assert_array_equal(returns.undiscounted, float(max_steps == 3))
 
@@ -123,7 +123,7 @@ def test_nothing_counts_after_the_time_limit():
 
 
 def test_a_longer_limit_adds_to_the_same_episodes():
-    mdp = tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
     network = tabular_network(5, 3)
     short, long = (_play(mdp, network, network.init(KEY, None), max_steps=max_steps) for max_steps in (5, 200))
     np.testing.assert_array_equal(short.length, np.minimum(long.length, 5))
@@ -134,7 +134,7 @@ def test_a_longer_limit_adds_to_the_same_episodes():
 
 
 def test_episodes_and_keys_do_not_share_their_randomness():
-    mdp = tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.0)
+    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.0)
     network = tabular_network(5, 3)
     params = network.init(KEY, None)
     first, second = (_play(mdp, network, params, max_steps=30, key=jax.random.key(seed)) for seed in range(2))
@@ -143,7 +143,7 @@ def test_episodes_and_keys_do_not_share_their_randomness():
 
 
 def test_many_policies_may_be_mapped_over():
-    mdp = tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
     network = tabular_network(5, 3, scale=0.7)
     keys = jax.random.split(KEY, 3)
     params = jax.vmap(lambda key: network.init(key, None))(keys)
