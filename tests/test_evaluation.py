@@ -74,36 +74,40 @@ def _snake():
     return env, network, params
 
 
-def test_games_are_those_of_a_plain_loop_that_stops_at_each_end():
+@pytest.mark.parametrize("steps_together", [3, 100])
+def test_games_are_those_of_a_plain_loop_that_stops_at_each_end(steps_together, monkeypatch):
+    monkeypatch.setattr(evaluation, "STEPS_TOGETHER", steps_together)
     env, network, params = _snake()
     num_episodes, discount = 32, 0.9
     returns = _play(env, network, params, discount, num_episodes)
-    transition, observe = jax.jit(env.transition), jax.jit(jax.vmap(env.observation))
-    logits = jax.jit(lambda states: network.apply(params, observe(states)).logits)
+    transition = jax.jit(env.transition)
+    logits = jax.jit(lambda state: network.apply(params, env.observation(state)).logits)
     initial_key, play_key = jax.random.split(KEY)
-    games = [env.initial(key) for key in jax.random.split(initial_key, num_episodes)]
-    ended = [False] * num_episodes
-    discounted, lengths = np.zeros(num_episodes), np.zeros(num_episodes)
     terminated = truncated = 0
-    for t in range(env.time_limit):
-        action_key, transition_key = jax.random.split(jax.random.fold_in(play_key, t))
-        states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *games)
-        actions = jax.random.categorical(action_key, logits(states))
-        keys = jax.random.split(transition_key, num_episodes)
-        for index in np.flatnonzero(~np.array(ended)):
-            before = games[index]
-            games[index] = transition(before, actions[index].astype(jnp.int32), keys[index])
-            discounted[index] += discount**t * int(games[index].length - before.length)
-            lengths[index] += 1
-            over, cut = bool(env.terminal(games[index])), bool(env.truncated(games[index]))
-            ended[index] = over or cut
+    for index in range(num_episodes):
+        game, discounted, ended = env.initial(jax.random.fold_in(initial_key, index)), 0.0, False
+        while not ended:
+            t, before = int(game.step_count), int(game.length)
+            action_key, transition_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(play_key, index), t))
+            action = jax.random.categorical(action_key, logits(game)).astype(jnp.int32)
+            game = transition(game, action, transition_key)
+            discounted += discount**t * (int(game.length) - before)
+            over, cut = bool(env.terminal(game)), bool(env.truncated(game))
+            ended = over or cut
             terminated, truncated = terminated + over, truncated + cut
+        np.testing.assert_allclose(returns.discounted[index], discounted, rtol=1e-6)
+        assert returns.undiscounted[index] == int(game.length) - 1
+        assert returns.length[index] == int(game.step_count)
     assert terminated > 0
     assert truncated > 0
-    assert terminated + truncated == num_episodes
-    np.testing.assert_allclose(returns.discounted, discounted, rtol=1e-6)
-    np.testing.assert_array_equal(returns.undiscounted, [int(game.length) - 1 for game in games])
-    np.testing.assert_array_equal(returns.length, lengths)
+
+
+def test_episodes_do_not_depend_on_how_many_there_are():
+    mdp = tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+    network = tabular_network(5, 3)
+    params = network.init(KEY, None)
+    few, many = (_play(mdp, network, params, num_episodes=num_episodes) for num_episodes in (12, 64))
+    jax.tree.map(lambda one, other: np.testing.assert_array_equal(one, other[:12]), few, many)
 
 
 def test_nothing_counts_after_the_time_limit():
