@@ -153,6 +153,11 @@ def test_the_truth_is_that_of_the_lifetimes_on_disk(judged):
             assert set(entry["critics"]) == {"outer_critic", "own_critic"}
         assert described["reference"] == described["truth"][-1]["truth"]
         assert list(described["truth"][0]["critics"]["outer_critic"]) == ["single_step"]
+        evolution = described["estimators"]["evolution"]
+        assert evolution["discount"]["variance"]["estimate"] == pytest.approx(lifetimes[:, -1, 0].var(ddof=1), rel=1e-5)
+        steps = described["env_steps_of_a_sample"]
+        assert steps["multi_step"] == steps["mixing"] == 3 * steps["single_step"] == 3 * 4 * 5
+        assert steps["evolution"] > 2 * (60 + 256)
         multi_step = described["estimators"]["multi_step"]
         assert multi_step["total"].keys() >= {"cosine", "scaled_error"}
         assert "bias" not in multi_step["discount"]

@@ -170,6 +170,8 @@ def _describe(study: Study, point: Point, gradients: np.ndarray, lifetimes: np.n
         analysis.analyse(gradients[:, index], study.names, reference, in_same_units)
         for index in range(len(point.critics))
     )
+    if "evolution" in about:
+        first["estimators"]["evolution"] = about.pop("evolution")
     return about | first | dict(zip(point.critics[1:], others, strict=True))
 
 

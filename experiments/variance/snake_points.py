@@ -150,6 +150,14 @@ def _points(agent: Agent, asked: Asked, places: list[tuple[str, pathlib.Path, in
         episodes = play(state.position.learner_state, jax.random.key(settings.seed))
         means = {what: float(np.mean(numbers)) for what, numbers in episodes._asdict().items()}
         about["episodes"] = means | {"cut": float(np.mean(episodes.length >= _max_steps(agent)))}
+        update = agent.num_envs * agent.rollout_length
+        window = asked.horizon * update
+        about["env_steps_of_a_sample"] = {
+            "single_step": update,
+            "multi_step": window,
+            "mixing": window,
+            "evolution": round(2 * (window + EPISODES * means["length"])),
+        }
         points.append(Point(name, about, critics, windows, lifetimes, fixed, eta, {}))
     return points
 

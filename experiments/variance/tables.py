@@ -27,7 +27,7 @@ def describe(results: Json) -> str:
 def _point(name: str, point: Json, meta_params: list[str], horizon: int) -> str:
     columns = [*meta_params, TOTAL]
     signals = table(
-        ["signal-to-noise of one window", *columns],
+        ["signal-to-noise of one sample", *columns],
         [
             [f"{estimator} (horizon {1 if estimator == 'single_step' else horizon})"]
             + [cell(described[column]["snr"]) for column in columns]
