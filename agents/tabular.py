@@ -7,6 +7,10 @@ approximated. Its horizon gradients are the limits of the sampled ones as the nu
 the data are constants. `return_gradients` holds nothing constant: it differentiates the true discounted return, which
 expected updates lead to, the data's dependence on the parameters included. `truth` computes both in double precision,
 whatever JAX is set to, and `study_agent` is the problem to study estimators on.
+
+Critics have a limit too, that of learning for so long that they are right. An agent with an outer critic has its limit
+in the exact problem: the true values of the policy under the outer discount. `converged_problem` puts the agent's own
+critic in the same place, under the tuned discount.
 """
 
 from typing import NamedTuple
@@ -20,9 +24,9 @@ import optax
 
 from agents import actor_critic, rollouts, training
 from agents.actor_critic import LearnerState
-from agents.networks import Network, Predictions
+from agents.networks import Network, Predictions, ValueNetwork
 from agents.training import Agent
-from envs import tabular
+from envs import processes, tabular
 from envs.tabular import Tabular
 from metagrad import meta_parameters, windows
 from metagrad.meta_parameters import Hyperparameters, MetaParameters
@@ -79,6 +83,14 @@ def tabular_network(num_states: int, num_actions: int, scale: float = 0.0) -> Ne
     return Network(init, apply)
 
 
+def tabular_critic(num_states: int) -> ValueNetwork:
+    """Builds a table of values, zeros at first, applied to indicators of S states."""
+    return ValueNetwork(
+        init=lambda key, observation: {"value": {"table": jnp.zeros(num_states)}},
+        apply=lambda params, observation: observation @ params["value"]["table"],
+    )
+
+
 def expected_targets(
     mdp: Tabular, values: chex.Array, rollout: ExpectedRollout, hyper: Hyperparameters
 ) -> actor_critic.Targets:
@@ -99,13 +111,16 @@ def expected_targets(
       The targets, float [T, S, A] each, differentiable in values and hyperparameters.
     """
     going_on = jnp.asarray(tabular.going_on(mdp))
+    # Of states alone, which is A times less to go through at each step; actions follow for all steps at once.
+    on = jnp.einsum("sa,sax->sx", rollout.policy, going_on)
+    rewards = jnp.sum(rollout.policy * mdp.rewards, -1)
 
     def body(following: chex.Array, _: None) -> tuple[chex.Array, chex.Array]:
         mixed = (1.0 - hyper["lambda"]) * values + hyper["lambda"] * following
-        returns = mdp.rewards + hyper["discount"] * (going_on @ mixed)
-        return jnp.sum(rollout.policy * returns, -1), returns
+        return rewards + hyper["discount"] * (on @ mixed), mixed
 
-    _, returns = jax.lax.scan(body, values, length=rollout.states.shape[0], reverse=True)
+    _, mixed = jax.lax.scan(body, values, length=rollout.states.shape[0], reverse=True)
+    returns = mdp.rewards + hyper["discount"] * jnp.einsum("sax,tx->tsa", going_on, mixed)
     return actor_critic.Targets(returns, returns - values[:, None])
 
 
@@ -141,7 +156,8 @@ def exact_problem(agent: Agent) -> windows.InnerProblem:
     """States the agent's learning with infinitely many environments as an inner problem without any noise.
 
     The actor's state is the distribution of the environments' states, float [S], and a batch an `ExpectedRollout`. The
-    agent's `num_envs` and the keys play no part.
+    agent's `num_envs` and the keys play no part. With an outer critic, the outer loss takes its advantages from what
+    that critic learns in the end: the true values of the policy that collected the data, under the outer discount.
 
     Args:
       agent: the agent, whose environment is a `Tabular`.
@@ -171,10 +187,53 @@ def exact_problem(agent: Agent) -> windows.InnerProblem:
 
     def outer_loss(learner: LearnerState, rollout: ExpectedRollout) -> chex.Array:
         predictions = _predictions(agent, learner.params)
-        constants = expected_targets(mdp, predictions.value, rollout, agent.outer_hyperparameters)
+        values = predictions.value
+        if agent.outer_critic is not None:
+            values = tabular.state_values(mdp, rollout.policy, agent.outer_hyperparameters["discount"])
+        constants = expected_targets(mdp, values, rollout, agent.outer_hyperparameters)
         return expected_loss(predictions, rollout, jax.lax.stop_gradient(constants), agent.outer_hyperparameters)[0]
 
     return windows.InnerProblem(update, collect, outer_loss)
+
+
+def converge_critic(agent: Agent, learner: LearnerState, eta: MetaParameters) -> LearnerState:
+    """Sets the critic to the true values of the policy under the tuned discount.
+
+    Args:
+      agent: the agent, whose environment is a `Tabular` and whose network a `tabular_network`.
+      learner: whose policy to evaluate.
+      eta: meta-parameters.
+
+    Returns:
+      The learner with the same policy, differentiable in policy and eta.
+    """
+    discount = meta_parameters.hyperparameters(agent.tuning, eta)["discount"]
+    policy = jax.nn.softmax(_predictions(agent, learner.params).logits)
+    values = tabular.state_values(_environment(agent), policy, discount)
+    return learner._replace(params={**learner.params, "value": {"table": values}})
+
+
+def converged_problem(agent: Agent) -> windows.InnerProblem:
+    """States the exact problem of an agent whose critic converges after every update of the policy.
+
+    The update as a map is differentiated as everywhere: from the second update of a window on, the meta-gradient sees
+    that the critic moves with policy and discount. A window starts from the critic that it is given.
+
+    Args:
+      agent: as in `converge_critic`. No value cost is needed.
+
+    Returns:
+      The problem.
+    """
+    problem = exact_problem(agent)
+
+    def update(
+        learner: LearnerState, eta: MetaParameters, rollout: ExpectedRollout
+    ) -> tuple[LearnerState, dict[str, chex.Array]]:
+        learner, terms = problem.update(learner, eta, rollout)
+        return converge_critic(agent, learner, eta), terms
+
+    return problem._replace(update=update)
 
 
 def exact_start(agent: Agent, learner: LearnerState, states: chex.Array) -> windows.Position:
@@ -209,7 +268,13 @@ def sampled_start(agent: Agent, learner: LearnerState, states: chex.Array, key: 
     return windows.Position(learner, *training.inner_problem(agent).collect(learner, actor, rollout_key))
 
 
-def return_gradients(agent: Agent, horizon: int, eta: MetaParameters, start: windows.Position) -> MetaParameters:
+def return_gradients(
+    agent: Agent,
+    horizon: int,
+    eta: MetaParameters,
+    start: windows.Position,
+    problem: windows.InnerProblem | None = None,
+) -> MetaParameters:
     """Computes what a meta-gradient is after, `d/d eta J(theta_k(eta))` for k = 1, ..., n.
 
     `J` is the discounted return of an episode under the outer discount, and theta_k is reached by k expected updates.
@@ -219,12 +284,13 @@ def return_gradients(agent: Agent, horizon: int, eta: MetaParameters, start: win
       agent: the agent, whose environment is a `Tabular`.
       horizon: n, at least 1.
       eta: meta-parameters, a tree of floats.
-      start: of the exact problem, a constant.
+      start: of the problem, a constant.
+      problem: whose updates to do; by default those of `exact_problem`.
 
     Returns:
       The gradients, like `eta` with a leading axis n. They point uphill, where those of an outer loss point downhill.
     """
-    mdp, problem = _environment(agent), exact_problem(agent)
+    mdp, problem = _environment(agent), problem or exact_problem(agent)
 
     def expected_return(eta: MetaParameters) -> chex.Array:
         def body(position: windows.Position, _: None) -> tuple[windows.Position, chex.Array]:
@@ -281,7 +347,7 @@ def study_agent(num_envs: int) -> Agent:
     Returns:
       The agent; it tunes the discount and lambda.
     """
-    mdp = tabular.chain(length=3, distractor_reward=0.4)
+    mdp = processes.chain(length=3, distractor_reward=0.4)
     initial = {
         "discount": 0.6,
         "lambda": 0.8,

@@ -15,8 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-STOP, WALK = range(2)
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tabular:
@@ -90,73 +88,6 @@ class Tabular:
     def truncated(self, state: chex.Array) -> chex.Array:
         """Tells that no episode is cut, bool []."""
         return jnp.zeros_like(state, bool)
-
-
-def chain(length: int, distractor_reward: float) -> Tabular:
-    """Builds a chain of states with a reward of one at its end and a smaller one at hand.
-
-    An episode starts in state 0. `WALK` moves on by one state, without a reward until it leaves the last: that pays
-    one and ends the episode. `STOP` pays the distractor reward at once and ends the episode, in any state. Walking from
-    state s to the end is worth `discount^(length - 1 - s)`, so walking is the best action in every state if and only if
-
-        discount > distractor_reward^(1 / (length - 1)),
-
-    and at a smaller discount stopping is best in state 0.
-
-    Args:
-      length: L, the number of states that are not terminal, at least 2; state L is the terminal one.
-      distractor_reward: in (0, 1).
-
-    Returns:
-      The chain, with S = L + 1 and A = 2.
-
-    Raises:
-      ValueError: if an argument is out of its range.
-    """
-    if length < 2:
-        raise ValueError(f"length must be at least 2, got {length}")
-    if not 0.0 < distractor_reward < 1.0:
-        raise ValueError(f"distractor_reward must be in (0, 1), got {distractor_reward}")
-    transitions = np.zeros((length + 1, 2, length + 1))
-    transitions[:, STOP, length] = 1.0
-    transitions[:, WALK] = np.eye(length + 1, k=1)
-    transitions[length, WALK, length] = 1.0
-    rewards = np.zeros((length + 1, 2))
-    rewards[:length, STOP] = distractor_reward
-    rewards[length - 1, WALK] = 1.0
-    states = np.arange(length + 1)
-    return Tabular(transitions, rewards, states == length, (states == 0).astype(np.float64))
-
-
-def random_mdp(seed: int, num_states: int, num_actions: int, termination: float) -> Tabular:
-    """Draws a process: Dirichlet transitions and first states, standard normal rewards.
-
-    Args:
-      seed: of the draw.
-      num_states: S, at least 2; the last state is the terminal one.
-      num_actions: A, at least 1.
-      termination: probability that a step ends its episode, in [0, 1].
-
-    Returns:
-      The process.
-
-    Raises:
-      ValueError: if an argument is out of its range.
-    """
-    if num_states < 2 or num_actions < 1:
-        raise ValueError(f"num_states must be at least 2 and num_actions 1, got {num_states} and {num_actions}")
-    if not 0.0 <= termination <= 1.0:
-        raise ValueError(f"termination must be in [0, 1], got {termination}")
-    rng = np.random.default_rng(seed)
-    going_on = rng.dirichlet(np.ones(num_states - 1), (num_states, num_actions))
-    ending = np.full((num_states, num_actions, 1), termination)
-    is_terminal = np.arange(num_states) == num_states - 1
-    return Tabular(
-        transitions=np.concatenate([(1.0 - termination) * going_on, ending], -1),
-        rewards=np.where(is_terminal[:, None], 0.0, rng.normal(size=(num_states, num_actions))),
-        is_terminal=is_terminal,
-        start=np.append(rng.dirichlet(np.ones(num_states - 1)), 0.0),
-    )
 
 
 def going_on(mdp: Tabular) -> np.ndarray:

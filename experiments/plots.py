@@ -20,6 +20,9 @@ from metagrad import statistics
 
 TRAINING_PICTURE, COMPARISON_PICTURE = "train.png", "compare.png"
 
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
+"""For lines that stand for no estimator in particular."""
+
 COLOURS = {"none": "#555555", "single_step": "#E69F00", "multi_step": "#D55E00", "mixing": "#0072B2"}
 STYLES = {"none": (0, (1, 1)), "single_step": (0, (5, 2)), "multi_step": (0, (3, 1, 1, 1)), "mixing": "solid"}
 

@@ -8,9 +8,9 @@ import pytest
 from agents import evaluation
 from agents.networks import Network, Predictions, actor_critic_network
 from agents.tabular import tabular_network
-from envs import tabular
+from envs import processes, tabular
+from envs.processes import STOP, WALK
 from envs.snake import Snake
-from envs.tabular import STOP, WALK
 
 KEY = jax.random.key(5)
 
@@ -38,7 +38,7 @@ def _always(action):
 
 @pytest.mark.parametrize("discount", [0.0, 0.6, 0.95, 1.0])
 def test_mean_return_is_what_the_linear_solve_says(discount):
-    for mdp in (tabular.chain(4, 0.3), tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)):
+    for mdp in (processes.chain(4, 0.3), processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)):
         network = tabular_network(mdp.num_states, mdp.num_actions, scale=0.7)
         params = network.init(jax.random.key(0), None)
         policy = jax.nn.softmax(params["policy"]["table"])
@@ -51,7 +51,7 @@ def test_mean_return_is_what_the_linear_solve_says(discount):
 
 
 def test_the_first_reward_counts_in_full_and_each_later_one_less():
-    mdp = tabular.chain(3, 0.4)
+    mdp = processes.chain(3, 0.4)
     for action, discounted, undiscounted, length in ((STOP, 0.4, 0.4, 1), (WALK, 0.9**2, 1.0, 3)):
         returns = _play(mdp, _always(action), {})
         np.testing.assert_allclose(returns.discounted, discounted, rtol=1e-14)
@@ -61,7 +61,7 @@ def test_the_first_reward_counts_in_full_and_each_later_one_less():
 
 @pytest.mark.parametrize("max_steps", [0, 2, 3])
 def test_episodes_are_cut_after_the_last_step(max_steps):
-    returns = _play(tabular.chain(3, 0.4), _always(WALK), {}, max_steps=max_steps)
+    returns = _play(processes.chain(3, 0.4), _always(WALK), {}, max_steps=max_steps)
     np.testing.assert_array_equal(returns.length, max_steps)
     np.testing.assert_array_equal(returns.undiscounted, float(max_steps == 3))
 
@@ -74,36 +74,40 @@ def _snake():
     return env, network, params
 
 
-def test_games_are_those_of_a_plain_loop_that_stops_at_each_end():
+@pytest.mark.parametrize("steps_together", [3, 100])
+def test_games_are_those_of_a_plain_loop_that_stops_at_each_end(steps_together, monkeypatch):
+    monkeypatch.setattr(evaluation, "STEPS_TOGETHER", steps_together)
     env, network, params = _snake()
     num_episodes, discount = 32, 0.9
     returns = _play(env, network, params, discount, num_episodes)
-    transition, observe = jax.jit(env.transition), jax.jit(jax.vmap(env.observation))
-    logits = jax.jit(lambda states: network.apply(params, observe(states)).logits)
+    transition = jax.jit(env.transition)
+    logits = jax.jit(lambda state: network.apply(params, env.observation(state)).logits)
     initial_key, play_key = jax.random.split(KEY)
-    games = [env.initial(key) for key in jax.random.split(initial_key, num_episodes)]
-    ended = [False] * num_episodes
-    discounted, lengths = np.zeros(num_episodes), np.zeros(num_episodes)
     terminated = truncated = 0
-    for t in range(env.time_limit):
-        action_key, transition_key = jax.random.split(jax.random.fold_in(play_key, t))
-        states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *games)
-        actions = jax.random.categorical(action_key, logits(states))
-        keys = jax.random.split(transition_key, num_episodes)
-        for index in np.flatnonzero(~np.array(ended)):
-            before = games[index]
-            games[index] = transition(before, actions[index].astype(jnp.int32), keys[index])
-            discounted[index] += discount**t * int(games[index].length - before.length)
-            lengths[index] += 1
-            over, cut = bool(env.terminal(games[index])), bool(env.truncated(games[index]))
-            ended[index] = over or cut
+    for index in range(num_episodes):
+        game, discounted, ended = env.initial(jax.random.fold_in(initial_key, index)), 0.0, False
+        while not ended:
+            t, before = int(game.step_count), int(game.length)
+            action_key, transition_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(play_key, index), t))
+            action = jax.random.categorical(action_key, logits(game)).astype(jnp.int32)
+            game = transition(game, action, transition_key)
+            discounted += discount**t * (int(game.length) - before)
+            over, cut = bool(env.terminal(game)), bool(env.truncated(game))
+            ended = over or cut
             terminated, truncated = terminated + over, truncated + cut
+        np.testing.assert_allclose(returns.discounted[index], discounted, rtol=1e-6)
+        assert returns.undiscounted[index] == int(game.length) - 1
+        assert returns.length[index] == int(game.step_count)
     assert terminated > 0
     assert truncated > 0
-    assert terminated + truncated == num_episodes
-    np.testing.assert_allclose(returns.discounted, discounted, rtol=1e-6)
-    np.testing.assert_array_equal(returns.undiscounted, [int(game.length) - 1 for game in games])
-    np.testing.assert_array_equal(returns.length, lengths)
+
+
+def test_episodes_do_not_depend_on_how_many_there_are():
+    mdp = tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+    network = tabular_network(5, 3)
+    params = network.init(KEY, None)
+    few, many = (_play(mdp, network, params, num_episodes=num_episodes) for num_episodes in (12, 64))
+    jax.tree.map(lambda one, other: np.testing.assert_array_equal(one, other[:12]), few, many)
 
 
 def test_nothing_counts_after_the_time_limit():
@@ -123,7 +127,7 @@ def test_nothing_counts_after_the_time_limit():
 
 
 def test_a_longer_limit_adds_to_the_same_episodes():
-    mdp = tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
     network = tabular_network(5, 3)
     short, long = (_play(mdp, network, network.init(KEY, None), max_steps=max_steps) for max_steps in (5, 200))
     np.testing.assert_array_equal(short.length, np.minimum(long.length, 5))
@@ -134,7 +138,7 @@ def test_a_longer_limit_adds_to_the_same_episodes():
 
 
 def test_episodes_and_keys_do_not_share_their_randomness():
-    mdp = tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.0)
+    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.0)
     network = tabular_network(5, 3)
     params = network.init(KEY, None)
     first, second = (_play(mdp, network, params, max_steps=30, key=jax.random.key(seed)) for seed in range(2))
@@ -143,7 +147,7 @@ def test_episodes_and_keys_do_not_share_their_randomness():
 
 
 def test_many_policies_may_be_mapped_over():
-    mdp = tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
     network = tabular_network(5, 3, scale=0.7)
     keys = jax.random.split(KEY, 3)
     params = jax.vmap(lambda key: network.init(key, None))(keys)

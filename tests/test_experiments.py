@@ -16,7 +16,7 @@ import pytest
 import tables
 
 from agents import training
-from experiments import compare, plots, run_folder, train
+from experiments import compare, curves, plots, run_folder, train
 from experiments import config as config_lib
 from experiments.building import init_seeds, make_agent, make_weights
 from experiments.config import Config, UsageError
@@ -280,6 +280,66 @@ def test_settings_that_cannot_be_read_are_refused(content, tmp_path):
         path.write_text(content)
     with pytest.raises(UsageError, match=r"config\.json"):
         config_lib.load(path)
+
+
+def test_an_outer_critic_is_learned_unless_it_is_left_out_or_nothing_is_tuned(run, tmp_path):
+    config = config_lib.load(run / "config.json")
+    assert config.outer_critic
+    assert make_agent(config).outer_critic is not None
+    assert make_agent(dataclasses.replace(config, outer_critic=False)).outer_critic is None
+    assert not command_line.run(train, *SMALL, "--estimator=none", f"--logdir={tmp_path / 'none'}")
+    assert not config_lib.load(tmp_path / "none" / "config.json").outer_critic
+    assert not config.with_estimator("none").outer_critic
+    assert config.with_estimator("multi_step").outer_critic
+    assert not dataclasses.replace(config, outer_critic=False).with_estimator("mixing").outer_critic
+
+
+def test_an_outer_critic_without_an_outer_loss_is_refused(tmp_path, capsys):
+    assert command_line.run(train, *SMALL, "--estimator=none", "--outer_critic", f"--logdir={tmp_path}") == 2
+    assert "--outer_critic=True: must be left out with --estimator=none" in capsys.readouterr().err
+
+
+def test_folders_of_an_older_format_are_refused_in_one_line(run, tmp_path, capsys):
+    old = json.loads((run / "config.json").read_text())
+    del old["flags"]["outer_critic"]
+    (tmp_path / "config.json").write_text(json.dumps(old | {"format": 1}))
+    (tmp_path / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes())
+    assert command_line.run(curves, f"--runs={tmp_path}") == 2
+    assert "has format 1, and this version reads format 2" in capsys.readouterr().err
+
+
+def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes())
+    config = config_lib.load(run / "config.json")
+    config_lib.save(dataclasses.replace(config, outer_critic=False, lambda_=0.5), other / "config.json")
+    arguments = [f"--runs={run},{other}", "--columns=hyper/discount,episode_return"]
+    assert not command_line.run(curves, *arguments, f"--picture={tmp_path / 'curves.png'}")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "outer_critic False" in printed
+    assert "lambda 0.5" in printed
+    assert "estimator" not in printed
+    columns = run_folder.read_metrics(run)
+    ends = columns["hyper/discount"][-1]
+    assert curves.final(columns, "hyper/discount").estimate == pytest.approx(ends.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "--runs=: must be given"),
+        (["--runs=RUN,RUN"], "--runs: two of the runs have the same settings"),
+        (["--runs=RUN", "--columns=luck"], "--columns=luck: must be among those of every run"),
+        (["--runs=RUN", "--picture=nowhere/at/all.png"], "--picture=nowhere/at/all.png: must be a file"),
+        (["--runs=nowhere"], "is not the settings of a run"),
+    ],
+)
+def test_curves_refuse_what_is_impossible(arguments, complaint, run, capsys):
+    assert command_line.run(curves, *(argument.replace("RUN", str(run)) for argument in arguments)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert complaint in line
 
 
 def _shapes(network, env):

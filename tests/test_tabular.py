@@ -17,9 +17,9 @@ import pytest
 
 from agents import actor_critic, rollouts, training
 from agents import tabular as agent_tabular
-from envs import tabular
+from envs import processes, tabular
+from envs.processes import STOP, WALK
 from envs.snake import Snake
-from envs.tabular import STOP, WALK
 from metagrad import estimators, meta_parameters, windows
 from metagrad.meta_parameters import INTERVALS
 
@@ -44,7 +44,7 @@ def _float64():
 
 
 def _mdp():
-    return tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+    return processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
 
 
 def _policy(mdp, seed=0):
@@ -93,7 +93,7 @@ def _central_difference(function, eta, name, step=1e-3):
 
 @pytest.mark.parametrize(("length", "distractor_reward"), [(2, 0.5), (4, 0.3), (6, 0.1)])
 def test_walking_a_chain_is_best_above_the_threshold_alone(length, distractor_reward):
-    mdp = tabular.chain(length, distractor_reward)
+    mdp = processes.chain(length, distractor_reward)
     threshold = distractor_reward ** (1 / (length - 1))
     walk, stop = (jax.nn.one_hot(jnp.full(length + 1, action), 2) for action in (WALK, STOP))
     for discount, best in ((threshold + 1e-3, walk), (threshold - 1e-3, stop)):
@@ -115,7 +115,7 @@ def test_walking_a_chain_is_best_above_the_threshold_alone(length, distractor_re
     ],
 )
 def test_impossible_tables_are_refused(change, message):
-    mdp = tabular.chain(2, 0.5)
+    mdp = processes.chain(2, 0.5)
     tables = {name: getattr(mdp, name) for name in ("transitions", "rewards", "is_terminal", "start")}
     with pytest.raises(ValueError, match=message):
         tabular.Tabular(**tables | change)
@@ -123,10 +123,10 @@ def test_impossible_tables_are_refused(change, message):
 
 def test_impossible_arguments_are_refused():
     for call in (
-        lambda: tabular.chain(1, 0.5),
-        lambda: tabular.chain(3, 1.0),
-        lambda: tabular.random_mdp(0, 1, 2, 0.1),
-        lambda: tabular.random_mdp(0, 3, 2, 1.1),
+        lambda: processes.chain(1, 0.5),
+        lambda: processes.chain(3, 1.0),
+        lambda: processes.random_mdp(0, 1, 2, 0.1),
+        lambda: processes.random_mdp(0, 3, 2, 1.1),
     ):
         with pytest.raises(ValueError, match="must be"):
             call()
@@ -256,7 +256,7 @@ def _all_rollouts(mdp, policy, states, length):
 
 
 def test_expectations_are_the_sums_over_all_rollouts():
-    mdp = tabular.random_mdp(seed=2, num_states=3, num_actions=2, termination=0.3)
+    mdp = processes.random_mdp(seed=2, num_states=3, num_actions=2, termination=0.3)
     network = agent_tabular.tabular_network(3, 2, scale=0.7)
     agent = dataclasses.replace(_agent(num_envs=1), env=mdp, network=network, rollout_length=3)
     # A learner away from the one that collected, as everywhere in a derivative.

@@ -15,6 +15,7 @@ from experiments import train
 from experiments.config import Config, UsageError
 from experiments.variance import __main__ as variance
 from experiments.variance import analysis, picture, sampling, tables
+from experiments.variance import truth as truth_lib
 from metagrad import estimators, windows
 from metagrad.meta_parameters import INTERVALS
 
@@ -30,7 +31,7 @@ SETTINGS = {
     "time_limit": 50,
 }
 NETWORK = ["--num_channels=4", "--policy_width=8", "--value_width=8"]
-SMALL = [*NETWORK, "--board_size=3", "--num_envs=4", "--rollout_length=5", "--num_env_steps=400", "--time_limit=50"]
+SMALL = [*NETWORK, "--board_size=3", "--num_envs=4", "--rollout_length=5", "--at_env_steps=400", "--time_limit=50"]
 STUDY = ["--horizon=3", "--chunk_size=4", "--burn_in=2", "--num_samples=8"]
 
 
@@ -51,6 +52,9 @@ def trained(tmp_path_factory):
     return folder
 
 
+POOR, GOOD = "discount_0.8_steps_400", "discount_0.97_steps_400"
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A training run that tunes two hyperparameters."""
@@ -59,13 +63,17 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_a_study_covers_a_poor_and_a_good_point(trained):
+def test_a_study_covers_a_low_and_a_high_discount(trained):
     content = results(trained)
-    assert set(content["points"]) == {"poor", "good"}
-    assert content["point"] == "poor"
-    assert content["points"]["poor"]["hyperparameters"]["discount"] == pytest.approx(0.8)
-    assert content["points"]["poor"]["hyperparameters"]["lambda"] == pytest.approx(0.5)
-    assert content["points"]["good"]["hyperparameters"]["discount"] == pytest.approx(0.97)
+    assert list(content["points"]) == [POOR, GOOD]
+    assert content["point"] == POOR
+    for name, discount in ((POOR, 0.8), (GOOD, 0.97)):
+        point = content["points"][name]
+        assert point["hyperparameters"]["discount"] == pytest.approx(discount)
+        assert json.loads((trained / f"train_{name}" / "config.json").read_text())["flags"]["discount"] == discount
+        assert point["env_steps"] == 400
+        assert point["critic"] == "outer_critic"
+        assert point["episodes"]["length"] >= 1.0
     assert content["num_samples"] == 8
     assert content["horizon"] == 3
     assert (trained / "variance.png").read_bytes().startswith(b"\x89PNG")
@@ -91,18 +99,20 @@ def test_variance_json_has_the_documented_numbers(trained):
 
 
 def test_the_numbers_are_those_of_the_samples_on_disk(trained):
-    content = results(trained)["points"]["poor"]
-    files = sorted((trained / "samples" / "poor").glob("*.npy"))
-    gradients = np.concatenate([np.load(file) for file in files]).astype(np.float64)
-    assert gradients.shape == (8, 3, 2)
-    for place, name in enumerate(("discount", "value_cost")):
-        expected = {"single_step": gradients[:, 0], "multi_step": gradients[:, 2], "mixing": gradients.mean(1)}
-        for estimator, samples in expected.items():
-            described = content["estimators"][estimator][name]
-            assert described["mean"]["estimate"] == pytest.approx(samples[:, place].mean(), rel=1e-5)
-            assert described["variance"]["estimate"] == pytest.approx(samples[:, place].var(ddof=1), rel=1e-5)
-        ratio = expected["multi_step"][:, place].var() / expected["mixing"][:, place].var()
-        assert content["variance_ratio"][name]["estimate"] == pytest.approx(ratio, rel=1e-5)
+    outer = results(trained)["points"][POOR]
+    files = sorted((trained / "samples" / POOR).glob("*.npy"))
+    drawn = np.concatenate([np.load(file) for file in files]).astype(np.float64)
+    assert drawn.shape == (8, 2, 3, 2)
+    assert not np.allclose(drawn[:, 0], drawn[:, 1], rtol=0.1, atol=0.0)
+    for gradients, content in ((drawn[:, 0], outer), (drawn[:, 1], outer["own_critic"])):
+        for place, name in enumerate(("discount", "value_cost")):
+            expected = {"single_step": gradients[:, 0], "multi_step": gradients[:, 2], "mixing": gradients.mean(1)}
+            for estimator, samples in expected.items():
+                described = content["estimators"][estimator][name]
+                assert described["mean"]["estimate"] == pytest.approx(samples[:, place].mean(), rel=1e-5)
+                assert described["variance"]["estimate"] == pytest.approx(samples[:, place].var(ddof=1), rel=1e-5)
+            ratio = expected["multi_step"][:, place].var() / expected["mixing"][:, place].var()
+            assert content["variance_ratio"][name]["estimate"] == pytest.approx(ratio, rel=1e-5)
 
 
 def test_more_samples_go_on_from_those_on_disk(trained, tmp_path):
@@ -117,6 +127,92 @@ def test_more_samples_go_on_from_those_on_disk(trained, tmp_path):
     assert len(after) == 6
     assert before.items() <= after.items()
     assert results(trained)["num_samples"] == 12
+
+
+@pytest.fixture(scope="module")
+def judged(trained):
+    """The same study, held against the true return's gradient."""
+    arguments = ["--meta_params=discount,value_cost", "--reference=return", "--num_lifetimes=16", "--num_samples=8"]
+    assert not study(*SMALL, *STUDY[:-1], *arguments, f"--logdir={trained}")
+    return trained
+
+
+def test_the_truth_is_that_of_the_lifetimes_on_disk(judged):
+    content = results(judged)
+    assert content["reference_is"] == "return"
+    for point in (POOR, GOOD):
+        described = content["points"][point]
+        files = sorted((judged / "lifetimes" / point).glob("*.npy"))
+        lifetimes = np.concatenate([np.load(file) for file in files]).astype(np.float64)
+        assert lifetimes.shape == (16, 2, 2)  # at horizons 1 and 3
+        assert described["num_lifetimes"] == 16
+        assert [entry["horizon"] for entry in described["truth"]] == [1, 3]
+        for place, entry in enumerate(described["truth"]):
+            truth = lifetimes[:, place].mean(0)
+            assert entry["truth"]["discount"]["estimate"] == pytest.approx(truth[0], rel=1e-5)
+            assert set(entry["critics"]) == {"outer_critic", "own_critic"}
+        assert described["reference"] == described["truth"][-1]["truth"]
+        assert list(described["truth"][0]["critics"]["outer_critic"]) == ["single_step"]
+        evolution = described["estimators"]["evolution"]
+        assert evolution["discount"]["variance"]["estimate"] == pytest.approx(lifetimes[:, -1, 0].var(ddof=1), rel=1e-5)
+        steps = described["env_steps_of_a_sample"]
+        assert steps["multi_step"] == steps["mixing"] == 3 * steps["single_step"] == 3 * 4 * 5
+        assert steps["evolution"] > 2 * (60 + 256)
+        multi_step = described["estimators"]["multi_step"]
+        assert multi_step["total"].keys() >= {"cosine", "scaled_error"}
+        assert "bias" not in multi_step["discount"]
+
+
+def test_lifetimes_do_not_depend_on_the_outer_critic(judged, tmp_path):
+    """The agents and their lifetimes are the same without it; windows then have one critic."""
+    arguments = ["--meta_params=discount,value_cost", "--reference=return", "--num_lifetimes=8", "--noouter_critic"]
+    assert not study(*SMALL, *STUDY, *arguments, f"--logdir={tmp_path}")
+    for kind, own in (("samples", 1), ("lifetimes", None)):
+        with_critic, without = (
+            np.concatenate([np.load(file) for file in sorted((folder / kind / POOR).glob("*.npy"))])[:8]
+            for folder in (judged, tmp_path)
+        )
+        expected = with_critic if own is None else with_critic[:, own:]
+        np.testing.assert_allclose(without, expected, rtol=2e-4, atol=1e-7)
+
+
+def verdict(samples, truth):
+    return truth_lib.describe({"own_critic": samples[:, None]}, truth[:, None], (1,), ("discount",))["truth"][0]
+
+
+@pytest.mark.parametrize(
+    ("mean", "true_mean", "expected"),
+    [(1.0, 2.0, "right"), (-1.0, -2.0, "right"), (1.0, -2.0, "wrong"), (0.0, 2.0, "unclear"), (1.0, 0.0, "unknown")],
+)
+def test_signs_are_told_only_where_both_means_are_known(mean, true_mean, expected):
+    rng = np.random.default_rng(0)
+    samples, truth = (rng.normal(size=(count, 1)) for count in (60, 40))
+    samples, truth = samples - samples.mean(0) + mean, truth - truth.mean(0) + true_mean
+    entry = verdict(samples, truth)
+    assert entry["critics"]["own_critic"]["single_step"]["discount"]["sign"] == expected
+
+
+def test_each_horizon_is_held_against_its_own_truth():
+    rng = np.random.default_rng(1)
+    means = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    gradients = means + 0.01 * rng.normal(size=(50, 3, 2))
+    lifetimes = means[[0, 2]] + 0.01 * rng.normal(size=(30, 2, 2))
+    first, last = truth_lib.describe({"outer_critic": gradients}, lifetimes, (1, 3), ("discount", "lambda"))["truth"]
+    assert first["critics"]["outer_critic"]["single_step"]["total"]["cosine"]["estimate"] > 0.99
+    multi_step, mixing = (last["critics"]["outer_critic"][name] for name in ("multi_step", "mixing"))
+    assert multi_step["total"]["cosine"]["estimate"] > 0.99
+    assert multi_step["lambda"]["sign"] == "right"
+    assert abs(mixing["total"]["cosine"]["estimate"]) < 0.1  # the mean of the three, (1/3, 0)
+
+
+def test_the_tabular_truth_is_exact(tmp_path):
+    arguments = ["--problem=tabular", "--horizon=2", "--num_samples=64", "--chunk_size=64", "--reference=return"]
+    assert not study(*arguments, f"--logdir={tmp_path}")
+    (point,) = results(tmp_path)["points"].values()
+    entry = point["truth"][-1]
+    for place, name in enumerate(("discount", "lambda")):
+        assert entry["truth"][name]["estimate"] == pytest.approx(point["exact"]["return"][name][1], rel=1e-5), place
+    assert entry["critics"]["own_critic"]["multi_step"]["discount"]["sign"] == "right"
 
 
 def test_a_study_that_was_killed_goes_on_to_the_same_numbers(run, tmp_path, monkeypatch):
@@ -172,9 +268,15 @@ def test_samples_are_the_gradients_of_reverse_mode():
     def start(fixed, key):
         return tabular.sampled_start(agent, *fixed, key)
 
-    program = sampling.make_program(problem, start, 3, ("lambda",), jax.vmap)
+    def losses(learner, batch):
+        return {"twice": 2.0 * problem.outer_loss(learner, batch), "once": problem.outer_loss(learner, batch)}
+
+    program = sampling.make_windows(
+        problem._replace(outer_loss=losses), start, 3, ("lambda",), ("once", "twice"), jax.vmap
+    )
     key = jax.random.key(5)
-    gradients = program(fixed, eta, key[None])[0]
+    gradients, twice = program(fixed, eta, key[None])[0]
+    np.testing.assert_allclose(twice, 2.0 * gradients, rtol=1e-5)
     start_key, window_key = jax.random.split(key)
     position = start(fixed, start_key)
     reverse = jax.jit(functools.partial(windows.meta_gradient, problem, estimators.mixing(3)))
@@ -208,7 +310,7 @@ def test_analysis_is_undetermined_where_there_is_no_signal():
 def test_analysis_tells_bias_from_the_reference():
     noise = np.random.default_rng(2).normal(size=(400, 2, 2))
     gradients = noise * 0.1 + np.array([[1.0, 0.0], [1.0, 1.0]])
-    result = analysis.analyse(gradients, ("discount", "lambda"), np.array([1.0, 1.0]))
+    result = analysis.analyse(gradients, ("discount", "lambda"), np.ones((400, 2)))
     single, multi = (result["estimators"][name] for name in ("single_step", "multi_step"))
     assert single["lambda"]["bias"]["ci95"][1] < -0.9
     assert abs(multi["lambda"]["bias"]["estimate"]) < 0.02
@@ -229,6 +331,20 @@ def test_analysis_tells_bias_from_the_reference():
         (["--meta_params=discount,luck"], "--meta_params=discount,luck"),
         (["--chunk_size=0"], "--chunk_size=0"),
         (["--burn_in=-1"], "--burn_in=-1"),
+        (["--at_discounts=0.8,1.2"], "--at_discounts=1.2: must be in (0, 1)"),
+        (["--at_discounts=0.8,x"], "--at_discounts=0.8,x: must be a comma list"),
+        (["--at_env_steps=400,400"], "--at_env_steps=400,400: must be a comma list, without repetition"),
+        (["--at_env_steps=641"], "--at_env_steps=641: must be a multiple of"),
+        (["--reference=luck"], "--reference=luck: must be one of multi_step, return"),
+        (["--num_lifetimes=8"], "--num_lifetimes=8: must be left out with --reference=multi_step"),
+        (["--reference=return", "--num_lifetimes=7"], "--num_lifetimes=7: must be at least 8"),
+        (["--reference=return", "--perturbation=0"], "--perturbation=0.0: must be in (0, 10]"),
+        (["--problem=tabular", "--at_env_steps=400"], "--at_env_steps=400: must be left out with --problem=tabular"),
+        (["--checkpoint=RUN", "--at_discounts=0.9"], "--at_discounts=0.9: must be left out with --checkpoint"),
+        (
+            ["--checkpoint=RUN", "--outer_discount=0.9"],
+            "--outer_discount=0.9: must be left out, or 0.99, which the run's",
+        ),
         (["--seed_index=1"], "--seed_index=1: must be left out with no --checkpoint"),
         (["--problem=tabular", "--board_size=8"], "--board_size=8: must be left out with --problem=tabular"),
         (["--problem=tabular", "--meta_params=discount"], "--meta_params=discount: must be left out"),
@@ -266,11 +382,13 @@ def fake_point(learner=1.0, gradient=1.0):
     def program(fixed, eta, keys):
         return gradient * fixed * jax.vmap(lambda key: jax.random.normal(key, (3, 2)))(keys)
 
-    return sampling.Point("late", {}, program, jnp.float32(learner), {}, {})
+    return sampling.Point("late", {}, ("own_critic",), program, None, jnp.float32(learner), {}, {})
 
 
 def draw(point, folder, num_samples=8, chunk_size=4, seed=0):
-    return sampling.draw(point, jax.random.key(seed), num_samples, chunk_size, folder, lambda count: None)
+    return sampling.draw(
+        point, point.windows, jax.random.key(seed), num_samples, chunk_size, folder, lambda count: None
+    )
 
 
 def test_windows_do_not_depend_on_the_chunks_they_come_in(tmp_path):
@@ -290,7 +408,7 @@ def test_samples_of_another_agent_or_key_are_refused(other, tmp_path):
 
 def test_a_gradient_that_is_not_finite_stops_the_study(tmp_path):
     draw(fake_point(), tmp_path, num_samples=4)
-    with pytest.raises(train.NonFiniteError, match="window 4 at late"):
+    with pytest.raises(train.NonFiniteError, match="sample 4 at late"):
         draw(fake_point(gradient=jnp.nan), tmp_path)
     assert len(list(tmp_path.glob("*.npy"))) == 1
 

@@ -151,7 +151,10 @@ def test_every_point_is_asked_for_the_same(checkpoints, monkeypatch):
             _, start, worth, *rest, _ = point.lifetimes
             assert (start, *rest) == ("after 2 rollouts", (1, 3), 0.7, ("lambda",))
             assert worth(point.fixed[0], jax.random.key(0)) == 2.0
-            assert point.about["episodes"] == {"discounted": 2.0, "undiscounted": 20.0, "length": 5.5}
+            assert point.about["episodes"] == {"discounted": 2.0, "undiscounted": 20.0, "length": 5.5, "cut": 0.0}
+            lifetimes = 2 * (12 + snake_points.EPISODES * 5.5)
+            cost = {"single_step": 4, "multi_step": 12, "mixing": 12, "evolution": lifetimes}
+            assert point.about["env_steps_of_a_sample"] == cost
 
 
 def test_flags_reach_the_study(checkpoints, monkeypatch):
@@ -255,6 +258,7 @@ def test_a_return_is_compared_at_the_longest_horizon_by_the_first_critic_and_the
         assert "bias" not in multi_step["discount"]
         assert multi_step["discount"]["sign_agreement"]["estimate"] == agreement[critic]
     assert described["reference"]["lambda"]["estimate"] == pytest.approx(lifetimes[:, 1, 1].mean(), rel=1e-5)
+    assert described["estimators"]["evolution"]["lambda"]["mean"] == described["reference"]["lambda"]
     assert [entry["horizon"] for entry in described["truth"]] == [1, 3]
     signs = [
         {critic: entry["critics"][critic][name]["lambda"]["sign"] for critic in agreement}

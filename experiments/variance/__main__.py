@@ -21,7 +21,7 @@ from absl import flags
 from experiments import config as config_lib
 from experiments.config import refuse
 from experiments.train import NonFiniteError
-from experiments.variance import analysis, picture, sampling, snake_points, tables, tabular_points, truth
+from experiments.variance import analysis, picture, sampling, snake_points, tables, tabular_points, truth, truth_picture
 from experiments.variance.analysis import Json
 from experiments.variance.sampling import Point, Program
 from experiments.variance.settings import Study, define_flags, study_from_flags
@@ -30,6 +30,8 @@ RESULTS, PICTURE, STUDY, SAMPLES, LIFETIMES = "variance.json", "variance.png", "
 
 WINDOWS, PAIRS = 2**31 - 1, 2**31 - 2
 """Set the keys of windows and lifetimes apart from those that training derives from the same seed by small numbers."""
+
+TRUTH_PICTURE = "truth.png"
 
 LIFETIMES_AT_ONCE = 8
 """Pairs of lifetimes in a file."""
@@ -47,8 +49,12 @@ def main(values: flags.FlagValues) -> None:
     results = _results(study, points, samples, lifetimes)
     (folder / RESULTS).write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     picture.draw(results, folder / PICTURE)
+    pictures = str(folder / PICTURE)
+    if study.reference == "return" and study.problem == "snake":
+        truth_picture.draw(results, folder / TRUTH_PICTURE)
+        pictures += f" and {folder / TRUTH_PICTURE}"
     print(tables.describe(results))
-    print(f"The numbers are in {folder / RESULTS}, the picture is {folder / PICTURE}")
+    print(f"The numbers are in {folder / RESULTS}, the pictures: {pictures}")
 
 
 def _prepare(study: Study, logdir: str | None) -> tuple[pathlib.Path, list[Point]]:
@@ -164,6 +170,8 @@ def _describe(study: Study, point: Point, gradients: np.ndarray, lifetimes: np.n
         analysis.analyse(gradients[:, index], study.names, reference, in_same_units)
         for index in range(len(point.critics))
     )
+    if "evolution" in about:
+        first["estimators"]["evolution"] = about.pop("evolution")
     return about | first | dict(zip(point.critics[1:], others, strict=True))
 
 

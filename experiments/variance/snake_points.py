@@ -20,6 +20,7 @@ import numpy as np
 from agents import actor_critic, evaluation, rollouts, training
 from agents.actor_critic import LearnerState
 from agents.training import Actor, Agent, Batch
+from envs.snake import Snake
 from experiments import config as config_lib
 from experiments import run_folder
 from experiments.building import init_seeds, make_agent, over_leading_axis
@@ -36,8 +37,9 @@ PHASES = {1: ("late",), 2: ("early", "late"), 3: ("early", "middle", "late")}
 EPISODES = 256
 """Fresh episodes of one evaluation: enough for the updates before them to be worth their time."""
 
-BEYOND = 0.05
-"""Episodes are cut after so many steps that this fraction of a constant reward's discounted weight lies beyond."""
+BEYOND, STEPS_PER_CELL = 0.05, 15
+"""Episodes are cut after so many steps that this fraction of a constant reward's discounted weight lies beyond, or
+after so many for each cell of the board: who has not ended by then mostly walks in circles."""
 
 
 class Asked(NamedTuple):
@@ -146,7 +148,16 @@ def _points(agent: Agent, asked: Asked, places: list[tuple[str, pathlib.Path, in
         }
         fixed = (state.position.learner_state, state.position.actor_state)
         episodes = play(state.position.learner_state, jax.random.key(settings.seed))
-        about["episodes"] = {what: float(np.mean(numbers)) for what, numbers in episodes._asdict().items()}
+        means = {what: float(np.mean(numbers)) for what, numbers in episodes._asdict().items()}
+        about["episodes"] = means | {"cut": float(np.mean(episodes.length >= _max_steps(agent)))}
+        update = agent.num_envs * agent.rollout_length
+        window = asked.horizon * update
+        about["env_steps_of_a_sample"] = {
+            "single_step": update,
+            "multi_step": window,
+            "mixing": window,
+            "evolution": round(2 * (window + EPISODES * means["length"])),
+        }
         points.append(Point(name, about, critics, windows, lifetimes, fixed, eta, {}))
     return points
 
@@ -163,8 +174,16 @@ def _outer_losses(agent: Agent, learner: LearnerState, batch: Batch) -> dict[str
 def _fresh_episodes(agent: Agent, learner: LearnerState, key: chex.PRNGKey) -> evaluation.Returns:
     """Plays fresh episodes under the outer discount."""
     discount = float(agent.outer_hyperparameters["discount"])
-    max_steps = math.ceil(math.log(BEYOND) / math.log(discount))
-    return evaluation.episode_returns(agent.env, agent.network, learner.params, discount, EPISODES, max_steps, key)
+    return evaluation.episode_returns(
+        agent.env, agent.network, learner.params, discount, EPISODES, _max_steps(agent), key
+    )
+
+
+def _max_steps(agent: Agent) -> int:
+    """Returns the steps after which an episode is cut."""
+    assert isinstance(agent.env, Snake)
+    discount = float(agent.outer_hyperparameters["discount"])
+    return min(math.ceil(math.log(BEYOND) / math.log(discount)), STEPS_PER_CELL * agent.env.num_cells)
 
 
 def _start(agent: Agent, problem: InnerProblem, burn_in: int) -> Start:

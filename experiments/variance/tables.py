@@ -27,7 +27,7 @@ def describe(results: Json) -> str:
 def _point(name: str, point: Json, meta_params: list[str], horizon: int) -> str:
     columns = [*meta_params, TOTAL]
     signals = table(
-        ["signal-to-noise of one window", *columns],
+        ["signal-to-noise of one sample", *columns],
         [
             [f"{estimator} (horizon {1 if estimator == 'single_step' else horizon})"]
             + [cell(described[column]["snr"]) for column in columns]
@@ -44,8 +44,24 @@ def _point(name: str, point: Json, meta_params: list[str], horizon: int) -> str:
             ["  and then by averaging", *(cell(reduction[column]["averaging"]) for column in columns)],
         ],
     )
+    judged = f"{_truth(point, meta_params)}\n" if "truth" in point else ""
     settings = ", ".join(f"{name} {value:.3g}" for name, value in point["hyperparameters"].items())
-    return f"{name}: {settings}\n{signals}\n{ratios}"
+    return f"{name}: {settings}\n{judged}{signals}\n{ratios}"
+
+
+def _truth(point: Json, meta_params: list[str]) -> str:
+    """Lays out which estimator's mean points the right way, at each horizon where the truth was taken."""
+    rows = []
+    for entry in point["truth"]:
+        horizon = entry["horizon"]
+        rows.append(
+            [f"the truth: -d J / d eta, n = {horizon}", *(cell(entry["truth"][name]) for name in meta_params), ""]
+        )
+        for critic, compared in entry["critics"].items():
+            for estimator, found in compared.items():
+                signs = [f"{found[name]['sign']}, {cell(found[name]['sign_agreement'])}" for name in meta_params]
+                rows.append([f"  {critic}, {estimator}", *signs, cell(found[TOTAL]["cosine"], UNDETERMINED)])
+    return table(["sign of the mean, how often a window has the true one", *meta_params, "cosine to the truth"], rows)
 
 
 def _convergence(results: Json) -> str:

@@ -30,8 +30,9 @@ def describe(
       names: of the M meta-parameters.
 
     Returns:
-      Parts of `variance.json`: `reference`, the truth at the longest horizon; `num_lifetimes`; and `truth`, at each
-      horizon the truth by meta-parameter, and by critic and estimator the `sign` of each mean and the `cosine`.
+      Parts of `variance.json`: `reference`, the truth at the longest horizon; `num_lifetimes`; `evolution`, a pair of
+      lifetimes as an estimator of its own; and `truth`, at each horizon the truth by meta-parameter, and by critic and
+      estimator the `sign` of each mean and the `cosine`.
     """
     truths = [_by_name(statistics.mean(lifetimes[:, place]), names) for place in range(len(horizons))]
     entries = []
@@ -53,7 +54,30 @@ def describe(
                 },
             }
         )
-    return {"reference": truths[-1], "num_lifetimes": len(lifetimes), "truth": entries}
+    return {
+        "reference": truths[-1],
+        "num_lifetimes": len(lifetimes),
+        "evolution": _describe_samples(lifetimes[:, -1], names),
+        "truth": entries,
+    }
+
+
+def _describe_samples(samples: np.ndarray, names: Sequence[str]) -> Json:
+    """Describes an estimator that is compared with nothing, samples [L, M]."""
+    return {
+        **{
+            name: {
+                "mean": as_json(_pick(statistics.mean(samples), place)),
+                "variance": as_json(statistics.variance(samples[:, [place]])),
+                "snr": as_json(statistics.signal_to_noise(samples[:, [place]])),
+            }
+            for place, name in enumerate(names)
+        },
+        TOTAL: {
+            "variance": as_json(statistics.variance(samples)),
+            "snr": as_json(statistics.signal_to_noise(samples)),
+        },
+    }
 
 
 def _compare(samples: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> Json:

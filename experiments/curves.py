@@ -1,0 +1,121 @@
+"""Draws training runs side by side, one panel a column of their metrics, and prints where they end.
+
+Example:
+    python -m experiments.curves --runs=runs/a,runs/b --columns=hyper/discount,episode_return --picture=curves.png
+
+A run is called by the settings in which the runs differ. Lines are means over seeds, with 95% bands.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+from absl import flags
+from matplotlib.ticker import EngFormatter
+
+from experiments import config as config_lib
+from experiments.config import Config, UsageError, flag_name, refuse
+from experiments.plots import OKABE_ITO
+from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
+from experiments.run_folder import CONFIG, Metrics, read_metrics
+from metagrad import statistics
+
+STROKES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+
+
+def draw(runs: dict[str, Metrics], columns: Sequence[str], picture: pathlib.Path) -> None:
+    """Draws one panel for each column.
+
+    Args:
+      runs: metrics by the run's label.
+      columns: of the metrics.
+      picture: the PNG to write.
+    """
+    figure, panels = plt.subplots(
+        1, len(columns), figsize=(6.4 * len(columns), 4.8), squeeze=False, layout="constrained"
+    )
+    for axes, column in zip(panels[0], columns, strict=True):
+        for index, (label, metrics) in enumerate(runs.items()):
+            mean = statistics.mean(metrics[column].T)
+            steps = metrics["env_steps"][:, 0]
+            colour = OKABE_ITO[index % len(OKABE_ITO)]
+            axes.plot(steps, mean.estimate, color=colour, linestyle=STROKES[index % len(STROKES)], label=label)
+            axes.fill_between(steps, mean.low, mean.high, color=colour, alpha=0.15, linewidth=0)
+        axes.set(title=column, xlabel="environment steps a seed")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    num_seeds = sorted({metrics["seed"].shape[1] for metrics in runs.values()})
+    panels[0, 0].legend(title=f"mean of {' or '.join(map(str, num_seeds))} seeds, 95% band", fontsize=9)
+    figure.savefig(picture, dpi=130)
+    plt.close(figure)
+
+
+def final(metrics: Metrics, column: str) -> statistics.Estimate:
+    """Estimates a column's mean over seeds at the end: each seed's mean over the last tenth of the logging points."""
+    last = max(len(metrics[column]) // 10, 1)
+    return statistics.mean(statistics.mean(metrics[column][-last:]).estimate)
+
+
+def labels(configs: Sequence[Config]) -> list[str]:
+    """Calls each run by the settings in which the runs differ, the estimator first.
+
+    Raises:
+      UsageError: if two runs have the same settings.
+    """
+    values = [dataclasses.asdict(config) for config in configs]
+    differing = [
+        field
+        for field in sorted(dataclasses.fields(Config), key=lambda field: field.name != "estimator")
+        if len({value[field.name] for value in values}) > 1
+    ]
+    called = [
+        ", ".join(
+            str(value[field.name]) if field.name == "estimator" else f"{flag_name(field)} {value[field.name]}"
+            for field in differing
+        )
+        for value in values
+    ]
+    if len(set(called)) < len(called):
+        raise UsageError("--runs: two of the runs have the same settings")
+    return called
+
+
+def define_flags() -> flags.FlagValues:
+    """Returns the command's flags."""
+    values = flags.FlagValues()
+    where: dict[str, Any] = {"flag_values": values}
+    flags.DEFINE_list("runs", None, "folders of training runs; a comma list", **where)
+    flags.DEFINE_list("columns", ["episode_return"], "columns of their metrics.csv; a comma list", **where)
+    flags.DEFINE_string("picture", None, "the PNG to write; left out, only the table is printed", **where)
+    return values
+
+
+def main(values: flags.FlagValues) -> None:
+    """Draws what the flags say."""
+    if not values.runs:
+        refuse("runs", "", "given: a comma list of folders of training runs")
+    folders = [pathlib.Path(run).expanduser() for run in values.runs]
+    called = labels([config_lib.load(folder / CONFIG) for folder in folders]) if len(folders) > 1 else [folders[0].name]
+    runs = {label: read_metrics(folder) for label, folder in zip(called, folders, strict=True)}
+    for label, metrics in runs.items():
+        for column in values.columns:
+            if column not in metrics:
+                refuse("columns", column, f"among those of every run; {label} has {', '.join(metrics)}")
+    header = ["run", "seeds", *(f"{column}, last tenth" for column in values.columns)]
+    rows = [
+        [label, str(metrics["seed"].shape[1]), *(cell(as_json(final(metrics, column))) for column in values.columns)]
+        for label, metrics in runs.items()
+    ]
+    print(f"{table(header, rows)}\n{INTERVALS_NOTE}")
+    if values.picture:
+        try:
+            draw(runs, values.columns, pathlib.Path(values.picture))
+        except (OSError, ValueError) as error:
+            refuse("picture", values.picture, f"a file that can be written ({error})")
+
+
+if __name__ == "__main__":
+    config_lib.run(main, define_flags())

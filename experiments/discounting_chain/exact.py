@@ -1,0 +1,202 @@
+"""The Discounting Chain in expectation: horizon gradients, and learning curves without any noise of sampling.
+
+Both critics are at their limits (see `agents.tabular`), as in the study of Bonnet, Midgley and Laterre: what is left
+between them is the discount that they are for. Gradients are told uphill and for an episode, `-T` times those of the
+outer loss, which is a mean over the T steps of an episode: in the units of the return's own gradient.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from agents import actor_critic, tabular
+from agents.outer_critic import OuterCritic
+from agents.training import Agent
+from envs import processes
+from envs.tabular import Tabular
+from metagrad import estimators, meta_parameters, windows
+from metagrad.estimators import Weights
+from metagrad.meta_parameters import MetaParameters
+from metagrad.windows import InnerProblem, Position
+
+REWARD_STEPS = processes.BSUITE_REWARD_STEPS
+BONUS_CHAIN = 3
+"""The paper's: the chain that pays after 30 steps has the bonus."""
+
+INITIAL_DISCOUNT, OUTER_DISCOUNT = 0.95, 1.0
+"""The paper's."""
+
+LEARNING_RATE = 50.0
+"""A hundred times the paper's, so that 500 updates do what 50,000 did: in tables, without noise, steps may be long."""
+
+META_LEARNING_RATE = 0.1
+"""The paper's, for an inner update: an estimator that moves the discount every n updates moves it n times as far."""
+
+INNER_CRITIC, OUTER_CRITIC, RETURN = "inner_critic", "outer_critic", "return"
+CRITERIA = (INNER_CRITIC, OUTER_CRITIC, RETURN)
+"""What the meta-gradient is of: the outer loss with either critic, or the true return."""
+
+ESTIMATORS: dict[str, Weights] = {"single_step": estimators.single_step(), "mixing": estimators.mixing(5)}
+
+
+class Curve(NamedTuple):
+    """A learning curve in expectation; NumPy arrays with an entry for each window, before its first update.
+
+    Attributes:
+      updates: int [N], inner updates so far.
+      discount: float64 [N].
+      chains: float64 [N, C], the probabilities of choosing each chain.
+    """
+
+    updates: np.ndarray
+    discount: np.ndarray
+    chains: np.ndarray
+
+
+def make_agent(lambda_: float, criterion: str, weights: Weights) -> Agent:
+    """Builds an agent of tables, with plain gradient descent and rollouts of an episode, that tunes its discount.
+
+    Args:
+      lambda_: of the inner and the outer loss alike.
+      criterion: one of `CRITERIA`; there is an outer critic for `outer_critic` alone.
+      weights: of the meta-gradient estimator.
+
+    Returns:
+      The agent.
+    """
+    mdp = processes.discounting_chain(BONUS_CHAIN, REWARD_STEPS)
+    initial = {
+        "discount": INITIAL_DISCOUNT,
+        "lambda": lambda_,
+        "policy_cost": 1.0,
+        # With the learning rate, critics take half of their error away where all environments pass at one of the steps.
+        "value_cost": 1.0,
+        "entropy_cost": 0.005,
+        "learning_rate": LEARNING_RATE,
+    }
+    critic = OuterCritic(tabular.tabular_critic(mdp.num_states), optax.sgd(LEARNING_RATE))
+    return Agent(
+        env=mdp,
+        network=tabular.tabular_network(mdp.num_states, mdp.num_actions),
+        optimizer=optax.identity(),
+        # As the policy settles, gradients shrink by powers of ten within a hundred updates: a long memory of their size
+        # would freeze the discount, and so would the epsilon that is usual.
+        meta_optimizer=optax.adam(META_LEARNING_RATE * max(len(weights), 1), b2=0.95, eps=1e-20),
+        tuning=meta_parameters.tune(initial, ["discount"]),
+        weights=weights,
+        outer_hyperparameters={"discount": OUTER_DISCOUNT, "lambda": lambda_, "policy_cost": 1.0},
+        outer_critic=critic if criterion == OUTER_CRITIC else None,
+        num_envs=32,
+        rollout_length=REWARD_STEPS[-1],
+    )
+
+
+def horizon_gradients(
+    lambda_: float, discounts: Sequence[float], horizon: int, ages: Sequence[int]
+) -> list[list[dict[str, np.ndarray]]]:
+    """Computes the meta-gradients of the discount at every horizon 1, ..., n, by each criterion.
+
+    Args:
+      lambda_: of both losses.
+      discounts: of the agents, one after another.
+      horizon: n.
+      ages: the numbers of updates that they have learned for at their discount, from the uniform policy.
+
+    Returns:
+      For each age, each discount and each of `CRITERIA`, float64 [n]: uphill, of an episode's return by the discount's
+      log-odds. Under `chains`, float64 [C], the policy's probabilities of choosing each chain.
+    """
+    agents = {criterion: make_agent(lambda_, criterion, ()) for criterion in CRITERIA}
+    agent = agents[INNER_CRITIC]
+    problem = tabular.converged_problem(agent)
+
+    @jax.jit
+    def compute(eta: MetaParameters, age: chex.Array) -> dict[str, chex.Array]:
+        start = _advance(problem, eta, _start(agent, eta), age)
+        gradients = {
+            criterion: _gradients(agents[criterion], criterion, horizon, eta, start)[0]["discount"]
+            for criterion in CRITERIA
+        }
+        return gradients | {"chains": start.batch.policy[0]}
+
+    with jax.enable_x64(True):
+        etas = [{"discount": jnp.asarray(_log_odds(discount) - _log_odds(INITIAL_DISCOUNT))} for discount in discounts]
+        return [[jax.tree.map(np.asarray, compute(eta, jnp.asarray(age))) for eta in etas] for age in ages]
+
+
+def learn(lambda_: float, criterion: str, weights: Weights, num_updates: int) -> Curve:
+    """Trains an agent in expectation.
+
+    Args:
+      lambda_: of both losses.
+      criterion: one of `CRITERIA`.
+      weights: of the meta-gradient estimator; none to leave the discount as it is.
+      num_updates: a multiple of the estimator's horizon.
+
+    Returns:
+      Its curve.
+    """
+    agent = make_agent(lambda_, criterion, weights)
+    problem = tabular.converged_problem(agent)
+
+    def body(
+        carry: tuple[Position, MetaParameters, optax.OptState], _: None
+    ) -> tuple[tuple[Position, MetaParameters, optax.OptState], tuple[chex.Array, chex.Array]]:
+        position, eta, meta_state = carry
+        discount = meta_parameters.hyperparameters(agent.tuning, eta)["discount"]
+        seen = discount, position.batch.policy[0]
+        if not weights:
+            return (_advance(problem, eta, position, 1), eta, meta_state), seen
+        gradients, position = _gradients(agent, criterion, len(weights), eta, position)
+        downhill = jax.tree.map(jnp.negative, windows.combine(weights, gradients))
+        step, meta_state = agent.meta_optimizer.update(downhill, meta_state, eta)
+        return (position, optax.apply_updates(eta, step), meta_state), seen
+
+    @jax.jit
+    def run() -> tuple[chex.Array, chex.Array]:
+        eta = meta_parameters.initial_meta_parameters(agent.tuning)
+        carry = (_start(agent, eta), eta, agent.meta_optimizer.init(eta))
+        return jax.lax.scan(body, carry, length=num_updates // agent.updates_per_window)[1]
+
+    with jax.enable_x64(True):
+        discount, chains = jax.tree.map(np.asarray, run())
+    return Curve(np.arange(len(discount)) * agent.updates_per_window, discount, chains)
+
+
+def _start(agent: Agent, eta: MetaParameters) -> Position:
+    """Starts from the uniform policy, with the critic converged, and all environments at an episode's start."""
+    mdp = agent.env
+    assert isinstance(mdp, Tabular)
+    learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(mdp.num_states), jax.random.key(0))
+    learner = tabular.converge_critic(agent, learner, eta)
+    return tabular.exact_start(agent, learner, jnp.asarray(mdp.start))
+
+
+def _gradients(
+    agent: Agent, criterion: str, horizon: int, eta: MetaParameters, start: Position
+) -> tuple[MetaParameters, Position]:
+    """Returns the gradients of horizons 1, ..., n, uphill and for an episode, and the window's end."""
+    problem = tabular.converged_problem(agent)
+    if criterion == RETURN:
+        return tabular.return_gradients(agent, horizon, eta, start, problem), _advance(problem, eta, start, horizon)
+    gradients, end, _ = windows.horizon_gradients(problem, horizon, eta, start, jax.random.key(0))
+    return jax.tree.map(lambda leaf: -agent.rollout_length * leaf, gradients), end
+
+
+def _advance(problem: InnerProblem, eta: MetaParameters, position: Position, num_updates: chex.Numeric) -> Position:
+    """Does some updates; the exact problem ignores the key."""
+
+    def body(_: int, position: Position) -> Position:
+        return windows.advance(problem, eta, position, jax.random.key(0))[0]
+
+    return jax.lax.fori_loop(0, num_updates, body, position)
+
+
+def _log_odds(probability: float) -> float:
+    return math.log(probability / (1.0 - probability))

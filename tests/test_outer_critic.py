@@ -1,0 +1,127 @@
+"""The critic of the outer loss, held against the exact values of a process."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from agents import actor_critic, tabular, training
+from agents.networks import ValueNetwork, actor_critic_network, value_network
+from agents.outer_critic import OuterCritic
+from envs.snake import Snake
+from envs.tabular import state_values
+from metagrad import windows
+
+OUTER_DISCOUNT = 0.99
+
+
+def _table(num_states):
+    return ValueNetwork(
+        init=lambda key, observation: {"value": {"table": jnp.zeros(num_states)}},
+        apply=lambda params, observation: observation @ params["value"]["table"],
+    )
+
+
+@pytest.fixture(scope="module")
+def agent():
+    """The agent of the tabular study, whose inner discount is 0.6, with an outer critic; its policy never changes."""
+    agent = tabular.study_agent(64)
+    return dataclasses.replace(
+        agent,
+        outer_critic=OuterCritic(_table(agent.env.num_states), optax.sgd(1.0)),
+        tuning=agent.tuning._replace(initial=agent.tuning.initial | {"policy_cost": 0.0, "entropy_cost": 0.0}),
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(agent):
+    """The agent before and after 600 updates with single-step windows."""
+    agent = dataclasses.replace(agent, weights=(1.0,), meta_optimizer=optax.sgd(0.0))
+    before = jax.jit(partial(training.init, agent))(jax.random.key(0))
+    return agent, before, jax.jit(partial(training.train, agent))(before, 600)[0]
+
+
+def test_it_learns_the_values_under_the_outer_discount(trained):
+    agent, _, after = trained
+    policy = jnp.full((agent.env.num_states, agent.env.num_actions), 0.5)
+    going_on = ~agent.env.is_terminal
+    exact, inner = (np.asarray(state_values(agent.env, policy, discount)) for discount in (OUTER_DISCOUNT, 0.6))
+    learned = np.asarray(after.position.actor_state.outer_critic.params["value"]["table"])
+    assert np.abs(exact - inner)[going_on].max() > 0.1
+    np.testing.assert_allclose(learned[going_on], exact[going_on], atol=0.04)
+    # The agent's own critic has learned those of the inner discount meanwhile.
+    own = np.asarray(after.position.learner_state.params["value"]["table"])
+    np.testing.assert_allclose(own[going_on], inner[going_on], atol=0.04)
+
+
+def test_a_rollout_is_judged_by_the_values_from_before_it_was_learned_from(trained):
+    agent, before, _ = trained
+    _, batch = training.inner_problem(agent).collect(
+        before.position.learner_state, before.position.actor_state, jax.random.key(1)
+    )
+    critic = before.position.actor_state.outer_critic
+    values, bootstrap_values = (
+        agent.outer_critic.network.apply(critic.params, observation)
+        for observation in (batch.rollout.observation, batch.rollout.bootstrap_observation)
+    )
+    expected = actor_critic.targets(values, bootstrap_values, batch.rollout, agent.outer_hyperparameters)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), batch.outer_targets, expected)
+
+
+def test_the_outer_loss_takes_its_advantages_from_it(trained):
+    agent, _, after = trained
+    problem, position = training.inner_problem(agent), after.position
+    batch = position.batch
+    scaled = batch._replace(outer_targets=jax.tree.map(lambda leaf: 3.0 * leaf, batch.outer_targets))
+    loss, tripled, own = (
+        float(problem.outer_loss(position.learner_state, given))
+        for given in (batch, scaled, batch._replace(outer_targets=None))
+    )
+    assert tripled == pytest.approx(3.0 * loss, rel=1e-5)
+    assert abs(own - loss) > 1e-3 * abs(loss)
+
+
+def test_the_agent_is_the_same_with_and_without_it_where_nothing_is_tuned(agent):
+    runs = []
+    for critic in (agent.outer_critic, None):
+        one = dataclasses.replace(agent, outer_critic=critic)
+        state = jax.jit(partial(training.init, one))(jax.random.key(3))
+        runs.append(jax.jit(partial(training.train, one))(state, 5)[0].position)
+    jax.tree.map(np.testing.assert_array_equal, runs[0].learner_state, runs[1].learner_state)
+    jax.tree.map(np.testing.assert_array_equal, runs[0].batch.rollout, runs[1].batch.rollout)
+
+
+def test_no_derivative_passes_through_it():
+    """A meta-gradient's program multiplies no more with it than without, but for one evaluation and one gradient."""
+    env = Snake(4, 4)
+    base = dataclasses.replace(
+        tabular.study_agent(8),
+        env=env,
+        network=actor_critic_network(4, 4, 8, 8),
+        optimizer=optax.scale_by_adam(eps_root=1e-8),
+    )
+    critic = OuterCritic(value_network(4, 8), optax.adam(1e-3))
+    operations = {}
+    for name, one in (("without", base), ("with", dataclasses.replace(base, outer_critic=critic))):
+        state = jax.eval_shape(partial(training.init, one), jax.random.key(0))
+        gradient = jax.jit(
+            lambda eta, start, key, one=one: windows.meta_gradient(
+                training.inner_problem(one), (0.5, 0.5), eta, start, key
+            )
+        )
+        cost = gradient.lower(state.eta, state.position, state.key).compile().cost_analysis()
+        operations[name] = cost["flops"]
+    observation = jax.eval_shape(partial(training.init, base), jax.random.key(0)).position.batch.rollout.observation
+
+    def value_and_gradient(params, observation):
+        return jax.value_and_grad(lambda params: jnp.sum(critic.network.apply(params, observation)))(params)
+
+    params = state.position.actor_state.outer_critic.params
+    once = jax.jit(value_and_gradient).lower(params, observation).compile().cost_analysis()["flops"]
+    # Two batches, each evaluated and differentiated once, some bootstrap values, the optimizer; but no outer loss any
+    # more that needs the values of the agent's critic.
+    assert operations["with"] - operations["without"] < 2.0 * 1.5 * once
