@@ -66,8 +66,8 @@ def test_episodes_are_cut_after_the_last_step(max_steps):
     np.testing.assert_array_equal(returns.undiscounted, float(max_steps == 3))
 
 
-def _snake():
-    env = Snake(3, 3, time_limit=14)
+def _snake(time_limit=14):
+    env = Snake(3, 3, time_limit)
     network = actor_critic_network(4, 4, 8, 8)
     observation = env.observation(env.initial(KEY))
     params = network.init(jax.random.key(1), jax.tree.map(lambda leaf: leaf[None], observation))
@@ -77,7 +77,7 @@ def _snake():
 @pytest.mark.parametrize("steps_together", [3, 100])
 def test_games_are_those_of_a_plain_loop_that_stops_at_each_end(steps_together, monkeypatch):
     monkeypatch.setattr(evaluation, "STEPS_TOGETHER", steps_together)
-    env, network, params = _snake()
+    env, network, params = _snake(time_limit=30)
     num_episodes, discount = 32, 0.9
     returns = _play(env, network, params, discount, num_episodes)
     transition = jax.jit(env.transition)
