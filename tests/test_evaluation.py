@@ -103,7 +103,7 @@ def test_games_are_those_of_a_plain_loop_that_stops_at_each_end(steps_together, 
 
 
 def test_episodes_do_not_depend_on_how_many_there_are():
-    mdp = tabular.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
     network = tabular_network(5, 3)
     params = network.init(KEY, None)
     few, many = (_play(mdp, network, params, num_episodes=num_episodes) for num_episodes in (12, 64))
