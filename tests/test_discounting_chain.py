@@ -137,9 +137,8 @@ def test_gradients_with_an_outer_critic_agree_with_finite_differences_on_frozen_
 
 
 @pytest.mark.usefixtures("small_chain")
-@pytest.mark.parametrize("lambda_", [0.0, 0.95])
-def test_with_one_update_the_outer_critic_gives_the_returns_own_gradient(lambda_):
-    ((uniform,), (later,)) = exact.horizon_gradients(lambda_, [0.9], 2, ages=(0, 5))
+def test_with_one_update_the_outer_critic_gives_the_returns_own_gradient():
+    ((uniform,), (later,)) = exact.horizon_gradients(0.0, [0.9], 2, ages=(0, 5))
     for entry in (uniform, later):
         np.testing.assert_allclose(entry[exact.OUTER_CRITIC][0], entry[exact.RETURN][0], rtol=1e-9)
         assert abs(entry[exact.INNER_CRITIC][0] / entry[exact.RETURN][0] - 1.0) > 0.1

@@ -111,7 +111,7 @@ def main(values: flags.FlagValues) -> None:
         },
         "horizon_gradients": [
             {"lambda": lambda_, "num_updates": age, "discount": discount}
-            | {name: numbers.tolist() for name, numbers in entry.items()}
+            | {name: _rounded(numbers) for name, numbers in entry.items()}
             for lambda_ in (LAMBDA, PAPERS_LAMBDA)
             for age, at_age in zip(AGES, done["gradients", lambda_], strict=True)
             for discount, entry in zip(DISCOUNTS, at_age, strict=True)
@@ -128,7 +128,7 @@ def main(values: flags.FlagValues) -> None:
         ],
         "wall_seconds": round(time.monotonic() - begin, 1),
     }
-    (folder / RESULTS).write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    (folder / RESULTS).write_text(json.dumps(results, allow_nan=False) + "\n")
     picture.draw(results, folder / PICTURE)
     print(_tables(results))
     print(f"The numbers are in {folder / RESULTS}, the picture is {folder / PICTURE}")
@@ -154,12 +154,17 @@ def _chain_rewards() -> np.ndarray:
     return 1.0 + processes.BONUS * bonus
 
 
+def _rounded(numbers: np.ndarray) -> list[float]:
+    """Returns numbers as JSON holds them, to six digits."""
+    return [float(f"{number:.6g}") for number in numbers]
+
+
 def _describe_curve(curve: exact.Curve) -> Json:
     return {
         "updates": curve.updates.tolist(),
-        "discount": curve.discount.tolist(),
-        "episode_return": (curve.chains @ _chain_rewards()).tolist(),
-        "bonus_probability": curve.chains[:, exact.BONUS_CHAIN].tolist(),
+        "discount": _rounded(curve.discount),
+        "episode_return": _rounded(curve.chains @ _chain_rewards()),
+        "bonus_probability": _rounded(curve.chains[:, exact.BONUS_CHAIN]),
     }
 
 
