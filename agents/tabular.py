@@ -261,7 +261,12 @@ def sampled_start(agent: Agent, learner: LearnerState, states: chex.Array, key: 
 
     Returns:
       The position, `tau_0` included.
+
+    Raises:
+      ValueError: if the agent has an outer critic.
     """
+    if agent.outer_critic is not None:
+        raise ValueError("agent must have no outer critic: sampled windows do not know where its learning stands")
     states_key, rollout_key = jax.random.split(key)
     drawn = jax.random.choice(states_key, states.shape[0], (agent.num_envs,), p=states).astype(jnp.int32)
     actor = training.Actor(rollouts.start_from(agent.env, drawn), None)

@@ -149,8 +149,9 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
 
     def collect(learner: actor_critic.LearnerState, actor: Actor, key: chex.PRNGKey) -> tuple[Actor, Batch]:
         environments, rollout = collect_rollout(learner.params, actor.environments, key)
-        if agent.outer_critic is None or actor.outer_critic is None:
+        if agent.outer_critic is None:
             return actor._replace(environments=environments), Batch(rollout, None)
+        assert actor.outer_critic is not None, "the actor was started without the outer critic's state"
         critic, outer_targets = outer_critic.learn(
             agent.outer_critic, actor.outer_critic, rollout, agent.outer_hyperparameters
         )

@@ -98,7 +98,10 @@ def main(values: flags.FlagValues) -> None:
     if not values.runs:
         refuse("runs", "", "given: a comma list of folders of training runs")
     folders = [pathlib.Path(run).expanduser() for run in values.runs]
-    called = labels([config_lib.load(folder / CONFIG) for folder in folders]) if len(folders) > 1 else [folders[0].name]
+    if not values.columns:
+        refuse("columns", "", "given: a comma list of columns")
+    configs = [config_lib.load(folder / CONFIG) for folder in folders]
+    called = labels(configs) if len(folders) > 1 else [folders[0].name]
     runs = {label: read_metrics(folder) for label, folder in zip(called, folders, strict=True)}
     for label, metrics in runs.items():
         for column in values.columns:

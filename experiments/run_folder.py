@@ -79,14 +79,19 @@ def read_metrics(folder: pathlib.Path) -> Metrics:
       The columns, `env_steps` and `seed` included, each [logging points, seeds].
 
     Raises:
-      UsageError: if the run ended before its first logging point.
+      UsageError: if the file cannot be read, or the run ended before its first logging point.
     """
-    with (folder / METRICS).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
+    try:
+        with (folder / METRICS).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        num_seeds = len({row["seed"] for row in rows}) or 1
+        columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else ())}
+        metrics = {name: column.reshape(-1, num_seeds) for name, column in columns.items()}
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        raise UsageError(f"{folder / METRICS}: is not the metrics of a run ({error})") from error
+    if not metrics:
         raise UsageError(f"{folder / METRICS}: has no logging point yet")
-    num_seeds = len({row["seed"] for row in rows})
-    return {name: np.array([float(row[name] or "nan") for row in rows]).reshape(-1, num_seeds) for name in rows[0]}
+    return metrics
 
 
 def checkpoint_steps(folder: pathlib.Path) -> list[int]:

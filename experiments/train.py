@@ -116,7 +116,7 @@ def _check_finite(config: Config, summary: Summary) -> None:
         if update >= 0
     ]
     if broken:
-        update, quantity, seed = min(broken)  # "loss/…" < "meta_grad/…" < "parameters"
+        update, quantity, seed = min(broken)  # "loss/…" < "meta_grad/…" < "outer_critic" < "parameters"
         raise NonFiniteError(
             f"stopped: {quantity} of seed {seed} was not finite at environment step "
             f"{update * config.num_envs * config.rollout_length} (update {update}); what was logged before is on disk"

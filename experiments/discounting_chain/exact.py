@@ -33,7 +33,7 @@ INITIAL_DISCOUNT, OUTER_DISCOUNT = 0.95, 1.0
 """The paper's."""
 
 LEARNING_RATE = 50.0
-"""A hundred times the paper's, so that 500 updates do what 50,000 did: in tables, without noise, steps may be long."""
+"""A hundred times the paper's, so that 400 updates do what 40,000 would: without noise, steps may be long."""
 
 META_LEARNING_RATE = 0.1
 """The paper's, for an inner update: an estimator that moves the discount every n updates moves it n times as far."""

@@ -74,10 +74,9 @@ def ranked_seeds(run: Run) -> list[int]:
     Raises:
       UsageError: if the metrics cannot be read.
     """
-    try:
-        returns = run_folder.read_metrics(run.folder)["episode_return"]
-    except (OSError, LookupError, ValueError) as error:
-        raise UsageError(f"{run.folder / run_folder.METRICS}: is not the metrics of a run ({error})") from error
+    returns = run_folder.read_metrics(run.folder).get("episode_return")
+    if returns is None:
+        raise UsageError(f"{run.folder / run_folder.METRICS}: is not the metrics of a run (it has no episode_return)")
     last = [max(column[np.isfinite(column)][-1:], default=-np.inf) for column in returns.T]
     return sorted(range(run.config.num_seeds), key=lambda seed: -last[seed])
 

@@ -163,6 +163,10 @@ def _describe(study: Study, point: Point, gradients: np.ndarray, lifetimes: np.n
         reference = lifetimes[:, -1]
         windows = dict(zip(point.critics, gradients.swapaxes(0, 1), strict=True))
         about |= truth.describe(windows, lifetimes, study.return_horizons, study.names)
+        about["perturbation"] = study.perturbation
+        if point.lifetimes is None:
+            for of_samples in ("evolution", "num_lifetimes", "perturbation"):
+                del about[of_samples]
     elif tabular_points.OF_UPDATES in point.exact:
         exact = point.exact[tabular_points.OF_UPDATES][-1]
         reference = np.broadcast_to(exact, (count, *exact.shape))

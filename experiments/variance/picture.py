@@ -44,7 +44,7 @@ def draw(results: Json, picture: pathlib.Path) -> None:
         hyper = ", ".join(f"{key} {point['hyperparameters'][key]:.3g}" for key in results["meta_params"])
         steps = f", after {point['env_steps']:,} environment steps" if "env_steps" in point else ""
         row.suptitle(f"{name.replace('_', ' ')}{steps}: {hyper}", fontweight="bold")
-        _draw_point(row.subplots(1, 5), point, results["meta_params"], results["problem"] == "tabular")
+        _draw_point(row.subplots(1, 5), point, results["meta_params"], results["problem"], results["reference_is"])
     if converging:
         _draw_convergence(rows[-1].subplots(1, len(results["meta_params"]) + 1), results)
     figure.suptitle(
@@ -58,7 +58,7 @@ def draw(results: Json, picture: pathlib.Path) -> None:
     plt.close(figure)
 
 
-def _draw_point(panels: Sequence[Axes], point: Json, names: Sequence[str], exact: bool) -> None:
+def _draw_point(panels: Sequence[Axes], point: Json, names: Sequence[str], problem: str, reference: str) -> None:
     variance, cosine, signal, ratio, trade_off = panels
     for index, name in enumerate(names):
         _curves(variance, point, name, "variance", index)
@@ -68,11 +68,10 @@ def _draw_point(panels: Sequence[Axes], point: Json, names: Sequence[str], exact
     _curves(cosine, point, TOTAL, "cosine", 0)
     variance.set(title="(a) variance", ylabel="variance of one window's gradient", yscale="log")
     longest = point["by_horizon"][-1]["horizon"]
-    truth = "exact" if exact else "mean of other windows"
-    cosine.set(
-        title=f"(b) cosine to multi-step({longest}) ({truth})", ylabel="cosine of the mean", xlim=(0.5, longest + 0.5)
-    )
-    if exact:
+    truth = "exact" if problem == "tabular" else "mean of other windows"
+    compared = "the true return's" if reference == "return" else f"multi-step({longest}) ({truth})"
+    cosine.set(title=f"(b) cosine to {compared}", ylabel="cosine of the mean", xlim=(0.5, longest + 0.5))
+    if problem == "tabular":
         to_return = point["exact"]["cosine_to_return"]
         label = "exact multi-step gradient,\nwith the true return's"
         cosine.plot(range(1, len(to_return) + 1), to_return, color="black", linestyle=STROKES[2], label=label)

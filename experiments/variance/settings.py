@@ -83,7 +83,7 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "checkpoint",
         None,
-        "folder of a training run whose agents are studied; without it, two agents are trained for --num_env_steps",
+        "folder of a training run whose agents are studied; without it, agents are trained as --at_discounts says",
         **where,
     )
     flags.DEFINE_list(
@@ -229,7 +229,7 @@ def study_from_flags(values: flags.FlagValues) -> Study:
         names = tabular.study_agent(num_envs=1).tuning.tuned
     elif values.checkpoint is None:
         _leave_out(values, "no --checkpoint", OF_RUN, ())
-        config = config_lib.config_from_flags(values, STUDY_PRESETS)
+        config = Config(**STUDY_PRESETS[values.preset] | given)
         trained = _trained(values, config)
         names = config.meta_params
     else:
@@ -275,7 +275,7 @@ def _trained(values: flags.FlagValues, config: Config) -> dict[str, Config]:
                 raise UsageError(
                     str(error).replace("--num_env_steps", "--at_env_steps").replace("--discount", "--at_discounts")
                 ) from None
-            trained[f"discount_{discount:g}_steps_{steps}"] = settings
+            trained[f"discount_{discount}_steps_{steps}"] = settings
     return trained
 
 

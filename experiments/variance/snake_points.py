@@ -147,11 +147,14 @@ def _points(agent: Agent, asked: Asked, places: list[tuple[str, pathlib.Path, in
             "hyperparameters": {name: float(value) for name, value in hyper.items()},
         }
         fixed = (state.position.learner_state, state.position.actor_state)
-        episodes = play(state.position.learner_state, jax.random.key(settings.seed))
+        # A key that neither training nor the study uses.
+        key = jax.random.fold_in(jax.random.key(settings.seed + seed_index), 2**31 - 3)
+        episodes = play(state.position.learner_state, key)
         means = {what: float(np.mean(numbers)) for what, numbers in episodes._asdict().items()}
         about["episodes"] = means | {"cut": float(np.mean(episodes.length >= _max_steps(agent)))}
         update = agent.num_envs * agent.rollout_length
         window = asked.horizon * update
+        about["max_episode_steps"] = _max_steps(agent)
         about["env_steps_of_a_sample"] = {
             "single_step": update,
             "multi_step": window,

@@ -1,7 +1,8 @@
 """Holds the estimators against the gradient of the true return: does their mean have its sign, and its direction?
 
 The truth after n updates is `d/d eta J(theta_n(eta))`, with everything that the estimators hold constant (see
-`metagrad.evolution`). At each horizon n where it was taken, multi-step(n) and mixing(n) are compared with it, by every
+`metagrad.evolution`): sampled, it is that of the return smoothed over eta by the perturbation, of episodes that are cut
+after very many steps. At each horizon n where it was taken, multi-step(n) and mixing(n) are compared with it, by every
 critic. All gradients point downhill, those of a loss or of minus the return.
 """
 
