@@ -207,7 +207,7 @@ def test_folders_that_cannot_be_played_from_arerefused(comparison, tmp_path, cap
         "value_width": (16, "mu/value_head/~/linear_0/b is float32[3, 8], expected float32[3, 16]"),
         "board_size": ("5", "environment_state/body is int32[3, 4, 3, 4], expected int32[3, 4, 5, 5]"),
         "meta_params": ([*SETTINGS.meta_params, "value_cost"], "eta/value_cost is not in it, expected float32[3]"),
-        "optimizer": ("rmsprop", "optimizer_state/mu/policy_conv_1/b is float32[3, 4], expected none"),
+        "optimizer": ("rmsprop", "outer_critic/optimizer_state/0/mu/value_conv_1/b is float32[3, 4], expected none"),
         "num_seeds": (2, "eta/discount is float32[3], expected float32[2]"),
     }
     for name, (value, message) in misfits.items():
@@ -219,7 +219,7 @@ def test_folders_that_cannot_be_played_from_arerefused(comparison, tmp_path, cap
     assert "its runs have different settings" in refused(capsys, f"--logdir={tmp_path}/all")
 
     (folder / "config.json").write_text(json.dumps(content | {"format": 99}))
-    assert "has format 99, and this version reads format 1" in refused(capsys, f"--logdir={folder}")
+    assert "has format 99, and this version reads format 2" in refused(capsys, f"--logdir={folder}")
 
     (folder / "config.json").write_text(json.dumps(content))
     (folder / "checkpoint" / str(steps) / "default" / "_METADATA").write_text("{")
