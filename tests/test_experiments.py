@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import json
 import signal
 import subprocess
@@ -38,7 +39,9 @@ SMALL = [
 
 def test_ctrl_c_while_compiling_is_one_line(tmp_path):
     command = [sys.executable, "-m", "experiments.train", *SMALL, f"--logdir={tmp_path / 'run'}"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    # A shell starts what runs in its background deaf to Ctrl-C, and these tests may run there.
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
         printed = ""
         while "compiling" not in printed:
             printed += process.stderr.read(1)
