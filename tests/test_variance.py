@@ -421,6 +421,7 @@ def test_the_picture_has_room_for_all_meta_parameters_and_odd_numbers(tmp_path):
     point["variance_ratio"]["total"]["ci95"] = [9.0, 10.0]  # not around its estimate, which can happen
     content = {
         "problem": "snake",
+        "reference_is": "multi_step",
         "horizon": 2,
         "num_samples": 16,
         "meta_params": list(names),
