@@ -29,6 +29,16 @@ class Returns(NamedTuple):
     length: chex.Array
 
 
+class _Games(NamedTuple):
+    """Episodes side by side: at one step, and for each its key, its state, whether it has ended, its returns."""
+
+    step: chex.Array
+    keys: chex.PRNGKey
+    states: Any
+    ended: chex.Array
+    returns: Returns
+
+
 def episode_returns(
     env: Environment,
     network: Network,
@@ -94,11 +104,3 @@ def episode_returns(
     finished = jax.lax.map(lambda group: play_until(group._replace(step=games.step), max_steps).returns, grouped)
     back = jnp.argsort(order)
     return jax.tree.map(lambda leaf: leaf.reshape(-1)[back], finished)
-
-
-class _Games(NamedTuple):
-    step: chex.Array
-    keys: chex.PRNGKey
-    states: Any
-    ended: chex.Array
-    returns: Returns

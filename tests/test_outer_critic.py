@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from agents import actor_critic, tabular, training
-from agents.networks import ValueNetwork, actor_critic_network, value_network
+from agents.networks import actor_critic_network, value_network
 from agents.outer_critic import OuterCritic
 from envs.snake import Snake
 from envs.tabular import state_values
@@ -19,20 +19,13 @@ from metagrad import windows
 OUTER_DISCOUNT = 0.99
 
 
-def _table(num_states):
-    return ValueNetwork(
-        init=lambda key, observation: {"value": {"table": jnp.zeros(num_states)}},
-        apply=lambda params, observation: observation @ params["value"]["table"],
-    )
-
-
 @pytest.fixture(scope="module")
 def agent():
     """The agent of the tabular study, whose inner discount is 0.6, with an outer critic; its policy never changes."""
     agent = tabular.study_agent(64)
     return dataclasses.replace(
         agent,
-        outer_critic=OuterCritic(_table(agent.env.num_states), optax.sgd(1.0)),
+        outer_critic=OuterCritic(tabular.tabular_critic(agent.env.num_states), optax.sgd(1.0)),
         tuning=agent.tuning._replace(initial=agent.tuning.initial | {"policy_cost": 0.0, "entropy_cost": 0.0}),
     )
 
