@@ -230,6 +230,7 @@ class Study:
     reference: str = "return"
     names: tuple = NAMES
     return_horizons: tuple = (1, 3)
+    perturbation: float = 0.5
     seed: int = 0
 
 
@@ -252,6 +253,7 @@ def test_a_return_is_compared_at_the_longest_horizon_by_the_first_critic_and_the
     described = variance._describe(Study(), point, gradients, lifetimes)
     assert described["critic"] == OUTER_CRITIC
     assert described["num_lifetimes"] == 12
+    assert described["perturbation"] == 0.5
     agreement = {OUTER_CRITIC: 1.0, OWN_CRITIC: 0.0}
     for critic, part in ((OUTER_CRITIC, described), (OWN_CRITIC, described[OWN_CRITIC])):
         multi_step = part["estimators"]["multi_step"]
