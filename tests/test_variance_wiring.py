@@ -223,6 +223,9 @@ def test_points_streams_and_seeds_do_not_share_their_keys(tmp_path, monkeypatch)
     assert len(set(keys)) == 8
 
 
+SAMPLED = "lifetimes were drawn, not known exactly"
+
+
 @dataclasses.dataclass
 class Study:
     """The part of a study that its results are made by."""
@@ -249,7 +252,7 @@ def test_a_return_is_compared_at_the_longest_horizon_by_the_first_critic_and_the
     noise = 0.1 * np.random.default_rng(1).normal(size=(16, 2, 3, 2))
     gradients = noise + np.array([1.0, -1.0])[:, None, None]  # the critics disagree
     lifetimes = noise[:12, 0, :2] + np.array([-1.0, 1.0])[:, None]  # and so do the horizons
-    point = sampling.Point("late", {"num_envs": 4}, (OUTER_CRITIC, OWN_CRITIC), None, None, None, {}, {})
+    point = sampling.Point("late", {"num_envs": 4}, (OUTER_CRITIC, OWN_CRITIC), None, SAMPLED, None, {}, {})
     described = variance._describe(Study(), point, gradients, lifetimes)
     assert described["critic"] == OUTER_CRITIC
     assert described["num_lifetimes"] == 12
