@@ -34,6 +34,18 @@ def make_weights(config: Config) -> Weights:
     return estimators.mixing(config.horizon, config.mixing_decay if config.mixing_weights == "geometric" else 1.0)
 
 
+def make_meta_learning_rate(config: Config) -> optax.ScalarOrSchedule:
+    """Returns the meta-learning rate: a number, or a function of the meta-updates so far.
+
+    Where it falls, it falls as 1 / updates in the end, as Robbins and Monro (1951) ask: its sum is infinite, so that
+    the meta-parameters can go anywhere, and the sum of its squares, and with it the noise that they gather, is not.
+    """
+    if not config.meta_learning_rate_halving:
+        return config.meta_learning_rate
+    meta_updates = config.meta_learning_rate_halving / config.updates_per_window
+    return lambda count: config.meta_learning_rate / (1.0 + count / meta_updates)
+
+
 def make_agent(config: Config) -> Agent:
     """Returns the agent of validated settings."""
     num_rows, num_cols = board_shape(config.board_size)
@@ -55,7 +67,7 @@ def make_agent(config: Config) -> Agent:
         ),
         optimizer=INNER_OPTIMIZERS[config.optimizer],
         meta_optimizer=optax.chain(
-            optax.clip_by_global_norm(config.meta_gradient_clip), optax.adam(config.meta_learning_rate)
+            optax.clip_by_global_norm(config.meta_gradient_clip), optax.adam(make_meta_learning_rate(config))
         ),
         tuning=meta_parameters.tune(config.hyperparameters(), tuned),
         weights=make_weights(config),

@@ -19,7 +19,7 @@ from absl import app, flags, logging
 from envs.snake import LARGEST_BOARD, SMALLEST_BOARD
 from metagrad.meta_parameters import INTERVALS
 
-FORMAT = 2
+FORMAT = 3
 """Version of the run folder's layout, written to `config.json`."""
 
 ESTIMATORS = ("none", "single_step", "multi_step", "mixing")
@@ -89,6 +89,11 @@ class Config:
     optimizer: str = _setting("adam", _one_of(("adam", "rmsprop")), "inner optimizer")
     learning_rate: float = _setting(1e-3, POSITIVE, "inner learning rate")
     meta_learning_rate: float = _setting(1e-2, POSITIVE, "learning rate of the meta-optimizer, Adam")
+    meta_learning_rate_halving: int = _setting(
+        0,
+        _count(0),
+        "inner updates N after which it is half of that: meta_learning_rate / (1 + updates / N); 0 keeps it constant",
+    )
     meta_gradient_clip: float = _setting(1.0, POSITIVE, "global norm that longer meta-gradients are scaled down to")
     discount: float = _setting(0.97, UNIT_OPEN, "discount (starting value where tuned)")
     lambda_: float = _setting(0.9, UNIT_CLOSED, "lambda of the returns (starting value where tuned)", name="lambda")

@@ -276,6 +276,20 @@ def test_presets_are_valid_for_every_estimator():
             config_lib.validate(dataclasses.replace(Config(**preset), estimator=estimator))
 
 
+@pytest.mark.parametrize(("estimator", "meta_updates"), [("single_step", 12), ("mixing", 3)])
+def test_the_meta_learning_rate_falls_by_inner_updates(estimator, meta_updates):
+    """Adam's steps along a gradient that stays the same are as long as its learning rate."""
+    config = Config(estimator=estimator, horizon=4, meta_learning_rate=0.5, meta_learning_rate_halving=12)
+    for halving, expected in ((12, [0.5, 0.25, 0.5 / 3]), (0, [0.5] * 3)):
+        optimizer = make_agent(dataclasses.replace(config, meta_learning_rate_halving=halving)).meta_optimizer
+        eta = {"discount": jnp.float32(0.0)}
+        state, steps = optimizer.init(eta), []
+        for _ in range(2 * meta_updates + 1):
+            step, state = optimizer.update({"discount": jnp.float32(-0.3)}, state, eta)
+            steps.append(float(step["discount"]))
+        np.testing.assert_allclose(steps[::meta_updates], expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("content", [None, "{}", "not json", '{"format": 99, "flags": {}}'])
 def test_settings_that_cannot_be_read_are_refused(content, tmp_path):
     path = tmp_path / "config.json"
@@ -308,7 +322,7 @@ def test_folders_of_an_older_format_are_refused_in_one_line(run, tmp_path, capsy
     (tmp_path / "config.json").write_text(json.dumps(old | {"format": 1}))
     (tmp_path / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes())
     assert command_line.run(curves, f"--runs={tmp_path}") == 2
-    assert "has format 1, and this version reads format 2" in capsys.readouterr().err
+    assert "has format 1, and this version reads format 3" in capsys.readouterr().err
 
 
 def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp_path, capsys):

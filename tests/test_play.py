@@ -219,7 +219,7 @@ def test_folders_that_cannot_be_played_from_arerefused(comparison, tmp_path, cap
     assert "its runs have different settings" in refused(capsys, f"--logdir={tmp_path}/all")
 
     (folder / "config.json").write_text(json.dumps(content | {"format": 99}))
-    assert "has format 99, and this version reads format 2" in refused(capsys, f"--logdir={folder}")
+    assert "has format 99, and this version reads format 3" in refused(capsys, f"--logdir={folder}")
 
     (folder / "config.json").write_text(json.dumps(content))
     (folder / "checkpoint" / str(steps) / "default" / "_METADATA").write_text("{")
