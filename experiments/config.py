@@ -17,6 +17,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from envs.snake import LARGEST_BOARD, SMALLEST_BOARD
+from experiments import compilation
 from metagrad.meta_parameters import INTERVALS
 
 FORMAT = 3
@@ -310,6 +311,13 @@ def run(
       stopped: what to say after Ctrl-C.
     """
     flags.DEFINE_bool("help", False, "show this help", flag_values=values)
+    flags.DEFINE_string(
+        "compilation_cache",
+        None,
+        f"folder that keeps compiled programs from one run to the next, or {compilation.OFF}; the default is what "
+        "JAX_COMPILATION_CACHE_DIR says, else the user's cache folder",
+        flag_values=values,
+    )
 
     def parse(arguments: Sequence[str]) -> list[str]:
         try:
@@ -326,6 +334,7 @@ def run(
             print(f"{sys.modules[main.__module__].__doc__}\n{values.get_help(include_special_flags=False)}")
             return
         logging.set_verbosity(logging.WARNING)  # orbax tells the story of every file it writes
+        compilation.keep_programs(values.compilation_cache)
         try:
             main(values)
         except UsageError as error:

@@ -2,6 +2,7 @@
 
 import os
 from importlib import metadata
+from pathlib import Path
 
 from hypothesis import settings
 
@@ -10,6 +11,9 @@ quick_to_compile = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_ex
 if metadata.version("jax").startswith("0.10."):  # JAX 0.11 ends the process where a flag is not known
     quick_to_compile.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *quick_to_compile])
+# Processes and runs share what was compiled.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 

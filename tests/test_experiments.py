@@ -39,6 +39,7 @@ SMALL = [
 
 def test_ctrl_c_while_compiling_is_one_line(tmp_path):
     command = [sys.executable, "-m", "experiments.train", *SMALL, f"--logdir={tmp_path / 'run'}"]
+    command.append("--compilation_cache=none")  # no time to stop it otherwise
     # A shell starts what runs in its background deaf to Ctrl-C, and these tests may run there.
     listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
