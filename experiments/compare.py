@@ -51,16 +51,29 @@ def compare(config: Config, folder: pathlib.Path) -> dict:
     return comparison
 
 
+def final_returns(env_steps: np.ndarray, episode_returns: np.ndarray) -> np.ndarray:
+    """Returns each run's mean episode return over the last tenth of its training.
+
+    Args:
+      env_steps: float [points], environment steps of one seed up to each logging point.
+      episode_returns: float [points, ...], means over the episodes that ended since the point before; NaN if none did.
+
+    Returns:
+      The mean over the points that began in the last tenth, at least over the last one, float [...]; NaN where no
+      episode ended in them.
+    """
+    starts = np.concatenate([[0.0], env_steps[:-1]])
+    last_tenth = starts >= min(0.9 * env_steps[-1], starts[-1])
+    return statistics.mean(episode_returns[last_tenth]).estimate
+
+
 def _summarise(config: Config, estimator: str, run: pathlib.Path) -> dict:
     """Returns a run's final return and the spread of its meta-gradients."""
     metrics = read_metrics(run)
-    ends = metrics["env_steps"][:, 0]
-    starts = np.concatenate([[0.0], ends[:-1]])
-    last_tenth = starts >= min(0.9 * config.num_env_steps, starts[-1])
-    final_returns = statistics.mean(metrics["episode_return"][last_tenth]).estimate
+    returns = final_returns(metrics["env_steps"][:, 0], metrics["episode_return"])
     tuned = () if estimator == "none" else config.meta_params
     return {
-        "final_return": as_json(statistics.mean(final_returns)),
+        "final_return": as_json(statistics.mean(returns)),
         "meta_grad_std": {
             name: as_json(statistics.pooled_standard_deviation(metrics[f"meta_grad/{name}"])) for name in tuned
         },

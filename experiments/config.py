@@ -217,11 +217,11 @@ def validate(config: Config) -> None:
     """
     for field in dataclasses.fields(config):
         value, allowed = getattr(config, field.name), field.metadata["range"]
-        if not (allowed.accepts(value) and allowed.accepts(_as_computed(value))):
+        if not (allowed.accepts(value) and allowed.accepts(as_computed(value))):
             refuse(flag_name(field), value, allowed.text)
     for name, value in config.hyperparameters().items():
         low, high = INTERVALS[name]
-        inside = low < value < high and _as_computed(value) >= np.finfo(np.float32).tiny
+        inside = low < value < high and as_computed(value) >= np.finfo(np.float32).tiny
         if config.estimator != "none" and name in config.meta_params and not inside:
             refuse(name, value, f"in ({low:g}, {high:g}) to be tuned")
     if config.seed + config.num_seeds > 2**31:
@@ -237,7 +237,7 @@ def validate(config: Config) -> None:
         refuse("num_env_steps", config.num_env_steps, "below 2^31 × num_envs × rollout_length")
 
 
-def _as_computed(value: Any) -> Any:
+def as_computed(value: Any) -> Any:
     """Returns a setting as training has it: floats are single precision, where 0.999999999 is 1."""
     with np.errstate(over="ignore"):
         return float(np.float32(value)) if isinstance(value, float) else value

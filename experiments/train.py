@@ -57,7 +57,8 @@ def train(config: Config, folder: pathlib.Path) -> float:
     def advance(state: TrainingState, num_windows: chex.Numeric) -> tuple[TrainingState, Summary]:
         return over_leading_axis(lambda seed: training.train(agent, seed, num_windows))(state)
 
-    with RunWriter(folder, config) as writer, _progress_bar(config) as bar:
+    what, env_steps = f"{config.estimator:>11} × {config.num_seeds} seeds", config.num_env_steps * config.num_seeds
+    with RunWriter(folder, config) as writer, progress_bar(what, env_steps) as bar:
         bar.set_postfix_str("compiling")
         state = init_seeds(agent, config)
         program = advance.lower(state, windows_per_point).compile()
@@ -76,10 +77,11 @@ def train(config: Config, folder: pathlib.Path) -> float:
     return time.monotonic() - began
 
 
-def _progress_bar(config: Config) -> tqdm.tqdm:
+def progress_bar(description: str, env_steps: int) -> tqdm.tqdm:
+    """Starts a bar that counts environment steps, of all seeds together."""
     return tqdm.tqdm(
-        desc=f"{config.estimator:>11} × {config.num_seeds} seeds",
-        total=config.num_env_steps * config.num_seeds,
+        desc=description,
+        total=env_steps,
         unit=" steps",
         unit_scale=True,
         mininterval=0.5,

@@ -30,9 +30,12 @@ INTERVALS = {
 
 
 class Tuning(NamedTuple):
-    """Which hyperparameters are tuned, and the values that all of them start from. Made by `tune`."""
+    """Which hyperparameters are tuned, and the values that all of them start from. Made by `tune`.
 
-    initial: dict[str, float]
+    Inside a program the values may be its data, float [] each: then one program serves any values.
+    """
+
+    initial: dict[str, chex.Numeric]
     tuned: tuple[str, ...]
 
 
@@ -104,12 +107,12 @@ def meta_parameters_of(tuning: Tuning, values: Mapping[str, float]) -> MetaParam
         return math.log(value / (1.0 - value)) if INTERVALS[name][1] == 1.0 else math.log(value)
 
     return {
-        name: jnp.asarray(unbounded(name, values[name]) - unbounded(name, tuning.initial[name]))
+        name: jnp.asarray(unbounded(name, values[name]) - unbounded(name, float(tuning.initial[name])))
         for name in tuning.tuned
     }
 
 
-def _bijection(initial: float, high: float, eta: chex.Array) -> chex.Array:
+def _bijection(initial: chex.Numeric, high: float, eta: chex.Array) -> chex.Array:
     """Maps the reals onto (0, high), zero to `initial`; `high` is one or infinity."""
     limits = jnp.finfo(jnp.result_type(eta))
     start = jnp.asarray(initial, limits.dtype)

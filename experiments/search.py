@@ -1,0 +1,432 @@
+"""Searches at random for fixed hyperparameters, and measures the best that it finds with fresh seeds.
+
+Example:
+    python -m experiments.search --preset=quick --num_settings=32 --logdir=runs/search
+
+What one would do without meta-gradients, and what it costs. Every setting is trained with the same seeds. The best of
+many owes something to luck, so its return is measured anew, with seeds on which it was not chosen.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from absl import flags
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from agents import training
+from agents.training import Summary, TrainingState
+from experiments import config as config_lib
+from experiments.building import init_seeds, make_agent, over_leading_axis
+from experiments.compare import final_returns
+from experiments.config import POSITIVE, PRESETS, UNIT_OPEN, Config, Range, as_computed, flag_name, refuse
+from experiments.plots import OKABE_ITO
+from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
+from experiments.train import LOGGING_POINTS, progress_bar
+from metagrad import statistics
+from metagrad.meta_parameters import Tuning
+
+RESULTS, PICTURE = "search.json", "search.png"
+
+Settings = Mapping[str, np.ndarray]
+"""Many settings of the hyperparameters in `SEARCHED`, float32 [settings] each."""
+
+
+class Searched(NamedTuple):
+    """How one hyperparameter is searched.
+
+    Attributes:
+      default: ends of the range.
+      allowed: what an end may be.
+      below_one: whether one minus it is drawn evenly on a logarithmic scale, or it itself.
+      label: of its axis.
+    """
+
+    default: tuple[float, float]
+    allowed: Range
+    below_one: bool
+    label: str
+
+
+SEARCHED = {
+    "discount": Searched((0.5, 0.999), UNIT_OPEN, True, "discount, by the logarithm of 1 − discount"),
+    "lambda": Searched(
+        (0.0, 0.99), Range("in [0, 1)", lambda end: 0.0 <= end < 1.0), True, "lambda, by the logarithm of 1 − lambda"
+    ),
+    "entropy_cost": Searched((1e-4, 1e-1), POSITIVE, False, "entropy cost"),
+    "learning_rate": Searched((1e-4, 1e-2), POSITIVE, False, "learning rate"),
+}
+
+UNUSED = (
+    *("estimator", "horizon", "mixing_weights", "mixing_decay", "meta_params", "meta_learning_rate"),
+    *("meta_gradient_clip", "outer_discount", "outer_lambda", "outer_critic", "outer_value_cost", "outer_entropy_cost"),
+    *("discount", "lambda_", "entropy_cost", "learning_rate"),
+)
+"""Settings that mean nothing here: nothing is tuned online, and some are searched."""
+
+SEARCH_PRESETS = {
+    name: {**preset, "estimator": "none", "outer_critic": False, "num_seeds": 2} for name, preset in PRESETS.items()
+}
+"""The presets with two seeds a setting, since steps are better spent on more settings."""
+
+NUMBERS = {
+    "num_settings": Range("in [1, 65536]", lambda value: 1 <= value <= 65_536),
+    "num_fresh_seeds": Range("at least 2 and below 2^31", lambda value: 2 <= value < 2**31),
+}
+
+
+def sample(ranges: Mapping[str, tuple[float, float]], num_settings: int, seed: int) -> Settings:
+    """Draws settings at random, evenly on each hyperparameter's scale.
+
+    Args:
+      ranges: the ends, for each name in `SEARCHED`.
+      num_settings: how many.
+      seed: the same seed gives the same settings, and more settings begin with fewer.
+
+    Returns:
+      The settings.
+    """
+    places = np.random.default_rng(seed).uniform(size=(num_settings, len(SEARCHED)))
+    settings = {}
+    for place, (name, searched) in zip(places.T, SEARCHED.items(), strict=True):
+        low, high = ranges[name]
+        value = 1.0 - _between(place, 1.0 - low, 1.0 - high) if searched.below_one else _between(place, low, high)
+        settings[name] = np.clip(value, low, high).astype(np.float32)
+    return settings
+
+
+def _between(place: np.ndarray, start: float, end: float) -> np.ndarray:
+    """Maps places in [0, 1] to the logarithmic scale between two positive numbers."""
+    return start * (end / start) ** place
+
+
+class Outcome(NamedTuple):
+    """What became of settings.
+
+    Attributes:
+      returns: float [settings, seeds], mean episode returns over the last tenth of training; NaN where training broke,
+        or no episode ended.
+      diverged: bool [settings, seeds], whether a loss or a parameter became NaN or infinite.
+    """
+
+    returns: np.ndarray
+    diverged: np.ndarray
+
+
+def train_settings(config: Config, settings: Settings) -> Outcome:
+    """Trains every seed of a run with every setting, in one program, of which the settings are data.
+
+    Args:
+      config: validated settings, with estimator `none`; the hyperparameters that are searched are not used.
+      settings: these hyperparameters.
+
+    Returns:
+      The outcome.
+    """
+    agent = make_agent(config)
+    num_settings = len(settings["discount"])
+    num_windows = config.num_env_steps // agent.steps_per_window
+    windows_per_point = math.ceil(num_windows / LOGGING_POINTS)
+    ends = [min(start + windows_per_point, num_windows) for start in range(0, num_windows, windows_per_point)]
+
+    def advance_setting(
+        setting: dict[str, chex.Array], seeds: TrainingState, num_windows: chex.Numeric
+    ) -> tuple[TrainingState, Summary]:
+        chosen = dataclasses.replace(agent, tuning=Tuning(agent.tuning.initial | setting, ()))
+        return over_leading_axis(lambda seed: training.train(chosen, seed, num_windows))(seeds)
+
+    @partial(jax.jit, donate_argnums=1)
+    def advance(
+        settings: dict[str, chex.Array], states: TrainingState, num_windows: chex.Numeric
+    ) -> tuple[TrainingState, Summary]:
+        return over_leading_axis(lambda one: advance_setting(one[0], one[1], num_windows))((settings, states))
+
+    what, runs = "settings" if num_settings > 1 else "setting", num_settings * config.num_seeds
+    with progress_bar(f"{num_settings} {what} × {config.num_seeds} seeds", config.num_env_steps * runs) as bar:
+        bar.set_postfix_str("compiling")
+        values = {name: jnp.asarray(value) for name, value in settings.items()}
+        seeds = init_seeds(agent, config)
+        states = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_settings, *leaf.shape)), seeds)
+        program = advance.lower(values, states, windows_per_point).compile()
+        bar.unpause()  # the time left counts from here, not from compilation
+        diverged = np.zeros((num_settings, config.num_seeds), bool)
+        returns = []
+        for start, end in zip([0, *ends], ends, strict=False):
+            states, summary = program(values, states, end - start)
+            summary = jax.device_get(summary)
+            diverged |= np.any([update >= 0 for update in summary.first_nonfinite.values()], 0)
+            with np.errstate(invalid="ignore"):
+                returns.append(summary.return_sum / summary.num_episodes)
+            highest = np.fmax.reduce(returns[-1][~diverged], initial=np.nan)
+            bar.set_postfix_str(f"highest return {highest:.2f}", refresh=False)
+            bar.update((end - start) * agent.steps_per_window * runs)
+    final = final_returns(np.array(ends) * agent.steps_per_window, np.array(returns))
+    return Outcome(np.where(diverged, np.nan, final), diverged)
+
+
+def search(
+    config: Config,
+    ranges: Mapping[str, tuple[float, float]],
+    num_settings: int,
+    num_fresh_seeds: int,
+    folder: pathlib.Path,
+) -> dict[str, Any]:
+    """Searches, and writes `search.json`: once the settings are trained, and again once the best is confirmed.
+
+    Args:
+      config: validated settings, with estimator `none`; its seeds are those of the search.
+      ranges: ends of the range of each hyperparameter in `SEARCHED`.
+      num_settings: settings to draw.
+      num_fresh_seeds: seeds for the best of them; they follow those of the search.
+      folder: where to write.
+
+    Returns:
+      The content of `search.json`; its `best` is None if no setting has a return.
+    """
+    began = time.monotonic()
+    settings = sample(ranges, num_settings, config.seed)
+    searched = _describe(settings, train_settings(config, settings))
+    best = ranking(searched)[0]
+    results: dict[str, Any] = {
+        "env_steps": config.num_env_steps * config.num_seeds * num_settings,
+        "wall_seconds": round(time.monotonic() - began, 1),
+        "flags": {
+            flag_name(field): getattr(config, field.name)
+            for field in dataclasses.fields(config)
+            if field.name not in UNUSED
+        },
+        "ranges": {name: list(ends) for name, ends in ranges.items()},
+        "best": None,
+        "settings": searched,
+    }
+    _save(results, folder)
+    if searched[best]["return"]["estimate"] is None:
+        return results
+    fresh = dataclasses.replace(config, seed=config.seed + config.num_seeds, num_seeds=num_fresh_seeds)
+    chosen = {name: values[best : best + 1] for name, values in settings.items()}
+    (confirmed,) = _describe(chosen, train_settings(fresh, chosen))
+    results["best"] = {"setting": best, "seeds": [fresh.seed + index for index in range(num_fresh_seeds)]} | confirmed
+    results["env_steps"] += fresh.num_env_steps * num_fresh_seeds
+    results["wall_seconds"] = round(time.monotonic() - began, 1)
+    _save(results, folder)
+    return results
+
+
+def _save(results: dict[str, Any], folder: pathlib.Path) -> None:
+    (folder / RESULTS).write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+
+
+def _describe(settings: Settings, outcome: Outcome) -> list[dict[str, Any]]:
+    """Returns each setting and its outcome as JSON has it.
+
+    A setting's return is the mean over all its seeds, or null: without those that diverged it would look better.
+    """
+    complete = np.isfinite(outcome.returns).all(1)
+    means = np.where(complete, statistics.mean(outcome.returns.T), np.nan)
+    return [
+        {
+            # The shortest numbers that are the same in single precision, so that flags give the same training.
+            "hyperparameters": {name: float(str(values[index])) for name, values in settings.items()},
+            "return": as_json(statistics.Estimate(*means[:, index])),
+            "returns": [float(value) if np.isfinite(value) else None for value in outcome.returns[index]],
+            "diverged": bool(outcome.diverged[index].any()),
+        }
+        for index in range(len(complete))
+    ]
+
+
+def ranking(settings: list[dict[str, Any]]) -> list[int]:
+    """Returns the settings' numbers from the highest mean return to the lowest, and then those without one."""
+
+    def loss(index: int) -> float:
+        mean = settings[index]["return"]["estimate"]
+        return math.inf if mean is None else -mean
+
+    return sorted(range(len(settings)), key=loss)
+
+
+def draw(results: dict[str, Any], picture: pathlib.Path) -> None:
+    """Draws the settings' returns against each hyperparameter.
+
+    Args:
+      results: the content of `search.json`, with a best setting.
+      picture: the PNG to write.
+    """
+    figure, panels = plt.subplots(
+        1, len(SEARCHED), figsize=(4.0 * len(SEARCHED), 4.6), sharey=True, layout="constrained"
+    )
+    for axes, (name, searched) in zip(panels, SEARCHED.items(), strict=True):
+        _draw_panel(axes, name, searched, results)
+    panels[0].set_ylabel("fruits an episode, last tenth of training")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    rows, cols = config_lib.board_shape(results["flags"]["board_size"])
+    figure.suptitle(
+        f"Snake {rows}×{cols}, {len(results['settings'])} settings, {results['flags']['num_env_steps']:,} environment "
+        f"steps a seed; {results['env_steps']:,} in all",
+        fontsize=11,
+    )
+    figure.savefig(picture, dpi=130)
+    plt.close(figure)
+
+
+def _draw_panel(axes: Axes, name: str, searched: Searched, results: dict[str, Any]) -> None:
+    """Draws the returns against one hyperparameter, on the scale on which it was drawn."""
+
+    def place(described: dict[str, Any]) -> float:
+        value = described["hyperparameters"][name]
+        return 1.0 - value if searched.below_one else value
+
+    settings, best = results["settings"], results["best"]
+    measured = [setting for setting in settings if setting["return"]["estimate"] is not None]
+    missing = [setting for setting in settings if setting["return"]["estimate"] is None]
+    blue, vermilion, *_ = OKABE_ITO
+    num_seeds = results["flags"]["num_seeds"]
+    means = [setting["return"]["estimate"] for setting in measured]
+    lows, highs = ([end(setting["returns"]) for setting in measured] for end in (min, max))
+    places = list(map(place, measured))
+    axes.vlines(places, lows, highs, color=blue, alpha=0.35, linewidth=1.0)
+    seeds = f"mean of {num_seeds} seeds, line from least to most" if num_seeds > 1 else "one seed"
+    axes.plot(places, means, "o", color=blue, markersize=5, label=f"setting: {seeds}")
+    if missing:
+        axes.plot(
+            list(map(place, missing)), [0.0] * len(missing), "x", color="#000000", label="diverged, or no episode ended"
+        )
+    chosen = settings[best["setting"]]
+    axes.plot(
+        place(chosen),
+        chosen["return"]["estimate"],
+        "o",
+        color=vermilion,
+        fillstyle="none",
+        markersize=12,
+        markeredgewidth=1.8,
+        label="best of the search",
+    )
+    confirmed = best["return"]
+    if confirmed["estimate"] is not None:
+        axes.errorbar(
+            place(chosen),
+            confirmed["estimate"],
+            np.abs(np.array(confirmed["ci95"]) - confirmed["estimate"])[:, None],
+            fmt="D",
+            color=vermilion,
+            markersize=5,
+            capsize=4,
+            label=f"the same, {len(best['seeds'])} fresh seeds, 95% interval",
+        )
+    axes.set(xscale="log", xlabel=searched.label)
+    if searched.below_one:
+        axes.invert_xaxis()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda distance, _: f"{1.0 - distance:.6g}"))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _table(results: dict[str, Any]) -> str:
+    """Lays the settings out for a terminal, the best first."""
+    settings = results["settings"]
+    rows = [
+        [
+            str(index),
+            *(f"{value:.4g}" for value in settings[index]["hyperparameters"].values()),
+            cell(settings[index]["return"], "diverged" if settings[index]["diverged"] else "no episode ended"),
+        ]
+        for index in ranking(settings)
+    ]
+    return table(["setting", *SEARCHED, "final return"], rows)
+
+
+def _confirmation(results: dict[str, Any]) -> str:
+    """Says what the best setting is worth, what finding it cost, and how to train with it."""
+    best, cost = results["best"], f"{results['env_steps']:,} environment steps in all"
+    given = " ".join(f"--{name}={value}" for name, value in best["hyperparameters"].items())
+    missing = "diverged" if best["diverged"] else "no episode ended"
+    return (
+        f"Setting {best['setting']} with {len(best['seeds'])} fresh seeds: {cell(best['return'], missing)}; {cost}.\n"
+        f"To train with it: --estimator=none {given}"
+    )
+
+
+def define_flags() -> flags.FlagValues:
+    """Returns the command's flags."""
+    values = config_lib.define_flags(SEARCH_PRESETS, UNUSED)
+    values["num_seeds"].help = "seeds of every setting in the search; at least 1 and below 2^31"
+    where: dict[str, Any] = {"flag_values": values}
+    flags.DEFINE_integer("num_settings", 32, f"settings to draw; {NUMBERS['num_settings'].text}", **where)
+    flags.DEFINE_integer(
+        "num_fresh_seeds",
+        8,
+        f"seeds, after those of the search, for the best setting; {NUMBERS['num_fresh_seeds'].text}",
+        **where,
+    )
+    for name, searched in SEARCHED.items():
+        scale = f"evenly in the logarithm of {f'1 - {name}' if searched.below_one else 'it'}"
+        flags.DEFINE_list(
+            f"{name}_range",
+            list(map(str, searched.default)),
+            f"where {name} is drawn, {scale}; {_ends(searched)}",
+            **where,
+        )
+    return values
+
+
+def _ends(searched: Searched) -> str:
+    return f"two numbers LOW,HIGH, each {searched.allowed.text}, LOW at most HIGH"
+
+
+def ranges_from_flags(values: flags.FlagValues) -> dict[str, tuple[float, float]]:
+    """Returns the ends of every hyperparameter's range.
+
+    Raises:
+      UsageError: if they are no such numbers.
+    """
+    ranges = {}
+    for name, searched in SEARCHED.items():
+        given = values[f"{name}_range"].value or []
+        try:
+            low, high = map(float, given)
+            fits = low <= high and all(searched.allowed.accepts(as_computed(end)) for end in (low, high))
+        except ValueError:
+            fits = False
+        if not fits:
+            refuse(f"{name}_range", given, _ends(searched))
+        ranges[name] = low, high
+    return ranges
+
+
+def main(values: flags.FlagValues) -> None:
+    """Searches as the flags say."""
+    config = config_lib.config_from_flags(values, SEARCH_PRESETS)
+    for name, allowed in NUMBERS.items():
+        if not allowed.accepts(values[name].value):
+            refuse(name, values[name].value, allowed.text)
+    ranges = ranges_from_flags(values)
+    if config.seed + config.num_seeds + values.num_fresh_seeds > 2**31:
+        refuse("seed", config.seed, "at most 2^31 - --num_seeds - --num_fresh_seeds")
+    folder = config_lib.new_logdir(values.logdir)
+    results = search(config, ranges, values.num_settings, values.num_fresh_seeds, folder)
+    print(_table(results))
+    if results["best"] is None:
+        sys.exit(f"stopped: no setting has a return, so there is none to confirm; {folder / RESULTS} has them all")
+    draw(results, folder / PICTURE)
+    print(_confirmation(results))
+    print(f"{INTERVALS_NOTE} The results are in {folder / RESULTS}, the picture is {folder / PICTURE}")
+
+
+if __name__ == "__main__":
+    config_lib.run(main, define_flags())

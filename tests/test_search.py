@@ -1,0 +1,231 @@
+"""The search for fixed hyperparameters, in miniature."""
+
+import dataclasses
+import json
+
+import command_line
+import numpy as np
+import pytest
+
+from experiments import compare, run_folder, search, train
+from experiments import config as config_lib
+from experiments.config import Config
+from experiments.search import SEARCHED, Outcome
+
+SMALL = [
+    "--board_size=3",
+    "--num_seeds=2",
+    "--num_envs=4",
+    "--rollout_length=5",
+    "--num_env_steps=1000",
+    "--num_channels=4",
+    "--policy_width=8",
+    "--value_width=8",
+    "--time_limit=50",
+]
+RANGES = {name: searched.default for name, searched in SEARCHED.items()}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """A search from flags to files, whose second setting breaks: the folder, and what is in it."""
+    folder = tmp_path_factory.mktemp("search") / "run"
+    drawn = search.sample
+
+    def breaking(*arguments):
+        settings = drawn(*arguments)
+        settings["learning_rate"][1] = 3e38
+        return settings
+
+    arguments = ["--seed=7", "--num_settings=3", "--num_fresh_seeds=2", "--learning_rate_range=0.003,0.03"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "sample", breaking)
+        assert not command_line.run(search, *SMALL, *arguments, f"--logdir={folder}")
+    return folder, json.loads((folder / "search.json").read_text())
+
+
+def test_a_search_writes_its_files(found):
+    folder, results = found
+    assert {path.name for path in folder.iterdir()} == {"search.json", "search.png"}
+    assert (folder / "search.png").read_bytes().startswith(b"\x89PNG")
+    assert results["env_steps"] == (3 * 2 + 2) * 1_000
+    assert results["wall_seconds"] > 0
+    ranges = RANGES | {"learning_rate": (0.003, 0.03)}
+    assert results["ranges"] == {name: list(ends) for name, ends in ranges.items()}
+    assert results["flags"]["board_size"] == "3"
+    assert not results["flags"].keys() & set(SEARCHED)
+    drawn = search.sample(ranges, 3, seed=7)
+    for index in (0, 2):
+        setting = results["settings"][index]["hyperparameters"]
+        assert setting == {name: pytest.approx(values[index], rel=1e-6) for name, values in drawn.items()}
+
+
+def test_what_diverges_is_marked_and_stops_nothing_else(found):
+    settings = found[1]["settings"]
+    assert [setting["diverged"] for setting in settings] == [False, True, False]
+    assert settings[1]["returns"] == [None, None]
+    assert settings[1]["return"]["estimate"] is None
+    assert search.ranking(settings)[-1] == 1
+
+
+def test_the_best_setting_learns_as_it_does_by_itself(found, tmp_path):
+    _, results = found
+    best = results["best"]
+    given = [f"--{name}={value}" for name, value in best["hyperparameters"].items()]
+    seeds = ["--seed=7", "--num_seeds=4"]  # two of the search, two fresh ones
+    assert not command_line.run(train, *SMALL, *seeds, "--estimator=none", *given, f"--logdir={tmp_path / 'run'}")
+    metrics = run_folder.read_metrics(tmp_path / "run")
+    expected = compare.final_returns(metrics["env_steps"][:, 0], metrics["episode_return"])
+    searched = [setting["returns"] for setting in results["settings"]]
+    np.testing.assert_allclose([*searched[best["setting"]], *best["returns"]], expected, rtol=1e-6)
+    assert len({*best["returns"], *searched[0], *searched[2]}) > 3  # they tell settings and seeds apart
+
+
+CONFIG = Config(seed=3, num_seeds=2, estimator="none", outer_critic=False)
+
+
+def test_draws_are_even_on_their_scale():
+    settings = search.sample(RANGES, 4_000, seed=1)
+    for name, values in settings.items():
+        low, high = RANGES[name]
+        assert values.dtype == np.float32
+        assert np.float32(low) <= values.min() <= values.max() <= np.float32(high)
+    places = [
+        np.log(1.0 - settings["discount"]) / np.log(0.5 / 0.001) - np.log(0.5) / np.log(0.5 / 0.001) + 1.0,
+        np.log(1.0 - settings["lambda"]) / np.log(1.0 / 0.01) + 1.0,
+        np.log(settings["entropy_cost"] / 1e-4) / np.log(1e-1 / 1e-4),
+        np.log(settings["learning_rate"] / 1e-4) / np.log(1e-2 / 1e-4),
+    ]
+    for place in places:
+        shares, _ = np.histogram(place, bins=10, range=(-1e-3, 1.0 + 1e-3))
+        np.testing.assert_allclose(shares / 4_000, 0.1, atol=0.02)
+    assert np.all(np.abs(np.corrcoef(places) - np.eye(4)) < 0.06)  # four standard errors
+
+
+def test_more_settings_begin_with_fewer_and_other_seeds_have_others():
+    few, many, others = (search.sample(RANGES, number, seed) for number, seed in ((3, 5), (8, 5), (3, 6)))
+    for name in SEARCHED:
+        np.testing.assert_array_equal(many[name][:3], few[name])
+        assert not np.any(others[name] == few[name])
+
+
+def test_a_range_of_one_number_keeps_to_it():
+    settings = search.sample(RANGES | {"discount": (0.97, 0.97)}, 5, seed=0)
+    np.testing.assert_array_equal(settings["discount"], np.float32(0.97))
+    np.testing.assert_array_equal(settings["lambda"], search.sample(RANGES, 5, seed=0)["lambda"])
+
+
+LUCKY = np.array([[9.0, 1.0], [6.0, 5.0], [np.nan, 99.0], [3.0, np.nan]])
+"""Returns, [settings, seeds]: the best single one, the best mean, one that diverged, one in which no episode ended."""
+
+
+def _stand_in(calls, returns):
+    """Returns what stands in for training: it records what it is asked for, and the fresh seeds earn 4, 5 and 6."""
+
+    def train_settings(config, settings):
+        calls.append((config, settings))
+        earned = returns if len(calls) == 1 else np.array([[4.0, 5.0, 6.0]])
+        return Outcome(earned, np.nan_to_num(earned, nan=0.0) == 99.0)
+
+    return train_settings
+
+
+def test_the_best_is_the_best_mean_confirmed_with_fresh_seeds(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(search, "train_settings", _stand_in(calls, LUCKY))
+    results = search.search(CONFIG, RANGES, 4, 3, tmp_path)
+    (searching, settings), (confirming, chosen) = calls
+    assert searching == CONFIG
+    assert dataclasses.replace(confirming, seed=3, num_seeds=2) == CONFIG
+    assert (confirming.seed, confirming.num_seeds) == (5, 3)  # after seeds 3 and 4
+    for name, values in settings.items():
+        np.testing.assert_array_equal(chosen[name], values[1:2])
+        assert np.float32(results["settings"][1]["hyperparameters"][name]) == values[1]
+    assert results == json.loads((tmp_path / "search.json").read_text())
+    assert results["best"]["setting"] == 1
+    assert results["best"]["seeds"] == [5, 6, 7]
+    assert results["best"]["returns"] == [4.0, 5.0, 6.0]
+    assert results["best"]["return"]["estimate"] == 5.0  # not 5.5, for which it was chosen
+    # Student's t quantile for three seeds, times the standard error 1 / sqrt(3).
+    np.testing.assert_allclose(results["best"]["return"]["ci95"], [5 - 2.48414, 5 + 2.48414], rtol=1e-5)
+    assert results["env_steps"] == (4 * 2 + 3) * CONFIG.num_env_steps
+    assert search.ranking(results["settings"]) == [1, 0, 2, 3]
+    assert [setting["diverged"] for setting in results["settings"]] == [False, False, True, False]
+    assert results["settings"][2]["returns"] == [None, 99.0]
+    assert results["settings"][2]["return"]["estimate"] is None
+    lines = search._table(results).splitlines()
+    assert [line.split()[0] for line in lines] == ["setting", "1", "0", "2", "3"]
+    assert lines[3].endswith("diverged")
+    assert lines[4].endswith("no episode ended")
+    search.draw(results, tmp_path / "search.png")
+
+
+def test_what_was_searched_is_on_disk_before_the_best_is_confirmed(tmp_path, monkeypatch):
+    stand_in = _stand_in([], LUCKY)
+
+    def stopped(config, settings):
+        if config != CONFIG:
+            raise KeyboardInterrupt
+        return stand_in(config, settings)
+
+    monkeypatch.setattr(search, "train_settings", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        search.search(CONFIG, RANGES, 4, 3, tmp_path)
+    results = json.loads((tmp_path / "search.json").read_text())
+    assert results["best"] is None
+    assert results["settings"][1]["returns"] == [6.0, 5.0]
+    assert results["env_steps"] == 4 * 2 * CONFIG.num_env_steps
+
+
+def test_where_every_setting_diverges_there_is_no_best(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(search, "train_settings", _stand_in([], np.full((2, 2), np.nan)))
+    status = command_line.run(search, *SMALL, "--num_settings=2", f"--logdir={tmp_path / 'run'}")
+    assert status.startswith("stopped: no setting has a return")
+    assert "\n" not in status
+    assert json.loads((tmp_path / "run" / "search.json").read_text())["best"] is None
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--num_settings=0", "--num_settings=0: must be in [1, 65536]"),
+        ("--num_fresh_seeds=1", "--num_fresh_seeds=1: must be at least 2"),
+        ("--discount_range=0.5,1", "--discount_range=0.5,1: must be two numbers LOW,HIGH, each in (0, 1)"),
+        ("--discount_range=0.5,0.999999999", "--discount_range=0.5,0.999999999: must be"),
+        ("--discount_range=0.9,0.5", "--discount_range=0.9,0.5: must be"),
+        ("--discount_range=0.9", "--discount_range=0.9: must be"),
+        ("--discount_range=0.5,0.6,0.7", "--discount_range=0.5,0.6,0.7: must be"),
+        ("--lambda_range=", "--lambda_range=: must be"),
+        ("--lambda_range=0,1", "--lambda_range=0,1: must be two numbers LOW,HIGH, each in [0, 1), LOW at most HIGH"),
+        ("--entropy_cost_range=0,1", "--entropy_cost_range=0,1: must be two numbers LOW,HIGH, each positive"),
+        ("--entropy_cost_range=nan,1", "--entropy_cost_range=nan,1: must be"),
+        ("--learning_rate_range=much,more", "--learning_rate_range=much,more: must be"),
+        ("--learning_rate_range=1,1e39", "--learning_rate_range=1,1e39: must be"),
+        ("--num_env_steps=1001", "--num_env_steps=1001: must be a multiple of num_envs × rollout_length = 20,"),
+        ("--seed=2147483640", "--seed=2147483640: must be at most 2^31 - --num_seeds - --num_fresh_seeds"),
+        ("--discount=0.9", "discount"),
+        ("--estimator=none", "estimator"),
+        ("--logdir=", "--logdir=: must be given"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(argument, message, tmp_path, capsys):
+    assert command_line.run(search, *SMALL, f"--logdir={tmp_path / 'run'}", argument) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_lists_the_flags_that_mean_something_here(capsys):
+    assert not command_line.run(search, "--help")
+    printed = capsys.readouterr().out.replace("[no]", "")
+    assert printed.startswith(search.__doc__)
+    for field in dataclasses.fields(Config):
+        assert (f"--{config_lib.flag_name(field)}:" in printed) == (field.name not in search.UNUSED)
+    for name in SEARCHED:
+        assert f"--{name}_range:" in printed
+
+
+def test_presets_are_valid():
+    for preset in search.SEARCH_PRESETS.values():
+        config_lib.validate(Config(**preset))
