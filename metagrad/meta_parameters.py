@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 
 Hyperparameters = Mapping[str, chex.Array]
@@ -119,7 +120,23 @@ def _bijection(initial: chex.Numeric, high: float, eta: chex.Array) -> chex.Arra
     # Far out, rounding would reach the ends of the interval or overflow; the clips keep the value strictly inside.
     furthest = -0.5 * jnp.log(limits.tiny)
     growth = jnp.exp(jnp.clip(eta, -furthest, furthest))
-    if high == 1.0:
-        value = start * growth / (start * growth + (1.0 - start))
-        return jnp.clip(value, limits.tiny, 1.0 - limits.epsneg)
-    return jnp.clip(start * growth, limits.tiny, limits.max)
+    return _with_odds(start, growth) if high == 1.0 else jnp.clip(start * growth, limits.tiny, limits.max)
+
+
+@jax.custom_jvp
+def _with_odds(start: chex.Array, growth: chex.Array) -> chex.Array:
+    """Returns the number in (0, 1) whose odds are those of `start` times `growth`."""
+    limits = jnp.finfo(start.dtype)
+    value = start * growth / (start * growth + (1.0 - start))
+    return jnp.clip(value, limits.tiny, 1.0 - limits.epsneg)
+
+
+@_with_odds.defjvp
+def _with_odds_jvp(
+    primals: tuple[chex.Array, chex.Array], tangents: tuple[chex.Array, chex.Array]
+) -> tuple[chex.Array, chex.Array]:
+    """Differentiates without the difference `1 - value`, of which nothing is left near one, and without the clip."""
+    (start, growth), (start_tangent, growth_tangent) = primals, tangents
+    denominator = start * growth + (1.0 - start)
+    slope = growth * start_tangent + start * (1.0 - start) * growth_tangent
+    return _with_odds(start, growth), slope / denominator / denominator

@@ -68,6 +68,17 @@ def test_equations(eta):
             np.testing.assert_allclose(values[name], INITIAL[name] * np.exp(eta), rtol=1e-12)
 
 
+@pytest.mark.parametrize("eta", [-30.0, -12.0, 0.0, 3.0, 12.0, 16.0, 30.0])
+def test_derivatives_near_the_ends_keep_their_digits(eta):
+    """In single precision, where one minus the value has lost some digits, or all."""
+    tuning = meta_parameters.tune(INITIAL, list(INTERVALS))
+    for name in UNIT:
+        slope = jax.grad(lambda eta, name=name: _values(tuning, dict.fromkeys(INTERVALS, eta))[name])(jnp.float32(eta))
+        log_odds = np.log(INITIAL[name] / (1 - INITIAL[name])) + eta
+        expected = 1 / (1 + np.exp(-log_odds)) / (1 + np.exp(log_odds))
+        np.testing.assert_allclose(slope, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changed", "tuned", "message"),
     [
