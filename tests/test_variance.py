@@ -406,6 +406,30 @@ def test_samples_of_another_agent_or_key_are_refused(other, tmp_path):
         draw(folder=tmp_path, **other)
 
 
+def _damage(file, how):
+    content = file.read_bytes()
+    if how == "cut":
+        file.write_bytes(content[:-3])
+    elif how == "garbage":
+        file.write_bytes(b"no samples at all")
+    elif how == "empty":
+        file.write_bytes(b"")
+    else:
+        chunk = np.load(file)
+        np.save(file, {"nan": chunk * np.nan, "shape": chunk[:, :1], "text": chunk.astype(str), "none": chunk[:0]}[how])
+
+
+@pytest.mark.parametrize("how", ["cut", "garbage", "empty", "nan", "shape", "text", "none"])
+def test_a_damaged_file_of_samples_is_refused_by_name(how, tmp_path):
+    draw(fake_point(), tmp_path)
+    file = tmp_path / "00000004.npy"
+    _damage(file, how)
+    with pytest.raises(UsageError, match=f"{file}: is not a file of samples"):
+        draw(fake_point(), tmp_path)
+    file.unlink()
+    draw(fake_point(), tmp_path)
+
+
 def test_a_gradient_that_is_not_finite_stops_the_study(tmp_path):
     draw(fake_point(), tmp_path, num_samples=4)
     with pytest.raises(train.NonFiniteError, match="sample 4 at late"):

@@ -166,7 +166,7 @@ def draw(
       The samples, float [N, ..., M].
 
     Raises:
-      UsageError: if the samples on disk were drawn from another agent, or with another key.
+      UsageError: if the samples on disk were drawn from another agent, or with another key, or cannot be read.
       NonFiniteError: if a sample is not finite; leaving it out would bend every statistic.
     """
     _claim(folder, point, key)
@@ -175,7 +175,7 @@ def draw(
     while drawn < num_samples:
         file = folder / f"{drawn:08d}.npy"
         if file.exists():
-            chunk = np.load(file)
+            chunk = _read(file, chunks)
         else:
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, drawn + jnp.arange(chunk_size))
             chunk = np.asarray(program(point.fixed, point.eta, keys))
@@ -200,6 +200,19 @@ def _claim(folder: pathlib.Path, point: Point, key: chex.PRNGKey) -> None:
         file.write_text(mark)
     if file.read_text() != mark:
         raise UsageError(f"{folder}: holds samples of another agent than this; choose another --logdir")
+
+
+def _read(file: pathlib.Path, before: list[np.ndarray]) -> np.ndarray:
+    """Reads a chunk of samples, which must be like those before it."""
+    try:
+        chunk = np.load(file)
+        if not (chunk.size and np.issubdtype(chunk.dtype, np.floating) and np.isfinite(chunk).all()):
+            raise ValueError("it holds something else than finite numbers")
+        if before and chunk.shape[1:] != before[0].shape[1:]:
+            raise ValueError(f"its samples have the shape {chunk.shape[1:]}, others {before[0].shape[1:]}")
+    except (OSError, EOFError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{file}: is not a file of samples; without it they are drawn again ({error})") from error
+    return chunk
 
 
 def _write(file: pathlib.Path, chunk: np.ndarray) -> None:
