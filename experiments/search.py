@@ -70,7 +70,8 @@ SEARCHED = {
 }
 
 UNUSED = (
-    *("estimator", "horizon", "mixing_weights", "mixing_decay", "meta_params", "meta_learning_rate"),
+    *("estimator", "horizon", "mixing_weights", "mixing_decay", "meta_params"),
+    *("meta_learning_rate", "meta_learning_rate_halving"),
     *("meta_gradient_clip", "outer_discount", "outer_lambda", "outer_critic", "outer_value_cost", "outer_entropy_cost"),
     *("discount", "lambda_", "entropy_cost", "learning_rate"),
 )
