@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test clean
+.PHONY: demo test soak clean
 
 demo: $(INSTALLED)  ## Train every estimator on the 6×6 board and draw the comparison, some minutes on two cores.
 	rm -rf runs/demo
@@ -16,6 +16,9 @@ test: $(INSTALLED)  ## Lint, check the types, and run the tests.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+
+soak: $(INSTALLED)  ## Kill training at random moments, again and again: it always ends as if it had not been killed.
+	$(BIN)/python -m pytest -m soak
 
 clean:  ## Remove the virtual environment and the demo's run.
 	rm -rf $(VENV) runs/demo

@@ -2,6 +2,8 @@
 
 Example:
     python -m experiments.compare --preset=quick --logdir=runs/compare
+
+Stopped in the middle, the same command goes on from the last checkpoint, and ends with the same results.
 """
 
 import json
@@ -12,31 +14,38 @@ import numpy as np
 from absl import flags
 
 from experiments import config as config_lib
-from experiments import plots
-from experiments.config import ESTIMATORS, Config
+from experiments import plots, run_folder
+from experiments.config import ESTIMATORS, SAVING, Config, Saving
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
-from experiments.run_folder import read_metrics
+from experiments.run_folder import WriteError, read_metrics
 from experiments.train import NonFiniteError, train
 from metagrad import statistics
 
 COMPARISON = "compare.json"
 
 
-def compare(config: Config, folder: pathlib.Path) -> dict:
+def compare(config: Config, folder: pathlib.Path, saving: Saving = SAVING) -> dict:
     """Trains one run for each estimator, in a subfolder of its name, and writes `compare.json` and `compare.png`.
+
+    Runs that are complete are not trained again, and one that was stopped goes on.
 
     Args:
       config: settings that are valid for every estimator; its own estimator is not used.
-      folder: new or empty.
+      folder: new, empty, or that of the same comparison.
+      saving: which checkpoints the runs write, and which of them stay.
 
     Returns:
       The content of `compare.json`.
 
     Raises:
+      UsageError: if the folder holds a run with other settings.
+      WriteError: if the folder cannot be written to any more.
       NonFiniteError: if a run broke.
     """
     folders = {estimator: folder / estimator for estimator in ESTIMATORS}
-    seconds = {estimator: train(config.with_estimator(estimator), run) for estimator, run in folders.items()}
+    for estimator, run in folders.items():
+        run_folder.check_settings(run, config.with_estimator(estimator))
+    seconds = {estimator: train(config.with_estimator(estimator), run, saving) for estimator, run in folders.items()}
     results = {estimator: _summarise(config, estimator, run) for estimator, run in folders.items()}
     for estimator, result in results.items():
         result["wall_seconds"] = round(seconds[estimator], 1)
@@ -92,7 +101,7 @@ def _table(comparison: dict, tuned: tuple[str, ...]) -> str:
 
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
-    return config_lib.define_flags(omit=("estimator",))
+    return config_lib.define_training_flags(omit=("estimator",))
 
 
 def main(values: flags.FlagValues) -> None:
@@ -100,14 +109,15 @@ def main(values: flags.FlagValues) -> None:
     config = config_lib.config_from_flags(values)
     for estimator in ESTIMATORS:
         config_lib.validate(config.with_estimator(estimator))
-    folder = config_lib.new_logdir(values.logdir)
+    saving = config_lib.saving_from_flags(values)
+    folder = config_lib.new_logdir(values.logdir, ESTIMATORS)
     try:
-        comparison = compare(config, folder)
-    except NonFiniteError as error:
+        comparison = compare(config, folder, saving)
+    except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
     print(_table(comparison, config.meta_params))
     print(f"{INTERVALS_NOTE} The runs are in {folder}, the picture is {folder / plots.COMPARISON_PICTURE}")
 
 
 if __name__ == "__main__":
-    config_lib.run(main, define_flags())
+    config_lib.run(main, define_flags(), "the same command goes on from here")

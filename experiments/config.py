@@ -1,7 +1,8 @@
 """The settings of a run: their meaning, allowed range and presets, and the command-line flags made from them.
 
 Each field of `Config` is one flag, stated once. A run's settings are its preset with the flags that the command line
-gives on top; `validate` refuses what is impossible before anything is compiled.
+gives on top; `validate` refuses what is impossible before anything is compiled. The fields of `Saving` are the flags of
+what a run keeps on disk, which changes nothing in it.
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ import json
 import math
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -22,6 +24,9 @@ from metagrad.meta_parameters import INTERVALS
 
 FORMAT = 3
 """Version of the run folder's layout, written to `config.json`."""
+
+LOGGING_POINTS = 64
+"""Rows of a run in `metrics.csv`, for each seed: so many at most."""
 
 ESTIMATORS = ("none", "single_step", "multi_step", "mixing")
 
@@ -133,6 +138,32 @@ class Config:
         """Inner updates between two meta-updates."""
         return self.horizon if self.estimator in ("multi_step", "mixing") else 1
 
+    @property
+    def steps_per_window(self) -> int:
+        """Environment steps of one seed between two meta-updates."""
+        return self.num_envs * self.rollout_length * self.updates_per_window
+
+    @property
+    def steps_per_point(self) -> int:
+        """Environment steps of one seed between two logging points, whole windows."""
+        return math.ceil(self.num_env_steps / self.steps_per_window / LOGGING_POINTS) * self.steps_per_window
+
+
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """What a run keeps on disk; where it goes on, these may differ from what they were."""
+
+    checkpoint_every: int = _setting(
+        8,
+        _count(1),
+        f"logging points, of which a run has {LOGGING_POINTS} at most, from one checkpoint to the next; those that do "
+        "not stay are removed as soon as there is a later one",
+    )
+    keep: int = _setting(8, _count(1), "checkpoints that stay: evenly spread over the run, the last one included")
+
+
+SAVING = Saving()
+
 
 PRESETS: Mapping[str, dict[str, Any]] = {
     "quick": {},
@@ -175,6 +206,33 @@ def define_flags(
         "preset", "quick", sorted(presets), "settings to start from; flags on the command line beat it", **where
     )
     flags.DEFINE_string("logdir", None, "new or empty folder that the results go to", **where)
+    _define_settings(values, Config, presets["quick"], omit)
+    return values
+
+
+def define_training_flags(omit: Sequence[str] = ()) -> flags.FlagValues:
+    """Defines the flags of a command that leaves runs behind, and goes on with those that were stopped.
+
+    Args:
+      omit: fields of `Config` that mean nothing to the command.
+
+    Returns:
+      The flags of `define_flags` and of `Saving`.
+    """
+    values = define_flags(omit=omit)
+    values["logdir"].help = (
+        "folder that the results go to: new, empty, or that of the same command with the same settings, to go on from "
+        "its last checkpoint"
+    )
+    values["num_env_steps"].help += "; a larger number makes the run in --logdir longer"
+    _define_settings(values, Saving, {}, ())
+    return values
+
+
+def _define_settings(
+    values: flags.FlagValues, settings: type, defaults: Mapping[str, Any], omit: Sequence[str]
+) -> None:
+    """Defines a flag for every field of a class of settings."""
     define: dict[Any, Callable] = {
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
@@ -182,12 +240,11 @@ def define_flags(
         tuple[str, ...]: lambda name, default, text, **where: flags.DEFINE_list(name, ",".join(default), text, **where),
         str: flags.DEFINE_string,
     }
-    for field in dataclasses.fields(Config):
+    for field in dataclasses.fields(settings):
         if field.name not in omit:
             text = f"{field.metadata['help']}; {field.metadata['range'].text}"
-            default = presets["quick"].get(field.name, field.default)
-            define[field.type](flag_name(field), default, text, **where)
-    return values
+            default = defaults.get(field.name, field.default)
+            define[field.type](flag_name(field), default, text, flag_values=values)
 
 
 def config_from_flags(values: flags.FlagValues, presets: Mapping[str, dict[str, Any]] = PRESETS) -> Config:
@@ -203,6 +260,17 @@ def config_from_flags(values: flags.FlagValues, presets: Mapping[str, dict[str, 
     config = Config(**presets[values.preset] | given_settings(values))
     validate(config)
     return config
+
+
+def saving_from_flags(values: flags.FlagValues) -> Saving:
+    """Returns what the parsed command line asks to be kept.
+
+    Raises:
+      UsageError: if a value is impossible.
+    """
+    saving = Saving(checkpoint_every=values.checkpoint_every, keep=values.keep)
+    _check_ranges(saving)
+    return saving
 
 
 def given_settings(values: flags.FlagValues) -> dict[str, Any]:
@@ -222,10 +290,7 @@ def validate(config: Config) -> None:
     Raises:
       UsageError: names the flag, its value and what is allowed.
     """
-    for field in dataclasses.fields(config):
-        value, allowed = getattr(config, field.name), field.metadata["range"]
-        if not (allowed.accepts(value) and allowed.accepts(as_computed(value))):
-            refuse(flag_name(field), value, allowed.text)
+    _check_ranges(config)
     for name, value in config.hyperparameters().items():
         low, high = INTERVALS[name]
         inside = low < value < high and as_computed(value) >= np.finfo(np.float32).tiny
@@ -235,13 +300,21 @@ def validate(config: Config) -> None:
         refuse("seed", config.seed, f"at most 2^31 - --num_seeds ({config.num_seeds})")
     if config.time_limit < config.rollout_length:
         refuse("time_limit", config.time_limit, f"at least --rollout_length ({config.rollout_length})")
-    window = config.num_envs * config.rollout_length * config.updates_per_window
+    window = config.steps_per_window
     if config.num_env_steps % window:
         nearest = max(round(config.num_env_steps / window), 1) * window
         factors = "num_envs × rollout_length" + (" × horizon" if config.updates_per_window > 1 else "")
         refuse("num_env_steps", config.num_env_steps, f"a multiple of {factors} = {window}, such as {nearest}")
     if config.num_env_steps // (config.num_envs * config.rollout_length) >= 2**31:
         refuse("num_env_steps", config.num_env_steps, "below 2^31 × num_envs × rollout_length")
+
+
+def _check_ranges(settings: Config | Saving) -> None:
+    """Refuses every single value that is out of its range."""
+    for field in dataclasses.fields(settings):
+        value, allowed = getattr(settings, field.name), field.metadata["range"]
+        if not (allowed.accepts(value) and allowed.accepts(as_computed(value))):
+            refuse(flag_name(field), value, allowed.text)
 
 
 def as_computed(value: Any) -> Any:
@@ -256,32 +329,39 @@ def refuse(flag: str, value: Any, allowed: str) -> NoReturn:
     raise UsageError(f"--{flag}={shown}: must be {allowed}")
 
 
-def new_logdir(path: str | None) -> pathlib.Path:
-    """Makes the folder for results, which may not hold anything yet.
+def new_logdir(path: str | None, own: Sequence[str] = ()) -> pathlib.Path:
+    """Makes the folder for results, which may not hold anything yet, or opens one to go on with.
+
+    Args:
+      path: of the folder.
+      own: names of what the command leaves behind; a folder that holds one of them is not refused.
 
     Raises:
-      UsageError: if none is given, if it holds something, or is not a folder that can be written to.
+      UsageError: if none is given, if it holds something else, or is not a folder that can be written to.
     """
+    allowed = "a new or empty folder" + (", or one that this command made" if own else "")
     if not path:
-        refuse("logdir", "", "given: a new or empty folder")
+        refuse("logdir", "", f"given: {allowed}")
     try:
         logdir = pathlib.Path(path).expanduser()
         logdir.mkdir(parents=True, exist_ok=True)
-        occupied = any(logdir.iterdir())
+        names = {entry.name for entry in logdir.iterdir()}
         writable = os.access(logdir, os.W_OK)
     except (OSError, RuntimeError):
-        occupied, writable = False, False
-    if occupied:
-        refuse("logdir", path, "a new or empty folder, and this one holds another run")
+        names, writable = set(), False
+    if names and names.isdisjoint(own):
+        refuse("logdir", path, f"{allowed}, and this one holds something else")
     if not writable:
         refuse("logdir", path, "a folder that can be written to")
     return logdir
 
 
 def save(config: Config, path: pathlib.Path) -> None:
-    """Writes the settings as JSON, under the flags' names."""
+    """Writes the settings as JSON, under the flags' names: all or nothing, wherever the process is killed."""
     values = {flag_name(field): getattr(config, field.name) for field in dataclasses.fields(config)}
-    path.write_text(json.dumps({"format": FORMAT, "flags": values}, indent=2) + "\n")
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps({"format": FORMAT, "flags": values}, indent=2) + "\n")
+    os.replace(partial, path)
 
 
 def load(path: pathlib.Path) -> Config:
@@ -310,7 +390,8 @@ def run(
 ) -> None:
     """Runs a command: parses the flags, and turns a `UsageError` into one line and exit status 2.
 
-    Ctrl-C ends it in one line as well, with status 130. `--help` shows the docstring of `main`'s file and the flags.
+    Ctrl-C ends it in one line as well, with status 130: any `KeyboardInterrupt` does, with 128 plus the number of the
+    signal where it is given one. `--help` shows the docstring of `main`'s file and the flags.
 
     Args:
       main: what to run, given the flags.
@@ -340,16 +421,16 @@ def run(
         if values.help:
             print(f"{sys.modules[main.__module__].__doc__}\n{values.get_help(include_special_flags=False)}")
             return
-        logging.set_verbosity(logging.WARNING)  # orbax tells the story of every file it writes
+        logging.set_verbosity(logging.FATAL)  # orbax tells the story of every file, and of errors besides raising them
         compilation.keep_programs(values.compilation_cache)
         try:
             main(values)
         except UsageError as error:
             _exit_with(error)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             print(f"\nstopped; {stopped}", file=sys.stderr, flush=True)
             # At once: threads that still compile would crash in an interpreter that takes itself apart.
-            os._exit(130)
+            os._exit(128 + (interrupt.args[0] if interrupt.args else signal.SIGINT))
 
     app.run(guarded, flags_parser=parse)
 

@@ -1,37 +1,110 @@
-"""What a training run leaves behind: settings, metrics, TensorBoard events and checkpoints, in one folder."""
+"""What a training run leaves behind: settings, metrics, TensorBoard events and checkpoints, in one folder.
 
+A run that was stopped, or killed at any moment, goes on from its last complete checkpoint: the rows after it are cut
+off and come again.
+"""
+
+import contextlib
 import csv
+import dataclasses
+import fcntl
+import io
+import os
 import pathlib
-from collections.abc import Mapping
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import tensorboardX
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 from experiments import config as config_lib
-from experiments.config import Config, UsageError
+from experiments.config import Config, Saving, UsageError, flag_name, refuse
 
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.csv", "checkpoint"
+
+OWN = (CONFIG, METRICS)
+"""What a folder holds at least where a run began, if only for a moment."""
 
 Metrics = Mapping[str, np.ndarray]
 """Arrays by column name, each [logging points, seeds]; NaN where nothing was measured."""
 
 
-class RunWriter:
-    """Writes a run's folder while the run goes on; everything written so far is on disk after each call."""
+class WriteError(Exception):
+    """The folder of a run cannot be written to any more, such as on a full disk; its text is the user's one line."""
 
-    def __init__(self, folder: pathlib.Path, config: Config) -> None:
-        """Starts the folder, which must not hold a run yet, and writes the settings into it."""
-        folder.mkdir(parents=True, exist_ok=True)
-        config_lib.save(config, folder / CONFIG)
-        self._metrics_file = (folder / METRICS).open("w", newline="")
-        self._csv: csv.DictWriter | None = None
-        self._events = tensorboardX.SummaryWriter(str(folder))
-        self._checkpoints = _checkpoint_manager(folder)
+
+class RunWriter:
+    """Writes a run's folder while the run goes on; everything written so far is on disk after each call.
+
+    Attributes:
+      env_steps: environment steps of one seed at the last checkpoint, where the run goes on; 0 without one.
+      seconds: how long training took until then.
+    """
+
+    env_steps: int
+    seconds: float
+
+    def __init__(self, folder: pathlib.Path, config: Config, saving: Saving) -> None:
+        """Starts the folder, or goes back to the last checkpoint of the same run in it.
+
+        Raises:
+          UsageError: if the folder holds something else or a run with other settings, another process is at work in it,
+            or it cannot be written to.
+        """
+        self._folder, self._config, self._saving = folder, config, saving
         self._seeds = config.seed + np.arange(config.num_seeds)
+        self._events: EventsWriter | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._metrics_file = (folder / METRICS).open("a+b")
+        except OSError as error:
+            raise UsageError(f"{folder}: cannot be written to ({error.strerror})") from error
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._metrics_file.close)
+            self._lock()
+            self._claim()
+            with _told(folder):
+                self._checkpoints = _checkpoint_manager(folder, read_only=False)
+                undo.callback(self._checkpoints.close)
+                self._go_back()
+            undo.pop_all()
+
+    def _lock(self) -> None:
+        """Keeps other processes out until the file is closed, which the system does for a process that is killed."""
+        try:
+            fcntl.flock(self._metrics_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{self._folder}: another process is at work in this folder") from None
+
+    def _claim(self) -> None:
+        """Writes the settings, unless the folder has the same."""
+        path = self._folder / CONFIG
+        if not path.exists() and self._metrics_file.tell():
+            refuse("logdir", self._folder, f"without a {METRICS} that is not of a run")
+        check_settings(self._folder, self._config)
+        if not path.exists() or config_lib.load(path) != self._config:
+            with _told(self._folder):
+                config_lib.save(self._config, path)
+
+    def _go_back(self) -> None:
+        """Finds the last checkpoint, and removes what came after it and what was being written or removed."""
+        self._remove_checkpoints()
+        steps = checkpoint_steps(self._folder)
+        self.env_steps, self.seconds = 0, 0.0
+        if steps:
+            self.env_steps = steps[-1]
+            self.seconds = (self._checkpoints.metadata(self.env_steps).custom_metadata or {}).get("seconds", 0.0)
+        self._metrics_file.truncate(_length_until(self._folder / METRICS, self.env_steps, len(self._seeds)))
+        self._metrics_file.seek(0)
+        self._header = self._metrics_file.readline()
 
     def __enter__(self) -> Self:
         return self
@@ -39,8 +112,12 @@ class RunWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._metrics_file.close()
-        self._events.close()
+        # What could not be written was told by the call that wrote it.
+        with contextlib.suppress(OSError):
+            self._metrics_file.close()
+        if self._events is not None:
+            with contextlib.suppress(OSError):
+                self._events.close()
         self._checkpoints.close()
 
     def write_metrics(self, env_steps: int, metrics: Mapping[str, np.ndarray]) -> None:
@@ -49,24 +126,146 @@ class RunWriter:
         Args:
           env_steps: environment steps of one seed so far.
           metrics: float [num_seeds] for each column; NaN, where nothing was measured, becomes an empty cell.
+
+        Raises:
+          UsageError: if the rows before have other columns.
+          WriteError: if they cannot be written.
         """
-        if self._csv is None:
-            self._csv = csv.DictWriter(self._metrics_file, ["env_steps", "seed", *metrics], lineterminator="\n")
-            self._csv.writeheader()
+        rows = io.StringIO()
+        writer = csv.DictWriter(rows, ["env_steps", "seed", *metrics], lineterminator="\n")
+        writer.writeheader()
+        header = rows.getvalue().encode()
         for index, seed in enumerate(self._seeds):
             values = {name: "" if np.isnan(column[index]) else str(column[index]) for name, column in metrics.items()}
-            self._csv.writerow({"env_steps": env_steps, "seed": seed} | values)
-        self._metrics_file.flush()
-        for name, column in metrics.items():
-            if not np.isnan(column).all():
-                self._events.add_scalar(name, np.nanmean(column), env_steps)
+            writer.writerow({"env_steps": env_steps, "seed": seed} | values)
+        means = {name: np.nanmean(column) for name, column in metrics.items() if not np.isnan(column).all()}
+        if self._header not in (b"", header):
+            raise UsageError(f"{self._folder / METRICS}: has other columns than this version writes")
+        with _told(self._folder):
+            self._metrics_file.write(rows.getvalue().encode()[len(self._header) :])
+            self._metrics_file.flush()
+            self._header = header
+            self._write_events(env_steps, means)
+
+    def _write_events(self, env_steps: int, means: Mapping[str, float]) -> None:
+        """Writes to TensorBoard; `SummaryWriter` has a thread that dies on a full disk, and then all wait for it."""
+        if self._events is None:
+            self._events = EventsWriter(str(self._folder / "events"))
+            # Says that what was written before at later steps is void.
+            start = SessionLog(status=SessionLog.START)
+            self._events.write_event(Event(wall_time=time.time(), step=self.env_steps + 1, session_log=start))
+        for name, mean in means.items():
+            self._events.write_event(Event(wall_time=time.time(), step=env_steps, summary=scalar(name, mean)))
         self._events.flush()
 
-    def write_checkpoint(self, env_steps: int, state: Any) -> None:
-        """Saves a tree of arrays, keys included, under the number of environment steps of one seed."""
-        self._checkpoints.save(env_steps, args=ocp.args.StandardSave(_without_keys(state)))
-        # The next interval reuses the state's memory, so the copy must be complete.
-        self._checkpoints.wait_until_finished()
+    def stays(self, env_steps: int) -> bool:
+        """Returns whether a checkpoint is to stay: at the end, and where a logging point first reaches another stretch.
+
+        Args:
+          env_steps: of a logging point.
+        """
+        stretch = _stretch(self._config, self._saving)
+        crossed = env_steps // stretch > (env_steps - self._config.steps_per_point) // stretch
+        return crossed or env_steps == self._config.num_env_steps
+
+    def write_checkpoint(self, env_steps: int, state: Any, seconds: float) -> None:
+        """Saves a tree of arrays, keys included, and removes earlier checkpoints that do not stay.
+
+        Args:
+          env_steps: environment steps of one seed so far.
+          state: the arrays.
+          seconds: how long training took until now.
+
+        Raises:
+          WriteError: if it cannot be written; those before are intact.
+        """
+        with _told(self._folder):
+            self._checkpoints.save(
+                env_steps, args=ocp.args.StandardSave(_without_keys(state)), custom_metadata={"seconds": seconds}
+            )
+            self._remove_checkpoints()
+
+    def _remove_checkpoints(self) -> None:
+        """Removes the checkpoints that do not stay, and what a process left behind that was killed meanwhile."""
+        place = self._folder / CHECKPOINTS
+        steps = checkpoint_steps(self._folder)
+        for env_steps in set(steps) - set(staying(steps, _stretch(self._config, self._saving))):
+            # Renamed first: a folder that is half empty must not look like a checkpoint.
+            os.replace(place / str(env_steps), place / f"{env_steps}.removed")
+        for entry in place.iterdir():
+            if entry.is_dir() and not entry.name.isdecimal():
+                shutil.rmtree(entry)
+
+
+def _stretch(config: Config, saving: Saving) -> int:
+    """Returns environment steps of one seed, in whole logging points, of which a run has `keep` at most."""
+    num_points = -(-config.num_env_steps // config.steps_per_point)
+    return -(-num_points // saving.keep) * config.steps_per_point
+
+
+def staying(steps: Sequence[int], stretch: int) -> list[int]:
+    """Returns which checkpoints are to stay: the last one, and the first in each stretch of the run but in its first.
+
+    Args:
+      steps: environment steps of checkpoints, in order.
+      stretch: environment steps of a stretch.
+    """
+    firsts = {env_steps // stretch: env_steps for env_steps in reversed(steps) if env_steps >= stretch}
+    return sorted({*firsts.values(), *steps[-1:]})
+
+
+def check_settings(folder: pathlib.Path, config: Config) -> None:
+    """Checks that a folder, if it holds a run, holds one that these settings go on with.
+
+    Raises:
+      UsageError: names the flag that differs, its value and the folder's.
+    """
+    if not (folder / CONFIG).exists():
+        return
+    theirs = config_lib.load(folder / CONFIG)
+    for field in dataclasses.fields(Config):
+        value, other = getattr(config, field.name), getattr(theirs, field.name)
+        if field.name == "num_env_steps":
+            if value < other:
+                refuse("num_env_steps", value, f"at least {other}, as of the run in {folder}")
+        elif value != other:
+            shown = ",".join(other) if isinstance(other, tuple) else other
+            refuse(flag_name(field), value, f"{shown}, as of the run in {folder}, to go on with it")
+
+
+@contextlib.contextmanager
+def _told(folder: pathlib.Path) -> Iterator[None]:
+    """Tells in one line that a folder cannot be written to."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        # Tensorstore, which orbax writes arrays with, has the system's errors in the text of its own.
+        codes = [str(error.errno)] if isinstance(error, OSError) else re.findall(r"os_error_code='(\d+)'", str(error))
+        if not codes:
+            raise
+        raise WriteError(
+            f"stopped: {folder} cannot be written to ({os.strerror(int(codes[-1]))}); what was complete is intact, and "
+            "the same command goes on from there"
+        ) from error
+
+
+def _length_until(path: pathlib.Path, env_steps: int, num_seeds: int) -> int:
+    """Returns the number of bytes of a metrics file until the rows of a checkpoint end.
+
+    Raises:
+      UsageError: if these rows are not there.
+    """
+    length = num_rows = 0
+    with path.open("rb") as file:
+        for line in file:
+            steps = line.split(b",")[0]
+            if not line.endswith(b"\n") or (steps.isdigit() and int(steps) > env_steps):
+                break
+            length += len(line)
+            num_rows += steps == str(env_steps).encode()
+    if env_steps and num_rows != num_seeds:
+        raise UsageError(f"{path}: has not the rows of the checkpoint at {env_steps} environment steps")
+    return length
 
 
 def read_metrics(folder: pathlib.Path) -> Metrics:
@@ -96,14 +295,13 @@ def read_metrics(folder: pathlib.Path) -> Metrics:
 
 def checkpoint_steps(folder: pathlib.Path) -> list[int]:
     """Returns the environment steps at which a run's checkpoints were taken, in order."""
-    if not (folder / CHECKPOINTS).is_dir():
-        return []
-    with _checkpoint_manager(folder) as manager:
-        return sorted(manager.all_steps())
+    place = folder / CHECKPOINTS
+    names = [entry.name for entry in place.iterdir()] if place.is_dir() else []
+    return sorted(int(name) for name in names if name.isdecimal())  # others are not complete
 
 
 def read_checkpoint(folder: pathlib.Path, env_steps: int, like: Any) -> Any:
-    """Reads a checkpoint.
+    """Reads a checkpoint, onto JAX's default device, wherever its arrays were when it was saved.
 
     Args:
       folder: of a run.
@@ -116,10 +314,13 @@ def read_checkpoint(folder: pathlib.Path, env_steps: int, like: Any) -> Any:
     Raises:
       UsageError: if its arrays are not those of `like`, or cannot be read.
     """
-    plain = jax.eval_shape(_without_keys, like)
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    plain = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), jax.eval_shape(_without_keys, like)
+    )
     place = folder / CHECKPOINTS / str(env_steps)
     try:
-        with _checkpoint_manager(folder) as manager:
+        with _checkpoint_manager(folder, read_only=True) as manager:
             # Before anything is read: orbax finds out in the middle, and stops with threads at work that complain.
             metadata = manager.item_metadata(env_steps)
             if metadata is None:
@@ -131,8 +332,13 @@ def read_checkpoint(folder: pathlib.Path, env_steps: int, like: Any) -> Any:
     return jax.tree.map(lambda leaf, shape: jax.random.wrap_key_data(leaf) if _is_key(shape) else leaf, restored, like)
 
 
-def _checkpoint_manager(folder: pathlib.Path) -> ocp.CheckpointManager:
-    return ocp.CheckpointManager((folder / CHECKPOINTS).resolve(), item_handlers=ocp.StandardCheckpointHandler())
+def _checkpoint_manager(folder: pathlib.Path, read_only: bool) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+        (folder / CHECKPOINTS).resolve(),
+        # Not in the background, for the next interval reuses the state's memory.
+        options=ocp.CheckpointManagerOptions(read_only=read_only, enable_async_checkpointing=False),
+        item_handlers=ocp.StandardCheckpointHandler(),
+    )
 
 
 def _check_arrays(place: pathlib.Path, saved: Any, expected: Any) -> None:

@@ -31,10 +31,20 @@ from agents.training import Summary, TrainingState
 from experiments import config as config_lib
 from experiments.building import init_seeds, make_agent, over_leading_axis
 from experiments.compare import final_returns
-from experiments.config import POSITIVE, PRESETS, UNIT_OPEN, Config, Range, as_computed, flag_name, refuse
+from experiments.config import (
+    LOGGING_POINTS,
+    POSITIVE,
+    PRESETS,
+    UNIT_OPEN,
+    Config,
+    Range,
+    as_computed,
+    flag_name,
+    refuse,
+)
 from experiments.plots import OKABE_ITO
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
-from experiments.train import LOGGING_POINTS, progress_bar
+from experiments.train import progress_bar
 from metagrad import statistics
 from metagrad.meta_parameters import Tuning
 

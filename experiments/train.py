@@ -2,6 +2,8 @@
 
 Example:
     python -m experiments.train --preset=quick --estimator=mixing --logdir=runs/mixing
+
+Stopped in the middle, the same command goes on from the last checkpoint, and ends with the same results.
 """
 
 import math
@@ -19,69 +21,93 @@ from absl import flags
 from agents import training
 from agents.training import Agent, Summary, TrainingState
 from experiments import config as config_lib
-from experiments import plots
+from experiments import interrupts, plots, run_folder
 from experiments.building import init_seeds, make_agent, over_leading_axis
-from experiments.config import Config, define_flags, refuse
-from experiments.run_folder import RunWriter
+from experiments.config import SAVING, Config, Saving, refuse
+from experiments.run_folder import RunWriter, WriteError
 from metagrad import meta_parameters
 
-LOGGING_POINTS = 64
-CHECKPOINTS = 8
+POLL_SECONDS = 0.01
+
+define_flags = config_lib.define_training_flags
 
 
 class NonFiniteError(Exception):
     """A loss or a meta-gradient became NaN or infinite."""
 
 
-def train(config: Config, folder: pathlib.Path) -> float:
+def train(config: Config, folder: pathlib.Path, saving: Saving = SAVING) -> float:
     """Trains every seed of a run and writes the run's folder, but for the picture.
+
+    Stopped anywhere, the same call goes on from the last checkpoint, to the same end. After SIGINT or SIGTERM, for
+    which it must run in the main thread, training goes on to the next logging point and writes a checkpoint there.
 
     Args:
       config: validated settings.
-      folder: new or empty.
+      folder: new, empty, or that of the same run; a run with fewer environment steps becomes longer.
+      saving: which checkpoints are written, and which of them stay.
 
     Returns:
-      The seconds that it took, compilation included.
+      The seconds that training took up to the last checkpoint, compilation and earlier calls included.
 
     Raises:
+      UsageError: if the folder holds anything else.
+      WriteError: if the folder cannot be written to any more.
       NonFiniteError: if training broke; the metrics up to the interval before are on disk.
+      KeyboardInterrupt: with a signal's number, if one came.
     """
     began = time.monotonic()
     agent = make_agent(config)
-    num_windows = config.num_env_steps // agent.steps_per_window
-    windows_per_point = math.ceil(num_windows / LOGGING_POINTS)
-    starts = range(0, num_windows, windows_per_point)
-    points_per_checkpoint = math.ceil(len(starts) / CHECKPOINTS)
 
     @partial(jax.jit, donate_argnums=0)
     def advance(state: TrainingState, num_windows: chex.Numeric) -> tuple[TrainingState, Summary]:
         return over_leading_axis(lambda seed: training.train(agent, seed, num_windows))(state)
 
-    what, env_steps = f"{config.estimator:>11} × {config.num_seeds} seeds", config.num_env_steps * config.num_seeds
-    with RunWriter(folder, config) as writer, progress_bar(what, env_steps) as bar:
-        bar.set_postfix_str("compiling")
-        state = init_seeds(agent, config)
-        program = advance.lower(state, windows_per_point).compile()
-        bar.unpause()  # the time left counts from here, not from compilation
-        for point, start in enumerate(starts, 1):
-            end = min(start + windows_per_point, num_windows)
-            state, summary = program(state, end - start)
-            env_steps = end * agent.steps_per_window
-            _check_finite(config, summary)
-            metrics = _metrics(agent, state, summary)
-            writer.write_metrics(env_steps, metrics)
-            if point % points_per_checkpoint == 0 or end == num_windows:
-                writer.write_checkpoint(env_steps, state)
-            bar.set_postfix_str(f"return {_mean_return(metrics):.2f}", refresh=False)
-            bar.update((end - start) * agent.steps_per_window * config.num_seeds)
-    return time.monotonic() - began
+    with RunWriter(folder, config, saving) as writer:
+        env_steps, seconds = writer.env_steps, writer.seconds
+        if env_steps == config.num_env_steps:
+            return seconds
+        what = f"{config.estimator:>11} × {config.num_seeds} seeds"
+        with progress_bar(what, config.num_env_steps * config.num_seeds, env_steps * config.num_seeds) as bar:
+            bar.set_postfix_str("compiling")
+            like = jax.eval_shape(partial(init_seeds, agent, config))
+            state = run_folder.read_checkpoint(folder, env_steps, like) if env_steps else init_seeds(agent, config)
+            program = advance.lower(like, 1).compile()
+            bar.unpause()  # the time left counts from here, not from compilation
+            tell = partial(bar.set_postfix_str, "stopping at the next logging point; a second Ctrl-C stops at once")
+            with interrupts.held_back(tell) as signals:
+                points = 0
+                while env_steps < config.num_env_steps:
+                    start, env_steps = env_steps, min(env_steps + config.steps_per_point, config.num_env_steps)
+                    points += 1
+                    state, summary = program(state, (env_steps - start) // config.steps_per_window)
+                    _wait(summary)
+                    _check_finite(config, summary)
+                    metrics = _metrics(agent, state, summary)
+                    writer.write_metrics(env_steps, metrics)
+                    stopping = bool(signals)
+                    if stopping or points % saving.checkpoint_every == 0 or writer.stays(env_steps):
+                        seconds = writer.seconds + time.monotonic() - began
+                        writer.write_checkpoint(env_steps, state, seconds)
+                    bar.set_postfix_str(f"return {_mean_return(metrics):.2f}", refresh=False)
+                    bar.update((env_steps - start) * config.num_seeds)
+                    if stopping:
+                        break
+    return seconds
 
 
-def progress_bar(description: str, env_steps: int) -> tqdm.tqdm:
-    """Starts a bar that counts environment steps, of all seeds together."""
+def _wait(summary: Summary) -> None:
+    """Waits for the device in small steps: inside one long call, no signal would be seen."""
+    while not summary.num_updates.is_ready():
+        time.sleep(POLL_SECONDS)
+
+
+def progress_bar(description: str, env_steps: int, done: int = 0) -> tqdm.tqdm:
+    """Starts a bar that counts environment steps, of all seeds together, of which some may be done before."""
     return tqdm.tqdm(
         desc=description,
         total=env_steps,
+        initial=done,
         unit=" steps",
         unit_scale=True,
         mininterval=0.5,
@@ -131,14 +157,15 @@ def main(values: flags.FlagValues) -> None:
     if config.estimator == "none" and values["outer_critic"].present and config.outer_critic:
         refuse("outer_critic", True, "left out with --estimator=none, which has no outer loss")
     config = config.with_estimator(config.estimator)
-    folder = config_lib.new_logdir(values.logdir)
+    saving = config_lib.saving_from_flags(values)
+    folder = config_lib.new_logdir(values.logdir, run_folder.OWN)
     try:
-        train(config, folder)
-    except NonFiniteError as error:
+        train(config, folder, saving)
+    except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
     plots.draw_training(folder)
     print(f"The run is in {folder}, its picture is {folder / plots.TRAINING_PICTURE}")
 
 
 if __name__ == "__main__":
-    config_lib.run(main, define_flags())
+    config_lib.run(main, define_flags(), "the same command goes on from here")

@@ -20,7 +20,7 @@ from agents import training
 from experiments import compare, curves, plots, run_folder, train
 from experiments import config as config_lib
 from experiments.building import init_seeds, make_agent, make_weights
-from experiments.config import Config, UsageError
+from experiments.config import SAVING, Config, Saving, UsageError
 from metagrad import estimators, meta_parameters
 
 SMALL = [
@@ -49,7 +49,7 @@ def test_ctrl_c_while_compiling_is_one_line(tmp_path):
         process.send_signal(signal.SIGINT)
         printed += process.stderr.read()
     assert process.returncode == 130
-    assert printed.splitlines()[-1] == "stopped; what was written before is on disk"
+    assert printed.splitlines()[-1] == "stopped; the same command goes on from here"
     assert "Traceback" not in printed
 
 
@@ -213,8 +213,8 @@ def test_bad_input_is_one_line_and_status_2(command, argument, message, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def test_a_logdir_that_holds_another_run_is_refused(run, capsys):
-    assert command_line.run(train, *SMALL, f"--logdir={run}") == 2
+def test_a_logdir_that_holds_another_commands_results_is_refused(run, capsys):
+    assert command_line.run(compare, *SMALL, f"--logdir={run}") == 2
     error = capsys.readouterr().err
     assert f"--logdir={run}: must be a new or empty folder" in error
     assert error.count("\n") == 1
@@ -254,7 +254,7 @@ def test_help_lists_every_flag(command, capsys):
     assert not command_line.run(command, "--help")
     printed = capsys.readouterr().out
     assert printed.startswith(command.__doc__)
-    for field in dataclasses.fields(Config):
+    for field in (*dataclasses.fields(Config), *dataclasses.fields(Saving)):
         used = (command, field.name) != (compare, "estimator")  # it compares all of them
         assert (f"--{field.metadata['name'] or field.name}:" in printed.replace("[no]", "")) == used
 
@@ -460,7 +460,7 @@ def test_the_meta_optimizer_is_adam_on_clipped_gradients():
 
 def test_rows_name_their_seeds(tmp_path):
     config = Config(seed=5, num_seeds=3)
-    with run_folder.RunWriter(tmp_path, config) as writer:
+    with run_folder.RunWriter(tmp_path, config, SAVING) as writer:
         for env_steps in (10, 20):
             writer.write_metrics(env_steps, {"episode_return": env_steps + np.array([1.0, np.nan, 3.0])})
     columns = run_folder.read_metrics(tmp_path)
@@ -530,9 +530,9 @@ def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_pa
 def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, monkeypatch):
     configs, points = {}, 20
 
-    def fake(config, folder):
+    def fake(config, folder, saving):
         configs[folder.name] = config
-        with run_folder.RunWriter(folder, config) as writer:
+        with run_folder.RunWriter(folder, config, saving) as writer:
             for point in range(points):
                 # The last tenth, and no point before it, returns 7.
                 returns = np.full(config.num_seeds, 7.0 if point >= 18 else 100.0)

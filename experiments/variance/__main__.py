@@ -20,6 +20,7 @@ from absl import flags
 
 from experiments import config as config_lib
 from experiments.config import refuse
+from experiments.run_folder import WriteError
 from experiments.train import NonFiniteError
 from experiments.variance import analysis, picture, sampling, snake_points, tables, tabular_points, truth, truth_picture
 from experiments.variance.analysis import Json
@@ -44,7 +45,7 @@ def main(values: flags.FlagValues) -> None:
         folder, points = _prepare(study, values.logdir)
         samples = _draw(study, points, folder)
         lifetimes = _live(study, points, folder) if study.reference == "return" else {}
-    except NonFiniteError as error:
+    except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
     results = _results(study, points, samples, lifetimes)
     (folder / RESULTS).write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")

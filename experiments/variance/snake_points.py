@@ -7,7 +7,6 @@ every window with randomness of its own, until little of where they came from is
 import dataclasses
 import math
 import pathlib
-import shutil
 from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
@@ -61,7 +60,7 @@ class Asked(NamedTuple):
 
 
 def trained_points(configs: Mapping[str, Config], asked: Asked, folder: pathlib.Path) -> list[Point]:
-    """Trains an agent for each point, unless it is there already; nothing is tuned meanwhile.
+    """Trains an agent for each point, as far as it is not there already; nothing is tuned meanwhile.
 
     Args:
       configs: validated settings by the point's name.
@@ -75,9 +74,7 @@ def trained_points(configs: Mapping[str, Config], asked: Asked, folder: pathlib.
     for name, config in configs.items():
         settings = dataclasses.replace(config, estimator="none", num_seeds=1)
         runs[name] = folder / f"train_{name}"
-        if settings.num_env_steps not in run_folder.checkpoint_steps(runs[name]):
-            shutil.rmtree(runs[name], ignore_errors=True)  # of a study that was stopped in the middle
-            train(settings, runs[name])
+        train(settings, runs[name])
     # They differ in their discounts, which are data if they count as tuned: all points share the same programs.
     agent = make_agent(settings)
     names = dict.fromkeys([*asked.names, "discount"])
