@@ -33,7 +33,7 @@ def walked():
     agent = tables.agent(termination=0.0)
     state = training.init(agent, jax.random.key(0))
     fixed = (state.position.learner_state, state.position.actor_state)
-    start = jax.jit(snake_points._start(agent, training.inner_problem(agent), BURN_IN))
+    start = jax.jit(snake_points.make_start(agent, training.inner_problem(agent), BURN_IN))
     return agent, fixed, [start(fixed, key) for key in jax.random.split(jax.random.key(1), 2)]
 
 
@@ -139,7 +139,7 @@ def test_the_agent_that_is_asked_for_is_studied_at_checkpoints_from_early_to_lat
 
 def test_every_point_is_asked_for_the_same(checkpoints, monkeypatch):
     """The programs are replaced by what they are made of."""
-    monkeypatch.setattr(snake_points, "_start", lambda agent, problem, burn_in: f"after {burn_in} rollouts")
+    monkeypatch.setattr(snake_points, "make_start", lambda agent, problem, burn_in: f"after {burn_in} rollouts")
     monkeypatch.setattr(sampling, "make_windows", lambda *arguments: arguments)
     monkeypatch.setattr(sampling, "make_lifetimes", lambda *arguments: arguments)
     asked = snake_points.Asked(3, ("lambda",), 2, (1, 3), 0.7)

@@ -65,18 +65,25 @@ def _prepare(study: Study, logdir: str | None) -> tuple[pathlib.Path, list[Point
       UsageError: if the folder holds something else, or a checkpoint cannot be read.
     """
     if study.problem == "tabular":
-        return _open(logdir, study), tabular_points.points(study.config.horizon)
+        return open_folder(logdir, study), tabular_points.points(study.config.horizon)
     if study.run is None:
-        folder = _open(logdir, study)
+        folder = open_folder(logdir, study)
         return folder, snake_points.trained_points(study.trained, study.asked, folder)
     points = snake_points.checkpoint_points(
         study.config, study.asked, study.run, study.num_checkpoints, study.seed_index
     )
-    return _open(logdir, study), points
+    return open_folder(logdir, study), points
 
 
-def _open(logdir: str | None, study: Study) -> pathlib.Path:
+def open_folder(logdir: str | None, study: Study) -> pathlib.Path:
     """Makes the folder, or opens that of the same study, to go on with it.
+
+    Args:
+      logdir: the folder, or None, which is refused.
+      study: the study.
+
+    Returns:
+      The folder.
 
     Raises:
       UsageError: if it holds anything else.

@@ -114,13 +114,13 @@ def _points(agent: Agent, asked: Asked, places: list[tuple[str, pathlib.Path, in
     critics = (OWN_CRITIC,) if agent.outer_critic is None else (OUTER_CRITIC, OWN_CRITIC)
     problem = training.inner_problem(agent)._replace(outer_loss=partial(_outer_losses, agent))
     windows = sampling.make_windows(
-        problem, _start(agent, problem, asked.burn_in), asked.horizon, asked.names, critics, over_leading_axis
+        problem, make_start(agent, problem, asked.burn_in), asked.horizon, asked.names, critics, over_leading_axis
     )
     # Nothing that happens in a lifetime depends on the outer critic.
     problem = training.inner_problem(dataclasses.replace(agent, outer_critic=None))
     lifetimes = sampling.make_lifetimes(
         problem,
-        _start(agent, problem, asked.burn_in),
+        make_start(agent, problem, asked.burn_in),
         lambda learner, key: jnp.mean(_fresh_episodes(agent, learner, key).discounted),
         asked.return_horizons,
         asked.perturbation,
@@ -186,7 +186,17 @@ def _max_steps(agent: Agent) -> int:
     return min(math.ceil(math.log(BEYOND) / math.log(discount)), STEPS_PER_CELL * agent.env.num_cells)
 
 
-def _start(agent: Agent, problem: InnerProblem, burn_in: int) -> Start:
+def make_start(agent: Agent, problem: InnerProblem, burn_in: int) -> Start:
+    """Makes the function that walks to the beginning of a window.
+
+    Args:
+      agent: the agent.
+      problem: its learning.
+      burn_in: rollouts of the walk.
+
+    Returns:
+      A function of what is held fixed, the learner and the actor, and a key.
+    """
     collect = rollouts.collect(agent.env, agent.network, agent.rollout_length)
 
     def start(fixed: tuple[LearnerState, Actor], key: chex.PRNGKey) -> Position:
