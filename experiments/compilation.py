@@ -1,5 +1,6 @@
 """Keeps compiled programs on disk, so that only the first start of a program waits for the compiler."""
 
+import contextlib
 import os
 import pathlib
 import sys
@@ -8,7 +9,7 @@ import jax
 import platformdirs
 
 LARGEST = 2 * 2**30
-"""Bytes that the per-user folder may hold; what was not used for longest goes first."""
+"""Bytes that the user's cache folder may hold when a command starts; what is oldest goes first."""
 
 OFF = "none"
 
@@ -22,8 +23,9 @@ def keep_programs(folder: str | None) -> None:
       folder: where to keep programs, `OFF` to keep none, or None for the folder that JAX's own variable names,
         `JAX_COMPILATION_CACHE_DIR`, and the user's cache folder without it.
     """
+    users = platformdirs.user_cache_dir("metagrad")
     if folder is None:
-        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or platformdirs.user_cache_dir("metagrad")
+        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or users
     if folder == OFF:
         jax.config.update("jax_enable_compilation_cache", False)
         return
@@ -38,4 +40,17 @@ def keep_programs(folder: str | None) -> None:
         jax.config.update("jax_enable_compilation_cache", False)
         return
     jax.config.update("jax_compilation_cache_dir", str(place))
-    jax.config.update("jax_compilation_cache_max_size", LARGEST)
+    if folder == users:
+        # Not by JAX's own bound: a process killed between the two files of a program would break the folder for good.
+        _prune(place, LARGEST)
+
+
+def _prune(folder: pathlib.Path, largest: int) -> None:
+    """Removes the oldest programs until the others have no more than so many bytes."""
+    with contextlib.suppress(OSError):  # another process may prune as well
+        programs = sorted(folder.glob("*-cache"), key=lambda file: file.stat().st_mtime, reverse=True)
+        total = 0
+        for file in programs:
+            total += file.stat().st_size
+            if total > largest:
+                file.unlink()

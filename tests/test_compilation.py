@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments import compilation
+
 PROGRAM = """
 import sys
 import jax
@@ -59,6 +61,17 @@ def test_nothing_is_kept_where_that_is_asked_for(start, tmp_path):
     for _ in range(2):
         assert start("none") == (False, "")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_oldest_programs_go_where_there_are_too_many_bytes(tmp_path):
+    for age in (1, 2, 3, 4):
+        file = tmp_path / f"jit_{age}-cache"
+        file.write_bytes(bytes(10))
+        os.utime(file, (1000 - age, 1000 - age))
+    other = tmp_path / "other"
+    other.write_bytes(bytes(100))
+    compilation._prune(tmp_path, 25)
+    assert {file.name for file in tmp_path.iterdir()} == {"jit_1-cache", "jit_2-cache", "other"}
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_warning(start, tmp_path):
