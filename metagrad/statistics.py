@@ -91,6 +91,39 @@ def pooled_standard_deviation(samples: np.ndarray) -> Estimate:
     return Estimate(estimate, estimate / factor, estimate * factor)
 
 
+def interquartile_mean(samples: np.ndarray) -> Estimate:
+    """Estimates the mean of the middle half, which single good or bad seeds hardly move (Agarwal et al., 2021).
+
+    Args:
+      samples: float [N]; NaNs are left out.
+
+    Returns:
+      The mean without the lowest and the highest quarter (rounded down) of the samples, float [], with its bootstrap
+      interval; the interval is NaN with fewer than two samples, and so is the mean with none.
+    """
+    samples = np.asarray(samples, np.float64)
+    samples = samples[np.isfinite(samples)]
+    if len(samples) < 2:
+        return mean(samples)
+    return _bootstrap(lambda x: scipy.stats.trim_mean(x[0], 0.25, axis=-1), samples[:, None])
+
+
+def probability_of_improvement(samples: np.ndarray, other: np.ndarray) -> Estimate:
+    """Estimates how often the one is larger than the other, with Clopper and Pearson's exact interval.
+
+    Args:
+      samples: float [N].
+      other: float [N]; its n-th sample may depend on the first's n-th, as two runs of one seed do. Pairs of which one
+        is NaN are left out.
+
+    Returns:
+      The fraction of pairs in which `samples` is larger, in [0, 1], and its interval, []; NaN without pairs.
+    """
+    differences = np.asarray(samples, np.float64) - other
+    differences = differences[np.isfinite(differences)]
+    return _proportion(np.sum(differences > 0.0), len(differences))
+
+
 def variance(samples: np.ndarray) -> Estimate:
     """Estimates the variance, added up over the components.
 
@@ -172,14 +205,8 @@ def sign_agreement(samples: np.ndarray, reference: np.ndarray) -> Estimate:
       The fraction in [0, 1] and its interval, [...]; undetermined where the reference cannot be told from zero.
     """
     samples, reference = np.asarray(samples, np.float64), np.asarray(reference, np.float64)
-    count = len(samples)
-    agreeing = np.sum(np.sign(samples) == np.sign(reference.mean(0)), axis=0)
-    tail = (1 - CONFIDENCE) / 2
-    low = np.where(agreeing > 0, scipy.stats.beta.ppf(tail, np.maximum(agreeing, 1), count - agreeing + 1), 0.0)
-    high = np.where(
-        agreeing < count, scipy.stats.beta.ppf(1 - tail, agreeing + 1, np.maximum(count - agreeing, 1)), 1.0
-    )
-    return _only_where(distinguishable(reference[..., None]), Estimate(agreeing / count, low, high))
+    agreement = _proportion(np.sum(np.sign(samples) == np.sign(reference.mean(0)), axis=0), len(samples))
+    return _only_where(distinguishable(reference[..., None]), agreement)
 
 
 def scaled_error(samples: np.ndarray, reference: np.ndarray) -> Estimate:
@@ -350,6 +377,18 @@ def _bootstrap(statistic: Callable[..., np.ndarray], *samples: np.ndarray, paire
     """Estimates a statistic without the axes of components and samples, with its interval."""
     method = "BCa" if max(map(len, samples)) <= LARGE else "percentile"
     return Estimate(*_resample(statistic, *samples, method=method, paired=paired)[:3])
+
+
+def _proportion(successes: np.ndarray, count: int) -> Estimate:
+    """Estimates a probability from how many of `count` trials were successes, with Clopper and Pearson's interval."""
+    if not count:
+        return Estimate(*np.full(3, np.nan))
+    tail = (1 - CONFIDENCE) / 2
+    low = np.where(successes > 0, scipy.stats.beta.ppf(tail, np.maximum(successes, 1), count - successes + 1), 0.0)
+    high = np.where(
+        successes < count, scipy.stats.beta.ppf(1 - tail, successes + 1, np.maximum(count - successes, 1)), 1.0
+    )
+    return Estimate(successes / count, low, high)
 
 
 def _variance(samples: np.ndarray) -> np.ndarray:

@@ -22,6 +22,32 @@ def test_mean_leaves_out_what_was_not_measured():
     assert np.isnan([*result.low[1:], *result.high[1:]]).all()
 
 
+def test_the_interquartile_mean_is_of_the_middle_half():
+    samples = np.array([9.0, -50.0, 2.0, 4.0, np.nan, 3.0, 1.0, 7.0, 100.0])  # two of eight go on each side
+    result = statistics.interquartile_mean(samples)
+    np.testing.assert_allclose(result.estimate, np.mean([2.0, 3.0, 4.0, 7.0]))
+    assert result.low < result.estimate < result.high
+    assert np.isnan(statistics.interquartile_mean(np.array([np.nan])).estimate)
+
+
+def test_the_interquartile_means_interval_covers_the_truth():
+    rng, covered = np.random.default_rng(5), 0
+    for _ in range(200):
+        result = statistics.interquartile_mean(rng.standard_t(3, size=20) + 2.0)
+        covered += result.low <= 2.0 <= result.high
+    assert 0.88 < covered / 200 < 0.99
+
+
+def test_the_probability_of_improvement_counts_pairs_with_an_exact_interval():
+    samples, other = np.array([3.0, 1.0, 5.0, 2.0, np.nan, 4.0]), np.array([2.0, 2.0, 4.0, 2.0, 0.0, 1.0])
+    result = statistics.probability_of_improvement(samples, other)  # better, worse, better, equal, unknown, better
+    exact = scipy.stats.binomtest(3, 5).proportion_ci(method="exact")
+    np.testing.assert_allclose(result, [3 / 5, exact.low, exact.high])
+    always = statistics.probability_of_improvement(np.ones(10), np.zeros(10))
+    np.testing.assert_allclose(always, [1.0, scipy.stats.binomtest(10, 10).proportion_ci().low, 1.0])
+    assert np.isnan(statistics.probability_of_improvement(np.array([np.nan]), np.array([1.0]))).all()
+
+
 def test_pooled_deviation_ignores_the_groups_means():
     samples = np.random.default_rng(1).normal(size=(5, 4)) + 100.0 * np.arange(5)[:, None]
     variances = [np.sum((group - group.mean()) ** 2) / 3 for group in samples]
