@@ -6,32 +6,62 @@ Example:
 Stopped in the middle, the same command goes on from the last checkpoint, and ends with the same results.
 """
 
+import dataclasses
 import json
+import math
 import pathlib
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
 
 from experiments import config as config_lib
 from experiments import plots, run_folder
-from experiments.config import ESTIMATORS, SAVING, Config, Saving
+from experiments.config import ESTIMATORS, POSITIVE, SAVING, Config, Range, Saving, as_computed, refuse
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
-from experiments.run_folder import WriteError, read_metrics
+from experiments.run_folder import Metrics, WriteError, read_metrics
 from experiments.train import NonFiniteError, train
 from metagrad import statistics
+from metagrad.meta_parameters import INTERVALS
 
-COMPARISON = "compare.json"
+COMPARISON, GRID = "compare.json", "grid"
+
+BASELINE = "baseline"
+"""What the run with the fixed hyperparameters of `--baseline` is called."""
+
+RATES = Range(
+    "positive numbers, a comma list without repetition",
+    lambda rates: all(POSITIVE.accepts(as_computed(rate)) for rate in rates),
+)
+GRID_SEEDS = Range("at least 1 and below 2^31", lambda value: 1 <= value < 2**31)
 
 
-def compare(config: Config, folder: pathlib.Path, saving: Saving = SAVING) -> dict:
-    """Trains one run for each estimator, in a subfolder of its name, and writes `compare.json` and `compare.png`.
+class Grid(NamedTuple):
+    """How each estimator's meta-learning rate is chosen before it is compared, with equal effort for all.
+
+    Attributes:
+      rates: the meta-learning rates that are tried; with none, that of the settings is used.
+      num_seeds: seeds that each is tried with, which follow those of the comparison.
+    """
+
+    rates: tuple[float, ...] = ()
+    num_seeds: int = 3
+
+
+NO_GRID = Grid()
+
+
+def compare(configs: Mapping[str, Config], folder: pathlib.Path, grid: Grid = NO_GRID, saving: Saving = SAVING) -> dict:
+    """Trains one run for each of some settings, in subfolders, and writes `compare.json` and `compare.png`.
 
     Runs that are complete are not trained again, and one that was stopped goes on.
 
     Args:
-      config: settings that are valid for every estimator; its own estimator is not used.
+      configs: validated settings by the name of their run, with the same seeds and environment steps.
       folder: new, empty, or that of the same comparison.
+      grid: how meta-learning rates are chosen.
       saving: which checkpoints the runs write, and which of them stay.
 
     Returns:
@@ -42,22 +72,61 @@ def compare(config: Config, folder: pathlib.Path, saving: Saving = SAVING) -> di
       WriteError: if the folder cannot be written to any more.
       NonFiniteError: if a run broke.
     """
-    folders = {estimator: folder / estimator for estimator in ESTIMATORS}
-    for estimator, run in folders.items():
-        run_folder.check_settings(run, config.with_estimator(estimator))
-    seconds = {estimator: train(config.with_estimator(estimator), run, saving) for estimator, run in folders.items()}
-    results = {estimator: _summarise(config, estimator, run) for estimator, run in folders.items()}
-    for estimator, result in results.items():
-        result["wall_seconds"] = round(seconds[estimator], 1)
+    tried = {name: _grid_configs(config, grid) for name, config in configs.items()}
+    for name, config in configs.items():
+        for rate, trial in tried[name].items():
+            run_folder.check_settings(_grid_folder(folder, name, rate), trial)
+        if not tried[name]:
+            run_folder.check_settings(folder / name, config)
+    results: dict[str, dict] = {}
+    runs: dict[str, Metrics] = {}
+    for name, config in configs.items():
+        result: dict[str, Any] = {"grid": []}
+        for rate, trial in tried[name].items():
+            run = _grid_folder(folder, name, rate)
+            seconds = train(trial, run, saving)
+            estimate = as_json(statistics.mean(_final_returns(read_metrics(run))))
+            result["grid"].append(
+                {"meta_learning_rate": rate, "final_return": estimate, "wall_seconds": round(seconds, 1)}
+            )
+        if tried[name]:
+            config = dataclasses.replace(config, meta_learning_rate=_best_rate(result["grid"]))
+        if config.estimator != "none":
+            result["meta_learning_rate"] = config.meta_learning_rate
+        result["wall_seconds"] = round(train(config, folder / name, saving), 1)
+        results[name], runs[name] = result, read_metrics(folder / name)
+    for name, config in configs.items():
+        results[name] = _summarise(config, runs[name], runs.get("none")) | results[name]
+    first = next(iter(configs.values()))
+    grid_seconds = [trial["wall_seconds"] for result in results.values() for trial in result["grid"]]
     comparison = {
-        "env_steps": config.num_env_steps,
-        "num_seeds": config.num_seeds,
-        "wall_seconds": round(sum(seconds.values()), 1),
+        "env_steps": first.num_env_steps,
+        "num_seeds": first.num_seeds,
+        "num_grid_seeds": grid.num_seeds if grid.rates else 0,
+        "wall_seconds": round(sum([result["wall_seconds"] for result in results.values()] + grid_seconds), 1),
         "estimators": results,
     }
     (folder / COMPARISON).write_text(json.dumps(comparison, indent=2) + "\n")
-    plots.draw_comparison(folders, folder / plots.COMPARISON_PICTURE)
+    plots.draw_comparison({name: folder / name for name in configs}, folder / plots.COMPARISON_PICTURE)
     return comparison
+
+
+def _grid_configs(config: Config, grid: Grid) -> dict[float, Config]:
+    """Returns the runs that choose a meta-learning rate; none where nothing is tuned, or nothing is to be chosen."""
+    rates = () if config.estimator == "none" else grid.rates
+    elsewhere = dataclasses.replace(config, seed=config.seed + config.num_seeds, num_seeds=grid.num_seeds)
+    return {rate: dataclasses.replace(elsewhere, meta_learning_rate=rate) for rate in rates}
+
+
+def _grid_folder(folder: pathlib.Path, name: str, rate: float) -> pathlib.Path:
+    return folder / GRID / f"{name}_{rate:g}"
+
+
+def _best_rate(trials: Sequence[Mapping[str, Any]]) -> float:
+    """Returns the meta-learning rate with the highest mean return; where no episode ended, a return is the lowest."""
+    returns = [trial["final_return"]["estimate"] for trial in trials]
+    best = max(range(len(trials)), key=lambda index: -math.inf if returns[index] is None else returns[index])
+    return trials[best]["meta_learning_rate"]
 
 
 def final_returns(env_steps: np.ndarray, episode_returns: np.ndarray) -> np.ndarray:
@@ -76,47 +145,153 @@ def final_returns(env_steps: np.ndarray, episode_returns: np.ndarray) -> np.ndar
     return statistics.mean(episode_returns[last_tenth]).estimate
 
 
-def _summarise(config: Config, estimator: str, run: pathlib.Path) -> dict:
-    """Returns a run's final return and the spread of its meta-gradients."""
-    metrics = read_metrics(run)
-    returns = final_returns(metrics["env_steps"][:, 0], metrics["episode_return"])
-    tuned = () if estimator == "none" else config.meta_params
-    return {
-        "final_return": as_json(statistics.mean(returns)),
-        "meta_grad_std": {
-            name: as_json(statistics.pooled_standard_deviation(metrics[f"meta_grad/{name}"])) for name in tuned
-        },
+def _final_returns(metrics: Metrics) -> np.ndarray:
+    return final_returns(metrics["env_steps"][:, 0], metrics["episode_return"])
+
+
+def _summarise(config: Config, metrics: Metrics, fixed: Metrics | None) -> dict[str, Any]:
+    """Returns a run's returns, what it gains over the one that tunes nothing, and the spread of its meta-gradients."""
+    returns = _final_returns(metrics)
+    summary = {
+        "final_return": statistics.mean(returns),
+        "interquartile_mean": statistics.interquartile_mean(returns),
+        "mean_return": statistics.mean(statistics.mean(metrics["episode_return"]).estimate),
+    }
+    if fixed is not None and fixed is not metrics:
+        other = _final_returns(fixed)
+        summary["gain"] = statistics.mean(returns - other)
+        summary["probability_of_improvement"] = statistics.probability_of_improvement(returns, other)
+    tuned = () if config.estimator == "none" else config.meta_params
+    deviations = {name: statistics.pooled_standard_deviation(metrics[f"meta_grad/{name}"]) for name in tuned}
+    return {name: as_json(estimate) for name, estimate in summary.items()} | {
+        "meta_grad_std": {name: as_json(deviation) for name, deviation in deviations.items()}
     }
 
 
 def _table(comparison: dict, tuned: tuple[str, ...]) -> str:
     """Lays the comparison out for a terminal."""
-    header = ["estimator", "final return", *(f"meta-grad std: {name}" for name in tuned), "seconds"]
+    shown = {
+        "final return": "final_return",
+        "interquartile mean": "interquartile_mean",
+        "mean return": "mean_return",
+        "gain": "gain",
+        "better than none": "probability_of_improvement",
+    }
+    header = ["run", "meta-learning rate", *shown, *(f"meta-grad std: {name}" for name in tuned), "seconds"]
     rows = []
-    for estimator, result in comparison["estimators"].items():
-        deviations = [result["meta_grad_std"].get(name) for name in tuned]
-        rows.append([estimator, cell(result["final_return"]), *map(cell, deviations), f"{result['wall_seconds']:.0f}"])
+    for name, result in comparison["estimators"].items():
+        rate = result.get("meta_learning_rate")
+        cells = [cell(result.get(key)) for key in shown.values()]
+        cells += [cell(result["meta_grad_std"].get(parameter)) for parameter in tuned]
+        rows.append([name, "-" if rate is None else f"{rate:g}", *cells, f"{result['wall_seconds']:.0f}"])
     return table(header, rows)
+
+
+def make_configs(config: Config, estimators: Sequence[str], baseline: Sequence[str]) -> dict[str, Config]:
+    """Returns the settings of a comparison's runs, by name.
+
+    Args:
+      config: settings that the runs share.
+      estimators: their estimators, each `NAME` or `NAME:HORIZON`.
+      baseline: `NAME:VALUE` of hyperparameters that one more run fixes, which tunes nothing; empty for no such run.
+
+    Returns:
+      The settings, validated.
+
+    Raises:
+      UsageError: if any of this is impossible.
+    """
+    if not estimators:
+        refuse("estimators", "", "given: a comma list")
+    configs: dict[str, Config] = {}
+    for text in estimators:
+        name, colon, horizon = text.partition(":")
+        allowed = f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, the last two also as NAME:HORIZON"
+        has_horizon = name in ("multi_step", "mixing") and horizon.isdecimal()
+        if name not in ESTIMATORS or (colon and not has_horizon) or text in configs:
+            refuse("estimators", ",".join(estimators), allowed)
+        own = config.with_estimator(name)
+        configs[text.replace(":", "_")] = dataclasses.replace(own, horizon=int(horizon)) if colon else own
+    if baseline:
+        values: dict[str, Any] = {}
+        for text in baseline:
+            name, _, value = text.partition(":")
+            if name not in INTERVALS or name in values or not _is_number(value):
+                refuse("baseline", ",".join(baseline), f"a comma list of NAME:VALUE, NAME of {', '.join(INTERVALS)}")
+            values["lambda_" if name == "lambda" else name] = float(value)
+        configs[BASELINE] = dataclasses.replace(config.with_estimator("none"), **values)
+    for settings in sorted(configs.values(), key=lambda settings: -settings.updates_per_window):
+        config_lib.validate(settings)  # the longest window first: a number of steps that suits it may suit all
+    return configs
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
-    return config_lib.define_training_flags(omit=("estimator",))
+    values = config_lib.define_training_flags(omit=("estimator",))
+    where: dict[str, Any] = {"flag_values": values}
+    flags.DEFINE_list(
+        "estimators", list(ESTIMATORS), "what is compared: a comma list of estimators, such as mixing:10", **where
+    )
+    flags.DEFINE_list(
+        "baseline",
+        [],
+        "fixed hyperparameters for one more run, such as the best of a search: a comma list of NAME:VALUE",
+        **where,
+    )
+    flags.DEFINE_list(
+        "meta_learning_rates",
+        [],
+        "from which each estimator's meta-learning rate is chosen, by its return on other seeds; a comma list",
+        **where,
+    )
+    flags.DEFINE_integer(
+        "num_grid_seeds", NO_GRID.num_seeds, "seeds that each of them is tried with; at least 1 and below 2^31", **where
+    )
+    return values
+
+
+def grid_from_flags(values: flags.FlagValues) -> Grid:
+    """Returns how the parsed command line has meta-learning rates chosen.
+
+    Raises:
+      UsageError: if a value or a combination is impossible.
+    """
+    texts = values.meta_learning_rates
+    rates = tuple(float(text) for text in texts if _is_number(text))
+    if len(set(rates)) < len(texts) or not RATES.accepts(rates):
+        refuse("meta_learning_rates", texts, RATES.text)
+    if rates and values["meta_learning_rate"].present:
+        refuse("meta_learning_rate", values.meta_learning_rate, "left out with --meta_learning_rates")
+    if not GRID_SEEDS.accepts(values.num_grid_seeds):
+        refuse("num_grid_seeds", values.num_grid_seeds, GRID_SEEDS.text)
+    return Grid(rates, values.num_grid_seeds)
 
 
 def main(values: flags.FlagValues) -> None:
     """Compares as the flags say."""
-    config = config_lib.config_from_flags(values)
-    for estimator in ESTIMATORS:
-        config_lib.validate(config.with_estimator(estimator))
+    configs = make_configs(config_lib.settings_from_flags(values), values.estimators, values.baseline)
+    grid = grid_from_flags(values)
+    for config in configs.values():
+        for trial in _grid_configs(config, grid).values():
+            config_lib.validate(trial)
     saving = config_lib.saving_from_flags(values)
-    folder = config_lib.new_logdir(values.logdir, ESTIMATORS)
+    folder = config_lib.new_logdir(values.logdir, (*configs, GRID))
     try:
-        comparison = compare(config, folder, saving)
+        comparison = compare(configs, folder, grid, saving)
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
-    print(_table(comparison, config.meta_params))
-    print(f"{INTERVALS_NOTE} The runs are in {folder}, the picture is {folder / plots.COMPARISON_PICTURE}")
+    print(_table(comparison, next(iter(configs.values())).meta_params))
+    print(
+        f"{INTERVALS_NOTE} Returns are means over the last tenth of training, mean return is that over all of it; gain "
+        f"is over none, seed by seed. The runs are in {folder}, the picture is {folder / plots.COMPARISON_PICTURE}"
+    )
 
 
 if __name__ == "__main__":

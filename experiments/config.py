@@ -257,9 +257,14 @@ def config_from_flags(values: flags.FlagValues, presets: Mapping[str, dict[str, 
     Raises:
       UsageError: if a value or a combination is impossible.
     """
-    config = Config(**presets[values.preset] | given_settings(values))
+    config = settings_from_flags(values, presets)
     validate(config)
     return config
+
+
+def settings_from_flags(values: flags.FlagValues, presets: Mapping[str, dict[str, Any]] = PRESETS) -> Config:
+    """Returns what `config_from_flags` does, not validated: for a command that makes settings of several runs of it."""
+    return Config(**presets[values.preset] | given_settings(values))
 
 
 def saving_from_flags(values: flags.FlagValues) -> Saving:

@@ -5,11 +5,13 @@ with any colour vision can tell apart.
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
@@ -24,43 +26,74 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "
 """For lines that stand for no estimator in particular."""
 
 COLOURS = {"none": "#555555", "single_step": "#E69F00", "multi_step": "#D55E00", "mixing": "#0072B2"}
-STYLES = {"none": (0, (1, 1)), "single_step": (0, (5, 2)), "multi_step": (0, (3, 1, 1, 1)), "mixing": "solid"}
+STYLES: dict[str, Any] = {
+    "none": (0, (1, 1)),
+    "single_step": (0, (5, 2)),
+    "multi_step": (0, (3, 1, 1, 1)),
+    "mixing": "solid",
+}
+FIXED = "#009E73"
+"""For a second run that tunes nothing."""
 
 SMOOTHING_POINTS = 5
 """Neighbouring logging points that the spread of the meta-gradient is pooled over, since each has few seeds."""
 
 
+class _Run(NamedTuple):
+    """A run as it is drawn; `style` is that of its lines."""
+
+    label: str
+    config: Config
+    metrics: Metrics
+    style: Mapping[str, Any]
+
+
 def draw_training(folder: pathlib.Path) -> None:
     """Draws `train.png` of one run."""
-    config = config_lib.load(folder / CONFIG)
-    _draw({config.estimator: folder}, config, folder / TRAINING_PICTURE)
+    _draw(_read_runs({"": folder}), folder / TRAINING_PICTURE)
 
 
 def draw_comparison(folders: Mapping[str, pathlib.Path], picture: pathlib.Path) -> None:
-    """Draws one picture of runs that differ in their estimator alone.
+    """Draws one picture of runs on one board that differ in their estimators, or in what they fix.
 
     Args:
-      folders: the runs by the name of their estimator; some of them tune hyperparameters.
+      folders: the runs, by the name that those which tune nothing are called by.
       picture: the PNG to write.
     """
-    _draw(folders, config_lib.load(list(folders.values())[-1] / CONFIG), picture)
+    _draw(_read_runs(folders), picture)
 
 
-def _draw(folders: Mapping[str, pathlib.Path], config: Config, picture: pathlib.Path) -> None:
+def _read_runs(folders: Mapping[str, pathlib.Path]) -> list[_Run]:
+    """Reads runs and gives each a label and a style: that of its estimator, paler where it has had others."""
+    runs: list[_Run] = []
+    for name, folder in folders.items():
+        config = config_lib.load(folder / CONFIG)
+        alike = sum(run.config.estimator == config.estimator for run in runs)
+        colour = FIXED if config.estimator == "none" and alike else COLOURS[config.estimator]
+        strength = 1.0 if colour == FIXED else 0.65**alike
+        rgb = [1.0 - strength * (1.0 - channel) for channel in to_rgb(colour)]
+        horizon = f"({config.horizon})" if config.updates_per_window > 1 else ""
+        fixed = f"{name.replace('_', '-')}: nothing is tuned" if config.estimator == "none" else ""
+        label = fixed or config.estimator.replace("_", "-") + horizon
+        runs.append(_Run(label, config, read_metrics(folder), {"color": rgb, "linestyle": STYLES[config.estimator]}))
+    return runs
+
+
+def _draw(runs: Sequence[_Run], picture: pathlib.Path) -> None:
     """Draws returns on the left; on the right a column for each tuned hyperparameter."""
-    runs = {name: read_metrics(folder) for name, folder in folders.items()}
-    tuned = config.meta_params if any(name != "none" for name in runs) else ()
+    config = next((run.config for run in runs if run.config.estimator != "none"), runs[0].config)
+    tuned = () if config.estimator == "none" else config.meta_params
     figure = plt.figure(figsize=(7.0 + 3.6 * len(tuned), 6.4), layout="constrained")
     returns, *columns = figure.subfigures(1, 1 + len(tuned), width_ratios=[2.0] + [1.0] * len(tuned), squeeze=False)[0]
     axes = returns.subplots()
-    for name, metrics in runs.items():
-        _line(axes, name, metrics, "episode_return")
+    for run in runs:
+        _line(axes, run, "episode_return")
     axes.set(title="Return of the episodes that ended", ylabel="fruits an episode")
     _fit_lines(axes)
     axes.set_ylim(bottom=0.0)
     axes.legend(title=f"mean of {config.num_seeds} seeds, 95% band" if config.num_seeds > 1 else "one seed")
     for name, column in zip(tuned, columns, strict=True):
-        _draw_hyperparameter(column, name, runs, config)
+        _draw_hyperparameter(column, name, runs)
     for axes in figure.axes:
         axes.set_xlabel("environment steps a seed")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -71,32 +104,31 @@ def _draw(folders: Mapping[str, pathlib.Path], config: Config, picture: pathlib.
     plt.close(figure)
 
 
-def _draw_hyperparameter(column: Figure, name: str, runs: Mapping[str, Metrics], config: Config) -> None:
+def _draw_hyperparameter(column: Figure, name: str, runs: Sequence[_Run]) -> None:
     """Draws one hyperparameter's path above the spread of its meta-gradient."""
     path, spread = column.subplots(2, 1, sharex=True)
-    for estimator, metrics in runs.items():
-        if estimator == "none":
-            path.axhline(config.hyperparameters()[name], color=COLOURS["none"], linestyle=STYLES["none"])
+    for run in runs:
+        if run.config.estimator == "none":
+            path.axhline(run.config.hyperparameters()[name], **run.style)
             continue
-        _line(path, estimator, metrics, f"hyper/{name}")
-        if config.num_seeds > 1:
-            deviation = _pooled_deviation(metrics[f"meta_grad/{name}"])
-            spread.plot(metrics["env_steps"][:, 0], deviation, color=COLOURS[estimator], linestyle=STYLES[estimator])
+        _line(path, run, f"hyper/{name}")
+        if run.config.num_seeds > 1:
+            deviation = _pooled_deviation(run.metrics[f"meta_grad/{name}"])
+            spread.plot(run.metrics["env_steps"][:, 0], deviation, **run.style)
     _fit_lines(path)
     path.set(title=name)
     path.ticklabel_format(axis="y", useOffset=False)
     spread.set(yscale="log", title="meta-gradient: std over seeds", ylabel="d outer loss / d eta")
-    if config.num_seeds == 1:
+    if max(run.config.num_seeds for run in runs) == 1:
         spread.text(0.5, 0.5, "needs two seeds", transform=spread.transAxes, ha="center")
 
 
-def _line(axes: Axes, estimator: str, metrics: Metrics, column: str) -> None:
+def _line(axes: Axes, run: _Run, column: str) -> None:
     """Draws a column's mean over seeds with its 95% band."""
-    steps = metrics["env_steps"][:, 0]
-    mean = statistics.mean(metrics[column].T)
-    label = estimator.replace("_", "-")
-    axes.plot(steps, mean.estimate, color=COLOURS[estimator], linestyle=STYLES[estimator], label=label)
-    axes.fill_between(steps, mean.low, mean.high, color=COLOURS[estimator], alpha=0.18, linewidth=0)
+    steps = run.metrics["env_steps"][:, 0]
+    mean = statistics.mean(run.metrics[column].T)
+    axes.plot(steps, mean.estimate, label=run.label, **run.style)
+    axes.fill_between(steps, mean.low, mean.high, color=run.style["color"], alpha=0.18, linewidth=0)
 
 
 def _fit_lines(axes: Axes) -> None:
@@ -117,5 +149,4 @@ def _pooled_deviation(samples: np.ndarray) -> np.ndarray:
 
 def _title(config: Config) -> str:
     rows, cols = config_lib.board_shape(config.board_size)
-    title = f"Snake {rows}×{cols}, {config.num_envs} environments × {config.rollout_length} steps a rollout"
-    return title + (f", horizon {config.horizon}" if config.updates_per_window > 1 else "")
+    return f"Snake {rows}×{cols}, {config.num_envs} environments × {config.rollout_length} steps a rollout"

@@ -123,14 +123,17 @@ def test_the_same_flags_give_the_same_metrics_to_the_bit(run, tmp_path):
 
 
 def test_compare_writes_its_files_and_a_table(tmp_path, capsys):
-    assert not command_line.run(compare, *SMALL, f"--logdir={tmp_path}/all", "--meta_params=discount,learning_rate")
+    arguments = ["--meta_params=discount,learning_rate", "--baseline=discount:0.5,lambda:0.3"]
+    assert not command_line.run(compare, *SMALL, *arguments, f"--logdir={tmp_path}/all")
     folder = tmp_path / "all"
     printed = capsys.readouterr().out
     comparison = json.loads((folder / "compare.json").read_text())
     assert comparison["env_steps"] == 400
     assert comparison["num_seeds"] == 2
+    assert comparison["num_grid_seeds"] == 0
     assert comparison["wall_seconds"] > 0
-    assert list(comparison["estimators"]) == ["none", "single_step", "multi_step", "mixing"]
+    assert list(comparison["estimators"]) == ["none", "single_step", "multi_step", "mixing", "baseline"]
+    assert config_lib.load(folder / "baseline" / "config.json").lambda_ == 0.3
     for estimator, result in comparison["estimators"].items():
         assert estimator in printed
         assert (folder / estimator / "metrics.csv").exists()
@@ -141,8 +144,9 @@ def test_compare_writes_its_files_and_a_table(tmp_path, capsys):
         measured = [np.mean(ended) for seed in (0, 1) if (ended := [x for x in last_tenth[seed::2] if np.isfinite(x)])]
         expected = pytest.approx(np.mean(measured), rel=1e-5) if measured else None
         assert result["final_return"]["estimate"] == expected
-        tuned = [] if estimator == "none" else ["discount", "learning_rate"]
+        tuned = [] if estimator in ("none", "baseline") else ["discount", "learning_rate"]
         assert list(result["meta_grad_std"]) == tuned
+        assert result.get("meta_learning_rate") == (0.01 if tuned else None)
         for name, deviation in result["meta_grad_std"].items():
             samples = run_folder.read_metrics(folder / estimator)[f"meta_grad/{name}"]
             expected = np.sqrt(np.mean(np.var(samples, axis=1, ddof=1)))
@@ -527,17 +531,21 @@ def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_pa
                 assert values[0] != values[1]
 
 
-def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, monkeypatch):
+@pytest.fixture
+def trained(monkeypatch):
+    """Replaces training: writes metrics by a rule, and notes which settings went where, in order."""
     configs, points = {}, 20
 
     def fake(config, folder, saving):
         configs[folder.name] = config
+        best = {"single_step": 0.3, "mixing": 0.1}.get(config.estimator, 0.0)
+        gain = 0.0 if config.estimator == "none" else 2.0 - abs(config.meta_learning_rate - best)
         with run_folder.RunWriter(folder, config, saving) as writer:
             for point in range(points):
-                # The last tenth, and no point before it, returns 7.
-                returns = np.full(config.num_seeds, 7.0 if point >= 18 else 100.0)
+                # The last tenth, and no point before it, returns about 7.
+                returns = (7.0 + gain if point >= 18 else 100.0) + np.arange(config.num_seeds)
                 names = [f"meta_grad/{name}" for name in config.meta_params]
-                gradients = {name: point + np.arange(3.0) * scale for scale, name in enumerate(names, 1)}
+                gradients = {name: point + np.arange(config.num_seeds) * scale for scale, name in enumerate(names, 1)}
                 writer.write_metrics(
                     (point + 1) * config.num_env_steps // points, {"episode_return": returns} | gradients
                 )
@@ -545,12 +553,69 @@ def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, monkey
 
     monkeypatch.setattr(compare, "train", fake)
     monkeypatch.setattr(plots, "draw_comparison", lambda *arguments: None)
-    config = dataclasses.replace(FLAGS, seed=4, num_seeds=3, num_env_steps=2_000)
-    comparison = compare.compare(config, tmp_path)
-    assert list(configs) == list(config_lib.ESTIMATORS) == list(comparison["estimators"])
-    for estimator, used in configs.items():
+    return configs
+
+
+def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, trained):
+    config = dataclasses.replace(FLAGS, seed=4, num_seeds=3, num_env_steps=2_520, meta_learning_rate=0.5)
+    comparison = compare.compare(compare.make_configs(config, config_lib.ESTIMATORS, []), tmp_path)
+    assert list(trained) == list(config_lib.ESTIMATORS) == list(comparison["estimators"])
+    for estimator, used in trained.items():
         assert used == dataclasses.replace(config, estimator=estimator, outer_critic=estimator != "none")
         result = comparison["estimators"][estimator]
-        assert result["final_return"]["estimate"] == 7.0
+        gain = {"none": 0.0, "single_step": 1.8, "multi_step": 1.5, "mixing": 1.6}[estimator]
+        assert result["final_return"]["estimate"] == result["interquartile_mean"]["estimate"] == 8.0 + gain
+        np.testing.assert_allclose(result["mean_return"]["estimate"], (18 * 101.0 + 2 * (8.0 + gain)) / 20, rtol=1e-5)
+        assert ("gain" in result) == (estimator != "none")
+        if estimator != "none":
+            assert result["gain"]["estimate"] == pytest.approx(gain)
+            assert result["probability_of_improvement"]["estimate"] == 1.0
         deviations = {name: deviation["estimate"] for name, deviation in result["meta_grad_std"].items()}
         assert deviations == ({} if estimator == "none" else {"lambda": 1.0, "value_cost": 2.0})
+
+
+def test_compare_chooses_each_meta_learning_rate_on_other_seeds(tmp_path, trained):
+    config = dataclasses.replace(FLAGS, seed=4, num_seeds=3, num_env_steps=2_520)
+    configs = compare.make_configs(config, ["none", "single_step", "mixing:2"], ["discount:0.3"])
+    comparison = compare.compare(configs, tmp_path, compare.Grid((0.1, 0.3), num_seeds=2))
+    tried = [f"{name}_{rate}" for name in ("single_step", "mixing_2") for rate in ("0.1", "0.3")]
+    assert sorted(trained) == sorted(["none", "single_step", "mixing_2", "baseline", *tried])
+    for name, chosen in (("single_step", 0.3), ("mixing_2", 0.1)):
+        result = comparison["estimators"][name]
+        assert trained[name].meta_learning_rate == result["meta_learning_rate"] == chosen
+        assert (trained[name].seed, trained[name].num_seeds) == (4, 3)
+        for rate, trial in zip((0.1, 0.3), result["grid"], strict=True):
+            used = trained[f"{name}_{rate}"]
+            assert used == dataclasses.replace(configs[name], seed=7, num_seeds=2, meta_learning_rate=rate)
+            assert trial["final_return"]["estimate"] == pytest.approx(7.5 + 2.0 - abs(rate - chosen))
+    assert comparison["estimators"]["baseline"]["gain"]["estimate"] == 0.0
+    assert comparison["wall_seconds"] == 8.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--estimators="], "--estimators=: must be given: a comma list"),
+        (
+            ["--estimators=mixing:5,tuning"],
+            "--estimators=mixing:5,tuning: must be a comma list, without repetition, of",
+        ),
+        (["--estimators=single_step:3"], "--estimators=single_step:3: must be a comma list, without repetition, of"),
+        (["--estimators=mixing,mixing"], "--estimators=mixing,mixing: must be a comma list, without repetition, of"),
+        (["--estimators=mixing:0"], "--horizon=0: must be at least 1"),
+        (["--estimators=mixing:3"], "--num_env_steps=400: must be a multiple of num_envs × rollout_length × horizon"),
+        (["--baseline=discount:1.5"], "--discount=1.5: must be in (0, 1)"),
+        (["--baseline=horizon:5"], "--baseline=horizon:5: must be a comma list of NAME:VALUE, NAME of discount"),
+        (["--baseline=discount"], "--baseline=discount: must be a comma list of NAME:VALUE"),
+        (["--meta_learning_rates=0.1,0"], "--meta_learning_rates=0.1,0: must be positive numbers"),
+        (["--meta_learning_rates=0.1,x"], "--meta_learning_rates=0.1,x: must be positive numbers"),
+        (["--meta_learning_rates=0.1,0.1"], "--meta_learning_rates=0.1,0.1: must be positive numbers"),
+        (["--meta_learning_rates=0.1", "--meta_learning_rate=0.1"], "--meta_learning_rate=0.1: must be left out"),
+        (["--meta_learning_rates=0.1", "--num_grid_seeds=0"], "--num_grid_seeds=0: must be at least 1"),
+    ],
+)
+def test_impossible_comparisons_are_refused_in_one_line(arguments, complaint, tmp_path, capsys):
+    assert command_line.run(compare, *SMALL, *arguments, f"--logdir={tmp_path}/all") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(complaint)
+    assert not (tmp_path / "all").exists()
