@@ -1,0 +1,143 @@
+"""Draws what tuning the discount online brings on 6×6 Snake, beside the published curves.
+
+Example:
+    python -m results.self_tuning
+
+Everything is in `results/self_tuning`. Our runs have every flag in their `config.json`. The published curves are those of
+Bonnet, Midgley and Laterre (2022, arXiv 2211.10550): means over ten seeds with 95% intervals, taken from the data in
+their repository, instadeepai/outer-value-function-meta-rl. Theirs are returns of the greedy policy, ours of the sampled
+one.
+"""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, FuncFormatter
+
+from experiments import config as config_lib
+from experiments.plots import COLOURS, FIXED
+from experiments.run_folder import CONFIG, read_metrics
+from metagrad import statistics
+from metagrad.statistics import Estimate
+
+FOLDER = pathlib.Path(__file__).parent / "self_tuning"
+RUNS, PUBLISHED, PICTURE = FOLDER / "discount", FOLDER / "published.csv", FOLDER.with_suffix(".png")
+
+ENOUGH = 30.0
+"""Fruits an episode that tell an agent that has learned the game from those on the plateau below 20."""
+
+
+class Curve(NamedTuple):
+    """A mean over ten seeds along training.
+
+    Attributes:
+      env_steps: float [points], of one seed.
+      returns: fruits an episode, [points].
+      discounts: the tuned discount, [points], or the fixed one.
+    """
+
+    env_steps: np.ndarray
+    returns: Estimate
+    discounts: Estimate
+
+
+def read_run(folder: pathlib.Path) -> Curve:
+    """Reads the curve of a training run."""
+    metrics, config = read_metrics(folder), config_lib.load(folder / CONFIG)
+    fixed = np.full_like(metrics["env_steps"], config.discount, dtype=float)
+    discounts = metrics.get("hyper/discount", fixed)
+    return Curve(metrics["env_steps"][:, 0], statistics.mean(metrics["episode_return"].T), statistics.mean(discounts.T))
+
+
+def read_published(agent: str) -> Curve:
+    """Reads a published curve, by the agent's name in the file."""
+    table = np.genfromtxt(PUBLISHED, delimiter=",", names=True, dtype=None, encoding="utf-8")
+    rows = table[table["agent"] == agent]
+    returns, discounts = (
+        Estimate(*(rows[f"{column}{end}"] for end in ("", "_low", "_high"))) for column in ("return", "discount")
+    )
+    return Curve(rows["env_steps"].astype(float), returns, discounts)
+
+
+def steps_until(curve: Curve, enough: float = ENOUGH) -> float:
+    """Returns the environment steps after which the mean return stays at some height; NaN where it does not."""
+    below = np.flatnonzero(~(curve.returns.estimate >= enough))
+    first = below[-1] + 1 if len(below) else 0
+    return float(curve.env_steps[first]) if first < len(curve.env_steps) else np.nan
+
+
+def draw(curves: dict[str, tuple[Curve, dict[str, Any]]], picture: pathlib.Path) -> None:
+    """Draws returns and discounts.
+
+    Args:
+      curves: by label, each with the style of its line.
+      picture: the PNG to write.
+    """
+    figure, (returns, discounts) = plt.subplots(1, 2, figsize=(13.0, 5.4), layout="constrained")
+    for label, (curve, style) in curves.items():
+        _line(returns, curve.env_steps, curve.returns, style | {"label": label})
+        _line(discounts, curve.env_steps, curve.discounts, style, lambda discount: 1.0 - discount)
+    returns.set(title="Return", ylabel="fruits an episode", ylim=(0.0, 36.0))
+    discounts.set(title="Discount", yscale="log", ylim=(0.5, 5e-4))
+    discounts.yaxis.set_major_formatter(FuncFormatter(lambda distance, _: f"{1.0 - distance:g}"))
+    discounts.yaxis.set_minor_formatter("")
+    for axes in (returns, discounts):
+        axes.set(xscale="log", xlabel="environment steps a seed", xlim=(5e4, 8e7))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*returns.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle("6×6 Snake, the discount starts at 0.8; means of ten seeds, 95% bands", fontsize=11)
+    figure.savefig(picture, dpi=130)
+    plt.close(figure)
+
+
+def _line(
+    axes: Axes,
+    env_steps: np.ndarray,
+    estimate: Estimate,
+    style: dict[str, Any],
+    transform: Callable[[np.ndarray], np.ndarray] = lambda values: values,
+) -> None:
+    mean, low, high = map(transform, estimate)
+    axes.plot(env_steps, mean, **style)
+    axes.fill_between(env_steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def curves() -> dict[str, tuple[Curve, dict[str, Any]]]:
+    """Returns every curve by its label, with the style of its line."""
+    ours = {"linewidth": 2.0, "linestyle": "solid"}
+    theirs = {"linewidth": 1.2, "linestyle": (0, (4, 2))}
+    return {
+        "mixing(5), from 0.8": (read_run(RUNS / "mixing"), ours | {"color": COLOURS["mixing"]}),
+        "fixed at 0.8": (read_run(RUNS / "none"), ours | {"color": COLOURS["none"]}),
+        "fixed at 0.997": (read_run(RUNS / "baseline"), ours | {"color": FIXED}),
+        "published, single-step with outer critic": (
+            read_published("single-step, outer critic"),
+            theirs | {"color": COLOURS["multi_step"]},
+        ),
+        "published, single-step": (read_published("single-step"), theirs | {"color": COLOURS["single_step"]}),
+        "published, fixed at 0.8": (read_published("fixed"), theirs | {"color": "#000000"}),
+    }
+
+
+def main() -> None:
+    """Draws the picture, and prints when each curve gets to 30 fruits and where it ends."""
+    every = curves()
+    draw(every, PICTURE)
+    for label, (curve, _) in every.items():
+        end = Estimate(*(part[-1] for part in curve.returns))
+        print(
+            f"{label:41} {ENOUGH:g} fruits after {steps_until(curve) / 1e6:5.2f} M steps; after "
+            f"{curve.env_steps[-1] / 1e6:5.2f} M: {end.estimate:.1f} [{end.low:.1f}, {end.high:.1f}], discount "
+            f"{curve.discounts.estimate[-1]:.4f}"
+        )
+    print(f"The picture is {PICTURE}")
+
+
+if __name__ == "__main__":
+    main()
