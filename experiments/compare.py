@@ -9,10 +9,12 @@ Stopped in the middle, the same command goes on from the last checkpoint, and en
 import json
 import pathlib
 import sys
+import tempfile
 
 import numpy as np
 from absl import flags
 
+from agents.networks import Network
 from experiments import config as config_lib
 from experiments import plots, run_folder
 from experiments.config import ESTIMATORS, SAVING, Config, Saving
@@ -24,28 +26,45 @@ from metagrad import statistics
 COMPARISON = "compare.json"
 
 
-def compare(config: Config, folder: pathlib.Path, saving: Saving = SAVING) -> dict:
+def compare(
+    config: Config,
+    folder: pathlib.Path | None = None,
+    saving: Saving = SAVING,
+    *,
+    network: Network | None = None,
+    quiet: bool = False,
+) -> dict:
     """Trains one run for each estimator, in a subfolder of its name, and writes `compare.json` and `compare.png`.
 
     Runs that are complete are not trained again, and one that was stopped goes on.
 
     Args:
       config: settings that are valid for every estimator; its own estimator is not used.
-      folder: new, empty, or that of the same comparison.
+      folder: new, empty, or that of the same comparison. None leaves nothing on disk.
       saving: which checkpoints the runs write, and which of them stay.
+      network: as in `train.train`.
+      quiet: whether to show no progress.
 
     Returns:
       The content of `compare.json`.
 
     Raises:
-      UsageError: if the folder holds a run with other settings.
+      UsageError: if a setting is impossible, or the folder holds a run with other settings.
       WriteError: if the folder cannot be written to any more.
       NonFiniteError: if a run broke.
     """
+    for estimator in ESTIMATORS:
+        config_lib.validate(config.with_estimator(estimator))
+    if folder is None:
+        with tempfile.TemporaryDirectory() as place:
+            return compare(config, pathlib.Path(place), saving, network=network, quiet=quiet)
     folders = {estimator: folder / estimator for estimator in ESTIMATORS}
     for estimator, run in folders.items():
         run_folder.check_settings(run, config.with_estimator(estimator))
-    seconds = {estimator: train(config.with_estimator(estimator), run, saving) for estimator, run in folders.items()}
+    seconds = {
+        estimator: train(config.with_estimator(estimator), run, saving, network=network, quiet=quiet).seconds
+        for estimator, run in folders.items()
+    }
     results = {estimator: _summarise(config, estimator, run) for estimator, run in folders.items()}
     for estimator, result in results.items():
         result["wall_seconds"] = round(seconds[estimator], 1)

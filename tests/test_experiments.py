@@ -185,7 +185,7 @@ BAD = [
         "--num_env_steps=399: must be a multiple of num_envs × rollout_length × horizon = 40,",
     ),
     ("--num_env_steps=0", "--num_env_steps=0: must be at least 1"),
-    ("--time_limit=4", "--time_limit=4: must be at least --rollout_length (5)"),
+    ("--time_limit=0", "--time_limit=0: must be at least 1"),
     ("--learning_rate=0", "--learning_rate=0.0: must be positive"),
     ("--learning_rate=1e39", "--learning_rate=1e+39: must be positive"),
     ("--discount=0.999999999", "--discount=0.999999999: must be in (0, 1)"),
@@ -323,7 +323,7 @@ def test_folders_of_an_older_format_are_refused_in_one_line(run, tmp_path, capsy
     (tmp_path / "config.json").write_text(json.dumps(old | {"format": 1}))
     (tmp_path / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes())
     assert command_line.run(curves, f"--runs={tmp_path}") == 2
-    assert "has format 1, and this version reads format 3" in capsys.readouterr().err
+    assert "has format 1, and this version reads format 4" in capsys.readouterr().err
 
 
 def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp_path, capsys):
@@ -530,7 +530,7 @@ def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_pa
 def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, monkeypatch):
     configs, points = {}, 20
 
-    def fake(config, folder, saving):
+    def fake(config, folder, saving, **options):
         configs[folder.name] = config
         with run_folder.RunWriter(folder, config, saving) as writer:
             for point in range(points):
@@ -541,7 +541,7 @@ def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, monkey
                 writer.write_metrics(
                     (point + 1) * config.num_env_steps // points, {"episode_return": returns} | gradients
                 )
-        return 1.0
+        return train.Result({}, 1.0)
 
     monkeypatch.setattr(compare, "train", fake)
     monkeypatch.setattr(plots, "draw_comparison", lambda *arguments: None)
