@@ -47,11 +47,12 @@ def targets(values: chex.Array, bootstrap_values: chex.Array, rollout: Rollout, 
         G_t = r_{t+1} + gamma_{t+1} ((1 - lambda_{t+1}) v_{t+1} + lambda_{t+1} G_{t+1}),    A_t = G_t - v_t
 
     `gamma` is zero after a terminal state. At a truncation `lambda` is zero and `v_{t+1}` is the value of the
-    observation before the reset: the return bootstraps there and nothing of the next episode leaks in.
+    observation before the reset: the return bootstraps there and nothing of the next episode leaks in. Where a rollout
+    has more truncations than the environment's time limit allows, the returns are NaN, which stops the training.
 
     Args:
       values: float [T, B], of the rollout's observations.
-      bootstrap_values: float [2, B], of its bootstrap observations.
+      bootstrap_values: float [1 + K, B], of its bootstrap observations.
       rollout: the data.
       hyper: `discount` and `lambda`, float [] each.
 
@@ -59,7 +60,10 @@ def targets(values: chex.Array, bootstrap_values: chex.Array, rollout: Rollout, 
       The targets, differentiable in values and hyperparameters.
     """
     next_values = jnp.concatenate([values[1:], bootstrap_values[:1]])
-    next_values = jnp.where(rollout.truncated, bootstrap_values[1], next_values)
+    counted = jnp.cumsum(rollout.truncated, 0)
+    next_values = jnp.where(rollout.truncated, jnp.nan, next_values)
+    for number, value in enumerate(bootstrap_values[1:], 1):
+        next_values = jnp.where(rollout.truncated & (counted == number), value, next_values)
     discounts = hyper["discount"] * (1.0 - rollout.terminated)
     lambdas = hyper["lambda"] * (1.0 - rollout.truncated)
 

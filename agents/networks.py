@@ -1,4 +1,8 @@
-"""The networks for boards: convolutional torsos, a policy head with masked actions, value heads.
+"""The networks: a torso that fits the observation, a policy head, whose actions may be masked, value heads.
+
+An observation is an array, or anything with two fields: `grid`, such an array, and `action_mask`, bool [A]. The array's
+number of axes says what it is: [rows, columns, channels] and [rows, columns] are grids, for convolutions; [features] is
+a vector, for a layer of units. For anything else there is a `Network` of one's own.
 
 The convolutions are written as products of matrices. Under `jax.vmap` over seeds an ordinary convolution becomes a
 grouped one, which is slower, and inside a loop XLA's CPU convolution falls back to a path that is slower by far.
@@ -13,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 MASKED_LOGIT = -1e9
-"""Logit of a move that crashes: probability zero, yet finite, so that entropies and gradients have no NaN."""
+"""Logit of an action that is forbidden: probability zero, yet finite, so that entropies and gradients have no NaN."""
 
 
 class Predictions(NamedTuple):
@@ -140,64 +144,120 @@ def actor_critic_network(
     value_width: int,
     shared_torso: bool = False,
     dtype: Any = jnp.float32,
+    num_axes: int = 3,
 ) -> Network:
-    """Builds the network: torsos of two 2×2 convolutions (strides 2 and 1), and heads with one hidden layer.
+    """Builds the network: torsos, and heads with one hidden layer.
+
+    The torso of a grid is two 2×2 convolutions (strides 2 and 1), that of a vector a layer as wide as the head's.
 
     Args:
       num_actions: A, the number of discrete actions.
-      num_channels: channels of each convolution.
+      num_channels: channels of each convolution; of no effect on a vector.
       policy_width: units of the policy head's hidden layer.
       value_width: units of the value head's hidden layer.
       shared_torso: whether policy and value share one torso; by default each has its own.
       dtype: of the parameters and everything computed with them.
+      num_axes: of one observation's array; see `observation_axes`.
 
     Returns:
-      The network. Its observations have the fields `grid`, float [..., rows, cols, C], and `action_mask`,
-      bool [..., A].
+      The network. Where an observation has an action mask, what it forbids has probability zero.
     """
 
     def forward(observation: Any) -> Predictions:
-        grid = observation.grid.astype(dtype)
-        policy_torso = _torso("shared" if shared_torso else "policy", num_channels)
-        policy_features = policy_torso(grid)
-        value_features = policy_features if shared_torso else _torso("value", num_channels)(grid)
+        inputs = _inputs(observation).astype(dtype)
+        policy_features = _torso("shared" if shared_torso else "policy", num_channels, policy_width)(inputs)
+        value_features = policy_features if shared_torso else _torso("value", num_channels, value_width)(inputs)
         logits = hk.nets.MLP([policy_width, num_actions], name="policy_head")(policy_features)
         value = hk.nets.MLP([value_width, 1], name="value_head")(value_features)
-        return Predictions(jnp.where(observation.action_mask, logits, MASKED_LOGIT), value[..., 0])
+        return Predictions(mask_logits(logits, observation), value[..., 0])
 
-    return Network(*_over_any_axes(forward))
+    return Network(*_over_any_axes(forward, num_axes))
 
 
-def value_network(num_channels: int, width: int, dtype: Any = jnp.float32) -> ValueNetwork:
+def value_network(num_channels: int, width: int, dtype: Any = jnp.float32, num_axes: int = 3) -> ValueNetwork:
     """Builds the value half of `actor_critic_network`: a torso and a head with one hidden layer.
 
     Args:
-      num_channels: channels of each convolution.
+      num_channels: channels of each convolution; of no effect on a vector.
       width: units of the head's hidden layer.
       dtype: of the parameters and everything computed with them.
+      num_axes: of one observation's array; see `observation_axes`.
 
     Returns:
       The network, for the same observations.
     """
 
     def forward(observation: Any) -> chex.Array:
-        features = _torso("value", num_channels)(observation.grid.astype(dtype))
+        features = _torso("value", num_channels, width)(_inputs(observation).astype(dtype))
         return hk.nets.MLP([width, 1], name="value_head")(features)[..., 0]
 
-    return ValueNetwork(*_over_any_axes(forward))
+    return ValueNetwork(*_over_any_axes(forward, num_axes))
 
 
-def _torso(name: str, num_channels: int) -> hk.Sequential:
-    convolutions = [PatchConv2D(num_channels, 2, stride, f"{name}_conv_{stride}") for stride in (2, 1)]
-    return hk.Sequential([convolutions[0], jax.nn.relu, convolutions[1], jax.nn.relu, hk.Flatten()])
+def observation_axes(observation: Any) -> int:
+    """Returns the number of axes of an observation's array, by which the networks here are chosen.
+
+    Args:
+      observation: the shapes of one.
+
+    Raises:
+      ValueError: if there is no network here for such observations.
+    """
+    rank = getattr(_inputs(observation), "ndim", None)
+    if rank not in (1, 2, 3):
+        raise ValueError(
+            "an observation must be an array [features], [rows, columns] or [rows, columns, channels], or have such an "
+            f"array as its field grid beside action_mask, for a network to be chosen, and is {describe(observation)}"
+        )
+    return rank
 
 
-def _over_any_axes(forward: Callable[[Any], Any]) -> tuple[Callable, Callable]:
+def describe(shapes: Any) -> str:
+    """Returns a tree of shapes in words, such as float32[10, 5]."""
+    leaves = [f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(shapes)]
+    kind = "" if hasattr(shapes, "shape") else f"{type(shapes).__name__} of "
+    return kind + (", ".join(leaves) or "no arrays")
+
+
+def mask_logits(logits: chex.Array, observation: Any) -> chex.Array:
+    """Takes all probability from the actions that an observation forbids, if it has an action mask.
+
+    Args:
+      logits: float [..., A].
+      observation: with or without a field `action_mask`, bool [..., A].
+
+    Returns:
+      Logits, float [..., A].
+    """
+    mask = getattr(observation, "action_mask", None)
+    return logits if mask is None else jnp.where(mask, logits, MASKED_LOGIT)
+
+
+def _inputs(observation: Any) -> Any:
+    """Returns the array that a network sees: the observation's `grid`, or the observation itself."""
+    return getattr(observation, "grid", observation)
+
+
+def _torso(name: str, num_channels: int, width: int) -> Callable[[chex.Array], chex.Array]:
+    """Makes the layers from inputs [N, ...] to features [N, F], which fit the inputs' axes."""
+
+    def torso(inputs: chex.Array) -> chex.Array:
+        if inputs.ndim == 2:
+            return jax.nn.relu(hk.Linear(width, name=f"{name}_layer")(inputs))
+        maps = inputs if inputs.ndim == 4 else inputs[..., None]
+        for stride in (2, 1):
+            maps = jax.nn.relu(PatchConv2D(num_channels, 2, stride, f"{name}_conv_{stride}")(maps))
+        return hk.Flatten()(maps)
+
+    return torso
+
+
+def _over_any_axes(forward: Callable[[Any], Any], num_axes: int) -> tuple[Callable, Callable]:
     """Makes `init` and `apply` of a function of observations [N, ...]; `apply` takes any number of leading axes."""
     transformed: hk.Transformed = hk.without_apply_rng(hk.transform(forward))
 
     def apply(params: hk.Params, observation: Any) -> Any:
-        leading = observation.action_mask.shape[:-1]
+        leading = _inputs(observation).shape[:-num_axes]
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(leading) :]), observation)
         return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), transformed.apply(params, flat))
 

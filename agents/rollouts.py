@@ -30,6 +30,9 @@ class ActorState(NamedTuple):
     episode_length: chex.Array
 
 
+_Carry = tuple[ActorState, Any, Any, chex.Array]
+
+
 class Rollout(NamedTuple):
     """T steps of B environments, `tau` in the equations.
 
@@ -38,10 +41,10 @@ class Rollout(NamedTuple):
       action: int32 [T, B].
       reward: float [T, B].
       terminated: bool [T, B], the step ended its episode in a terminal state.
-      truncated: bool [T, B], the time limit cut the episode after the step.
-      bootstrap_observation: [2, B, ...]; first, what followed the last step (before any reset); second, what followed
-        the step that was truncated, meaningful only where one was. A rollout is no longer than the time limit, so at
-        most one step of each environment is truncated.
+      truncated: bool [T, B], the episode was cut after the step.
+      bootstrap_observation: [1 + K, B, ...]; first, what followed the last step (before any reset); then, what followed
+        each environment's first, second, ... step that was truncated, meaningful only where one was. An episode is not
+        cut before the time limit, so K is T over the time limit, rounded up: one for a rollout that is no longer.
       episode_return: float [T, B], undiscounted return of the step's episode up to and including the step.
       episode_length: int32 [T, B], likewise the number of steps.
     """
@@ -97,7 +100,7 @@ def collect(
     Args:
       env: the environment.
       network: whose logits are the policy.
-      length: T, in [1, env.time_limit].
+      length: T, at least 1.
 
     Returns:
       A function from (parameters, actor state, key) to (next actor state, rollout).
@@ -105,14 +108,15 @@ def collect(
     Raises:
       ValueError: if the length is out of its range.
     """
-    if not 1 <= length <= env.time_limit:
-        raise ValueError(f"length must be in [1, time_limit = {env.time_limit}], got {length}")
+    if length < 1:
+        raise ValueError(f"length must be at least 1, got {length}")
+    most_truncations = -(-length // env.time_limit)
 
     def collect_rollout(params: hk.Params, actor: ActorState, key: chex.PRNGKey) -> tuple[ActorState, Rollout]:
         num_envs = actor.episode_length.shape[0]
 
-        def body(carry: tuple[ActorState, Any, Any], key: chex.PRNGKey) -> tuple[tuple[ActorState, Any, Any], Rollout]:
-            actor, _, truncated_observation = carry
+        def body(carry: _Carry, key: chex.PRNGKey) -> tuple[_Carry, Rollout]:
+            actor, _, truncated_observation, num_truncated = carry
             action_key, step_key = jax.random.split(key)
             logits = network.apply(params, actor.observation).logits
             action = jax.random.categorical(action_key, logits).astype(jnp.int32)
@@ -128,7 +132,8 @@ def collect(
                 episode_return=jnp.where(ended, 0.0, episode_return),
                 episode_length=jnp.where(ended, 0, episode_length),
             )
-            truncated_observation = _where(timestep.truncated, timestep.last_observation, truncated_observation)
+            now = timestep.truncated & (num_truncated == jnp.arange(most_truncations)[:, None])
+            truncated_observation = _where(now, timestep.last_observation, truncated_observation)
             step = Rollout(
                 observation=actor.observation,
                 action=action,
@@ -139,18 +144,22 @@ def collect(
                 episode_return=episode_return,
                 episode_length=episode_length,
             )
-            return (next_actor, timestep.last_observation, truncated_observation), step
+            num_truncated += timestep.truncated
+            return (next_actor, timestep.last_observation, truncated_observation, num_truncated), step
 
-        carry = (actor, actor.observation, actor.observation)
-        (actor, last, truncated), rollout = jax.lax.scan(body, carry, jax.random.split(key, length))
-        bootstrap_observation = jax.tree.map(lambda *leaves: jnp.stack(leaves), last, truncated)
+        nothing_yet = jax.tree.map(lambda leaf: jnp.stack([leaf] * most_truncations), actor.observation)
+        carry = (actor, actor.observation, nothing_yet, jnp.zeros(num_envs, jnp.int32))
+        (actor, last, truncated, _), rollout = jax.lax.scan(body, carry, jax.random.split(key, length))
+        bootstrap_observation = jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), last, truncated)
         return actor, rollout._replace(bootstrap_observation=bootstrap_observation)
 
     return collect_rollout
 
 
 def _where(condition: chex.Array, chosen: Any, other: Any) -> Any:
-    """Selects between two trees of arrays [B, ...] by a bool [B]."""
-    return jax.tree.map(
-        lambda left, right: jnp.where(condition.reshape(-1, *[1] * (left.ndim - 1)), left, right), chosen, other
-    )
+    """Selects between trees of arrays, [B, ...] and [K, B, ...], by a bool [K, B]."""
+
+    def select(left: chex.Array, right: chex.Array) -> chex.Array:
+        return jnp.where(condition.reshape(*condition.shape, *[1] * (left.ndim - 1)), left, right)
+
+    return jax.tree.map(select, chosen, other)

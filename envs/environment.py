@@ -15,7 +15,11 @@ State = TypeVar("State")
 
 
 class Environment(Protocol[State]):
-    """Pure functions over one environment's state; `jax.vmap` makes a batch of them."""
+    """Pure functions over one environment's state; `jax.vmap` makes a batch of them.
+
+    A state is a tree of arrays, always of the same shapes and dtypes. An environment may also have a method `render`,
+    from a state of NumPy arrays to a picture, uint8 [height, width, 3], with which it can be watched.
+    """
 
     @property
     def num_actions(self) -> int:
@@ -23,7 +27,7 @@ class Environment(Protocol[State]):
 
     @property
     def time_limit(self) -> int:
-        """Steps after which an episode is truncated."""
+        """Steps, below 2^31, before which no episode is truncated; one that may be cut at any step says 1."""
 
     def initial(self, key: chex.PRNGKey) -> State:
         """Draws the first state of an episode."""
@@ -41,7 +45,7 @@ class Environment(Protocol[State]):
         """Tells whether the episode ended in `state`: nothing of value follows. bool []."""
 
     def truncated(self, state: State) -> chex.Array:
-        """Tells whether the time limit cut the episode at `state`, which is not terminal. bool []."""
+        """Tells whether the episode is cut at `state`, which is not terminal: the value goes on. bool []."""
 
 
 class TimeStep(NamedTuple):

@@ -4,15 +4,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import chex
+import haiku as hk
 import jax
 import optax
 
-from agents import training
-from agents.networks import actor_critic_network, value_network
+from agents import fitting, networks, training
+from agents.networks import Network, ValueNetwork, actor_critic_network, value_network
 from agents.outer_critic import OuterCritic
 from agents.training import Agent, TrainingState
-from envs.snake import Snake
-from experiments.config import Config, board_shape
+from envs.environment import Environment
+from experiments.config import Config, UsageError, make_environment
 from metagrad import estimators, meta_parameters
 from metagrad.estimators import Weights
 
@@ -46,25 +48,35 @@ def make_meta_learning_rate(config: Config) -> optax.ScalarOrSchedule:
     return lambda count: config.meta_learning_rate / (1.0 + count / meta_updates)
 
 
-def make_agent(config: Config) -> Agent:
-    """Returns the agent of validated settings."""
-    num_rows, num_cols = board_shape(config.board_size)
-    env = Snake(num_rows, num_cols, config.time_limit)
+def make_agent(config: Config, network: Network | None = None) -> Agent:
+    """Returns the agent of validated settings.
+
+    Args:
+      config: the settings.
+      network: in place of one that is chosen by the observations; the outer critic then is a second copy of it, of
+        which only the value is used.
+
+    Raises:
+      UsageError: if the environment or the network does not fit.
+    """
+    env = make_environment(config)
+    try:
+        network, critic_network = _networks(config, env, network)
+    except ValueError as error:
+        raise UsageError(f"--environment={config.environment}: {error}") from error
     outer = {"discount": config.outer_discount, "lambda": config.outer_lambda, "policy_cost": 1.0}
     if config.outer_value_cost:
         outer["value_cost"] = config.outer_value_cost
     if config.outer_entropy_cost:
         outer["entropy_cost"] = config.outer_entropy_cost
     critic = OuterCritic(
-        value_network(config.num_channels, config.value_width),
+        critic_network,
         optax.chain(INNER_OPTIMIZERS[config.optimizer], optax.scale_by_learning_rate(config.learning_rate)),
     )
     tuned = () if config.estimator == "none" else config.meta_params
     return Agent(
         env=env,
-        network=actor_critic_network(
-            env.num_actions, config.num_channels, config.policy_width, config.value_width, config.shared_torso
-        ),
+        network=network,
         optimizer=INNER_OPTIMIZERS[config.optimizer],
         meta_optimizer=optax.chain(
             optax.clip_by_global_norm(config.meta_gradient_clip), optax.adam(make_meta_learning_rate(config))
@@ -76,6 +88,31 @@ def make_agent(config: Config) -> Agent:
         num_envs=config.num_envs,
         rollout_length=config.rollout_length,
     )
+
+
+def _networks(config: Config, env: Environment, own: Network | None) -> tuple[Network, ValueNetwork]:
+    """Returns the agent's network, and the outer critic's.
+
+    Raises:
+      ValueError: if there is no network for the environment's observations, or the own one does not fit.
+    """
+    if own is not None:
+        fitting.check_network(own, env)
+        return own, ValueNetwork(own.init, partial(_value, own))
+    num_axes = networks.observation_axes(fitting.observation_shape(env))
+    chosen = actor_critic_network(
+        env.num_actions,
+        config.num_channels,
+        config.policy_width,
+        config.value_width,
+        config.shared_torso,
+        num_axes=num_axes,
+    )
+    return chosen, value_network(config.num_channels, config.value_width, num_axes=num_axes)
+
+
+def _value(network: Network, params: hk.Params, observation: Any) -> chex.Array:
+    return network.apply(params, observation).value
 
 
 def init_seeds(agent: Agent, config: Config) -> TrainingState:

@@ -11,17 +11,19 @@ import json
 import math
 import pathlib
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
 
+from agents.networks import Network
 from experiments import config as config_lib
 from experiments import plots, run_folder
-from experiments.config import ESTIMATORS, POSITIVE, SAVING, Config, Range, Saving, as_computed, refuse
+from experiments.config import ESTIMATORS, POSITIVE, PRESETS, SAVING, Config, Range, Saving, as_computed, refuse
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
-from experiments.run_folder import Metrics, WriteError, read_metrics
+from experiments.run_folder import Metrics, WriteError
 from experiments.train import NonFiniteError, train
 from metagrad import statistics
 from metagrad.meta_parameters import INTERVALS
@@ -53,27 +55,42 @@ class Grid(NamedTuple):
 NO_GRID = Grid()
 
 
-def compare(configs: Mapping[str, Config], folder: pathlib.Path, grid: Grid = NO_GRID, saving: Saving = SAVING) -> dict:
+def compare(
+    configs: Mapping[str, Config],
+    folder: pathlib.Path | None = None,
+    grid: Grid = NO_GRID,
+    saving: Saving = SAVING,
+    *,
+    network: Network | None = None,
+    quiet: bool = False,
+) -> dict:
     """Trains one run for each of some settings, in subfolders, and writes `compare.json` and `compare.png`.
 
     Runs that are complete are not trained again, and one that was stopped goes on.
 
     Args:
-      configs: validated settings by the name of their run, with the same seeds and environment steps.
-      folder: new, empty, or that of the same comparison.
+      configs: settings by the name of their run, as `make_configs` makes them, alike in seeds and environment steps.
+      folder: new, empty, or that of the same comparison. None leaves nothing on disk.
       grid: how meta-learning rates are chosen.
       saving: which checkpoints the runs write, and which of them stay.
+      network: as in `train.train`.
+      quiet: whether to show no progress.
 
     Returns:
       The content of `compare.json`.
 
     Raises:
-      UsageError: if the folder holds a run with other settings.
+      UsageError: if a setting is impossible, or the folder holds a run with other settings.
       WriteError: if the folder cannot be written to any more.
       NonFiniteError: if a run broke.
     """
+    if folder is None:
+        with tempfile.TemporaryDirectory() as place:
+            return compare(configs, pathlib.Path(place), grid, saving, network=network, quiet=quiet)
     tried = {name: _grid_configs(config, grid) for name, config in configs.items()}
     for name, config in configs.items():
+        for settings in (config, *tried[name].values()):
+            config_lib.validate(settings)
         for rate, trial in tried[name].items():
             run_folder.check_settings(_grid_folder(folder, name, rate), trial)
         if not tried[name]:
@@ -83,18 +100,18 @@ def compare(configs: Mapping[str, Config], folder: pathlib.Path, grid: Grid = NO
     for name, config in configs.items():
         result: dict[str, Any] = {"grid": []}
         for rate, trial in tried[name].items():
-            run = _grid_folder(folder, name, rate)
-            seconds = train(trial, run, saving)
-            estimate = as_json(statistics.mean(_final_returns(read_metrics(run))))
+            trained = train(trial, _grid_folder(folder, name, rate), saving, network=network, quiet=quiet)
+            estimate = as_json(statistics.mean(_final_returns(trained.metrics)))
             result["grid"].append(
-                {"meta_learning_rate": rate, "final_return": estimate, "wall_seconds": round(seconds, 1)}
+                {"meta_learning_rate": rate, "final_return": estimate, "wall_seconds": round(trained.seconds, 1)}
             )
         if tried[name]:
             config = dataclasses.replace(config, meta_learning_rate=_best_rate(result["grid"]))
         if config.estimator != "none":
             result["meta_learning_rate"] = config.meta_learning_rate
-        result["wall_seconds"] = round(train(config, folder / name, saving), 1)
-        results[name], runs[name] = result, read_metrics(folder / name)
+        trained = train(config, folder / name, saving, network=network, quiet=quiet)
+        result["wall_seconds"] = round(trained.seconds, 1)
+        results[name], runs[name] = result, trained.metrics
     for name, config in configs.items():
         results[name] = _summarise(config, runs[name], runs.get("none")) | results[name]
     first = next(iter(configs.values()))
@@ -187,7 +204,9 @@ def _table(comparison: dict, tuned: tuple[str, ...]) -> str:
     return table(header, rows)
 
 
-def make_configs(config: Config, estimators: Sequence[str], baseline: Sequence[str]) -> dict[str, Config]:
+def make_configs(
+    config: Config, estimators: Sequence[str] = ESTIMATORS, baseline: Sequence[str] = ()
+) -> dict[str, Config]:
     """Returns the settings of a comparison's runs, by name.
 
     Args:
@@ -208,17 +227,19 @@ def make_configs(config: Config, estimators: Sequence[str], baseline: Sequence[s
         name, colon, horizon = text.partition(":")
         allowed = f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, the last two also as NAME:HORIZON"
         has_horizon = name in ("multi_step", "mixing") and horizon.isdecimal()
-        if name not in ESTIMATORS or (colon and not has_horizon) or text in configs:
+        run = f"{name}_{int(horizon)}" if has_horizon else name
+        if name not in ESTIMATORS or (colon and not has_horizon) or run in configs:
             refuse("estimators", ",".join(estimators), allowed)
         own = config.with_estimator(name)
-        configs[text.replace(":", "_")] = dataclasses.replace(own, horizon=int(horizon)) if colon else own
+        configs[run] = dataclasses.replace(own, horizon=int(horizon)) if has_horizon else own
     if baseline:
         values: dict[str, Any] = {}
         for text in baseline:
             name, _, value = text.partition(":")
-            if name not in INTERVALS or name in values or not _is_number(value):
+            field = "lambda_" if name == "lambda" else name
+            if name not in INTERVALS or field in values or not _is_number(value):
                 refuse("baseline", ",".join(baseline), f"a comma list of NAME:VALUE, NAME of {', '.join(INTERVALS)}")
-            values["lambda_" if name == "lambda" else name] = float(value)
+            values[field] = float(value)
         configs[BASELINE] = dataclasses.replace(config.with_estimator("none"), **values)
     for settings in sorted(configs.values(), key=lambda settings: -settings.updates_per_window):
         config_lib.validate(settings)  # the longest window first: a number of steps that suits it may suit all
@@ -276,11 +297,8 @@ def grid_from_flags(values: flags.FlagValues) -> Grid:
 
 def main(values: flags.FlagValues) -> None:
     """Compares as the flags say."""
-    configs = make_configs(config_lib.settings_from_flags(values), values.estimators, values.baseline)
+    configs = make_configs(config_lib.settings_from_flags(values, PRESETS), values.estimators, values.baseline)
     grid = grid_from_flags(values)
-    for config in configs.values():
-        for trial in _grid_configs(config, grid).values():
-            config_lib.validate(trial)
     saving = config_lib.saving_from_flags(values)
     folder = config_lib.new_logdir(values.logdir, (*configs, GRID))
     try:

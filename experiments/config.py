@@ -18,11 +18,13 @@ from typing import Any, NoReturn
 import numpy as np
 from absl import app, flags, logging
 
+from envs.environment import Environment
 from envs.snake import LARGEST_BOARD, SMALLEST_BOARD
-from experiments import compilation
+from experiments import compilation, environments
+from experiments.environments import SNAKE
 from metagrad.meta_parameters import INTERVALS
 
-FORMAT = 3
+FORMAT = 4
 """Version of the run folder's layout, written to `config.json`."""
 
 LOGGING_POINTS = 64
@@ -87,8 +89,9 @@ class Config:
     meta_params: tuple[str, ...] = _setting(
         ("discount", "lambda", "entropy_cost"), NAMES, f"what is tuned: a comma list of {', '.join(INTERVALS)}"
     )
-    board_size: str = _setting("6", BOARD, "cells of the board's sides: N for N×N, or ROWSxCOLS")
-    time_limit: int = _setting(4_000, _count(1), "steps after which an episode is truncated")
+    environment: str = _setting(SNAKE, ANYTHING, environments.NAMES)
+    board_size: str = _setting("6", BOARD, "Snake: cells of the board's sides: N for N×N, or ROWSxCOLS")
+    time_limit: int = _setting(4_000, _count(1), "Snake: steps after which an episode is truncated")
     num_envs: int = _setting(32, _count(1), "environments of one seed")
     rollout_length: int = _setting(20, _count(1), "steps of one rollout")
     num_env_steps: int = _setting(320_000, _at_least(1), "environment steps of one seed")
@@ -147,6 +150,19 @@ class Config:
     def steps_per_point(self) -> int:
         """Environment steps of one seed between two logging points, whole windows."""
         return math.ceil(self.num_env_steps / self.steps_per_window / LOGGING_POINTS) * self.steps_per_window
+
+
+KINDS: Mapping[Any, tuple[Any, str]] = {
+    int: (int, "a whole number"),
+    float: (float | int, "a number"),
+    bool: (bool, "True or False"),
+    str: (str, "a string"),
+    tuple[str, ...]: (tuple, "a tuple of names"),
+}
+"""What settings of each type may be, and what it is called."""
+
+OF_SNAKE = ("board_size", "time_limit")
+"""Settings that are Snake's own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,9 +278,20 @@ def config_from_flags(values: flags.FlagValues, presets: Mapping[str, dict[str, 
     return config
 
 
-def settings_from_flags(values: flags.FlagValues, presets: Mapping[str, dict[str, Any]] = PRESETS) -> Config:
-    """Returns what `config_from_flags` does, not validated: for a command that makes settings of several runs of it."""
-    return Config(**presets[values.preset] | given_settings(values))
+def settings_from_flags(values: flags.FlagValues, presets: Mapping[str, dict[str, Any]]) -> Config:
+    """Returns the same, not validated yet.
+
+    Raises:
+      UsageError: if a flag is Snake's own, and the environment is another.
+    """
+    given, preset = given_settings(values), presets[values.preset]
+    environment = given.get("environment", SNAKE)
+    if environment != SNAKE:
+        for name in OF_SNAKE:
+            if name in given:
+                refuse(name, given[name], f"left out with --environment={environment}")
+        preset = {name: value for name, value in preset.items() if name not in OF_SNAKE}
+    return Config(**preset | given)
 
 
 def saving_from_flags(values: flags.FlagValues) -> Saving:
@@ -274,8 +301,17 @@ def saving_from_flags(values: flags.FlagValues) -> Saving:
       UsageError: if a value is impossible.
     """
     saving = Saving(checkpoint_every=values.checkpoint_every, keep=values.keep)
-    _check_ranges(saving)
+    validate_saving(saving)
     return saving
+
+
+def validate_saving(saving: Saving) -> None:
+    """Refuses impossible values.
+
+    Raises:
+      UsageError: names the flag, its value and what is allowed.
+    """
+    _check_ranges(saving)
 
 
 def given_settings(values: flags.FlagValues) -> dict[str, Any]:
@@ -303,8 +339,11 @@ def validate(config: Config) -> None:
             refuse(name, value, f"in ({low:g}, {high:g}) to be tuned")
     if config.seed + config.num_seeds > 2**31:
         refuse("seed", config.seed, f"at most 2^31 - --num_seeds ({config.num_seeds})")
-    if config.time_limit < config.rollout_length:
-        refuse("time_limit", config.time_limit, f"at least --rollout_length ({config.rollout_length})")
+    if config.environment != SNAKE:
+        for name in OF_SNAKE:
+            if getattr(config, name) != getattr(Config, name):
+                refuse(name, getattr(config, name), f"left out with --environment={config.environment}")
+    make_environment(config)
     window = config.steps_per_window
     if config.num_env_steps % window:
         nearest = max(round(config.num_env_steps / window), 1) * window
@@ -314,10 +353,50 @@ def validate(config: Config) -> None:
         refuse("num_env_steps", config.num_env_steps, "below 2^31 × num_envs × rollout_length")
 
 
+def make_environment(config: Config) -> Environment:
+    """Makes the environment that settings name.
+
+    Raises:
+      UsageError: if there is none, or it does not fit the agents.
+    """
+    settings: dict[str, Any] = {}
+    if config.environment == SNAKE:
+        num_rows, num_cols = board_shape(config.board_size)
+        settings = {"num_rows": num_rows, "num_cols": num_cols, "time_limit": config.time_limit}
+    try:
+        return environments.make(config.environment, **settings)
+    except ValueError as error:
+        raise UsageError(f"--environment={config.environment}: must be {environments.NAMES} ({error})") from error
+
+
+def environment_title(config: Config) -> str:
+    """Returns what pictures call the environment."""
+    if config.environment != SNAKE:
+        return config.environment
+    return "Snake {}×{}".format(*board_shape(config.board_size))
+
+
+def return_label(config: Config) -> str:
+    """Returns what pictures call the return of an episode."""
+    return "fruits an episode" if config.environment == SNAKE else "return of an episode"
+
+
+def by_flag(config: Config) -> dict[str, Any]:
+    """Returns the settings under their flags' names; Snake's own are left out with another environment."""
+    return {
+        flag_name(field): getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if config.environment == SNAKE or field.name not in OF_SNAKE
+    }
+
+
 def _check_ranges(settings: Config | Saving) -> None:
-    """Refuses every single value that is out of its range."""
+    """Refuses every single value that is not of its type, as from the command line all are, or out of its range."""
     for field in dataclasses.fields(settings):
         value, allowed = getattr(settings, field.name), field.metadata["range"]
+        kinds, kind = KINDS[field.type]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and field.type is not bool):
+            refuse(flag_name(field), repr(value), f"{kind}, {allowed.text}")
         if not (allowed.accepts(value) and allowed.accepts(as_computed(value))):
             refuse(flag_name(field), value, allowed.text)
 
@@ -363,9 +442,8 @@ def new_logdir(path: str | None, own: Sequence[str] = ()) -> pathlib.Path:
 
 def save(config: Config, path: pathlib.Path) -> None:
     """Writes the settings as JSON, under the flags' names: all or nothing, wherever the process is killed."""
-    values = {flag_name(field): getattr(config, field.name) for field in dataclasses.fields(config)}
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps({"format": FORMAT, "flags": values}, indent=2) + "\n")
+    partial.write_text(json.dumps({"format": FORMAT, "flags": by_flag(config)}, indent=2) + "\n")
     os.replace(partial, path)
 
 
@@ -381,6 +459,8 @@ def load(path: pathlib.Path) -> Config:
             raise UsageError(f"{path}: has format {content['format']}, and this version reads format {FORMAT}")
         values: dict[str, Any] = {}
         for field in dataclasses.fields(Config):
+            if field.name in OF_SNAKE and values["environment"] != SNAKE:
+                continue
             value = content["flags"][flag_name(field)]
             values[field.name] = tuple(value) if isinstance(field.default, tuple) else value
         return Config(**values)

@@ -88,9 +88,8 @@ def _draw(runs: Sequence[_Run], picture: pathlib.Path) -> None:
     axes = returns.subplots()
     for run in runs:
         _line(axes, run, "episode_return")
-    axes.set(title="Return of the episodes that ended", ylabel="fruits an episode")
-    _fit_lines(axes)
-    axes.set_ylim(bottom=0.0)
+    axes.set(title="Return of the episodes that ended", ylabel=config_lib.return_label(config))
+    _fit_lines(axes, least=0.0)
     axes.legend(title=f"mean of {config.num_seeds} seeds, 95% band" if config.num_seeds > 1 else "one seed")
     for name, column in zip(tuned, columns, strict=True):
         _draw_hyperparameter(column, name, runs)
@@ -131,13 +130,16 @@ def _line(axes: Axes, run: _Run, column: str) -> None:
     axes.fill_between(steps, mean.low, mean.high, color=run.style["color"], alpha=0.18, linewidth=0)
 
 
-def _fit_lines(axes: Axes) -> None:
-    """Fits the vertical axis to the lines; of bands that are much wider, as few seeds make them, a part is enough."""
+def _fit_lines(axes: Axes, least: float = np.inf) -> None:
+    """Fits the vertical axis to the lines; of bands that are much wider, as few seeds make them, a part is enough.
+
+    Lines that stay above `least` start there.
+    """
     heights = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
     if np.isfinite(heights).any():
         low, high = np.nanmin(heights), np.nanmax(heights)
         margin = 0.35 * (high - low) or 0.1 * abs(high) or 1.0
-        axes.set_ylim(low - margin, high + margin)
+        axes.set_ylim(least if low >= least else low - margin, high + margin)
 
 
 def _pooled_deviation(samples: np.ndarray) -> np.ndarray:
@@ -148,5 +150,5 @@ def _pooled_deviation(samples: np.ndarray) -> np.ndarray:
 
 
 def _title(config: Config) -> str:
-    rows, cols = config_lib.board_shape(config.board_size)
-    return f"Snake {rows}×{cols}, {config.num_envs} environments × {config.rollout_length} steps a rollout"
+    title = config_lib.environment_title(config)
+    return f"{title}, {config.num_envs} environments × {config.rollout_length} steps a rollout"

@@ -136,12 +136,13 @@ class Outcome(NamedTuple):
     diverged: np.ndarray
 
 
-def train_settings(config: Config, settings: Settings) -> Outcome:
+def train_settings(config: Config, settings: Settings, quiet: bool = False) -> Outcome:
     """Trains every seed of a run with every setting, in one program, of which the settings are data.
 
     Args:
       config: validated settings, with estimator `none`; the hyperparameters that are searched are not used.
       settings: these hyperparameters.
+      quiet: whether to show no progress.
 
     Returns:
       The outcome.
@@ -165,7 +166,9 @@ def train_settings(config: Config, settings: Settings) -> Outcome:
         return over_leading_axis(lambda one: advance_setting(one[0], one[1], num_windows))((settings, states))
 
     what, runs = "settings" if num_settings > 1 else "setting", num_settings * config.num_seeds
-    with progress_bar(f"{num_settings} {what} × {config.num_seeds} seeds", config.num_env_steps * runs) as bar:
+    with progress_bar(
+        f"{num_settings} {what} × {config.num_seeds} seeds", config.num_env_steps * runs, quiet=quiet
+    ) as bar:
         bar.set_postfix_str("compiling")
         values = {name: jnp.asarray(value) for name, value in settings.items()}
         seeds = init_seeds(agent, config)
@@ -192,32 +195,37 @@ def search(
     ranges: Mapping[str, tuple[float, float]],
     num_settings: int,
     num_fresh_seeds: int,
-    folder: pathlib.Path,
+    folder: pathlib.Path | None = None,
+    *,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Searches, and writes `search.json`: once the settings are trained, and again once the best is confirmed.
 
     Args:
-      config: validated settings, with estimator `none`; its seeds are those of the search.
+      config: the settings; nothing is tuned, whatever its estimator, and its seeds are those of the search.
       ranges: ends of the range of each hyperparameter in `SEARCHED`.
       num_settings: settings to draw.
       num_fresh_seeds: seeds for the best of them; they follow those of the search.
-      folder: where to write.
+      folder: where to write, if anywhere.
+      quiet: whether to show no progress.
 
     Returns:
       The content of `search.json`; its `best` is None if no setting has a return.
+
+    Raises:
+      UsageError: if a setting is impossible.
     """
+    config = config.with_estimator("none")
+    validate(config, ranges, num_settings, num_fresh_seeds)
     began = time.monotonic()
     settings = sample(ranges, num_settings, config.seed)
-    searched = _describe(settings, train_settings(config, settings))
+    searched = _describe(settings, train_settings(config, settings, quiet))
     best = ranking(searched)[0]
+    unused = {flag_name(field) for field in dataclasses.fields(config) if field.name in UNUSED}
     results: dict[str, Any] = {
         "env_steps": config.num_env_steps * config.num_seeds * num_settings,
         "wall_seconds": round(time.monotonic() - began, 1),
-        "flags": {
-            flag_name(field): getattr(config, field.name)
-            for field in dataclasses.fields(config)
-            if field.name not in UNUSED
-        },
+        "flags": {name: value for name, value in config_lib.by_flag(config).items() if name not in unused},
         "ranges": {name: list(ends) for name, ends in ranges.items()},
         "best": None,
         "settings": searched,
@@ -227,7 +235,7 @@ def search(
         return results
     fresh = dataclasses.replace(config, seed=config.seed + config.num_seeds, num_seeds=num_fresh_seeds)
     chosen = {name: values[best : best + 1] for name, values in settings.items()}
-    (confirmed,) = _describe(chosen, train_settings(fresh, chosen))
+    (confirmed,) = _describe(chosen, train_settings(fresh, chosen, quiet))
     results["best"] = {"setting": best, "seeds": [fresh.seed + index for index in range(num_fresh_seeds)]} | confirmed
     results["env_steps"] += fresh.num_env_steps * num_fresh_seeds
     results["wall_seconds"] = round(time.monotonic() - began, 1)
@@ -235,8 +243,9 @@ def search(
     return results
 
 
-def _save(results: dict[str, Any], folder: pathlib.Path) -> None:
-    (folder / RESULTS).write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+def _save(results: dict[str, Any], folder: pathlib.Path | None) -> None:
+    if folder is not None:
+        (folder / RESULTS).write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def _describe(settings: Settings, outcome: Outcome) -> list[dict[str, Any]]:
@@ -268,11 +277,12 @@ def ranking(settings: list[dict[str, Any]]) -> list[int]:
     return sorted(range(len(settings)), key=loss)
 
 
-def draw(results: dict[str, Any], picture: pathlib.Path) -> None:
+def draw(results: dict[str, Any], config: Config, picture: pathlib.Path) -> None:
     """Draws the settings' returns against each hyperparameter.
 
     Args:
       results: the content of `search.json`, with a best setting.
+      config: the settings that all share.
       picture: the PNG to write.
     """
     figure, panels = plt.subplots(
@@ -280,13 +290,12 @@ def draw(results: dict[str, Any], picture: pathlib.Path) -> None:
     )
     for axes, (name, searched) in zip(panels, SEARCHED.items(), strict=True):
         _draw_panel(axes, name, searched, results)
-    panels[0].set_ylabel("fruits an episode, last tenth of training")
+    panels[0].set_ylabel(f"{config_lib.return_label(config)}, last tenth of training")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    rows, cols = config_lib.board_shape(results["flags"]["board_size"])
     figure.suptitle(
-        f"Snake {rows}×{cols}, {len(results['settings'])} settings, {results['flags']['num_env_steps']:,} environment "
-        f"steps a seed; {results['env_steps']:,} in all",
+        f"{config_lib.environment_title(config)}, {len(results['settings'])} settings, "
+        f"{config.num_env_steps:,} environment steps a seed; {results['env_steps']:,} in all",
         fontsize=11,
     )
     figure.savefig(picture, dpi=130)
@@ -411,30 +420,43 @@ def ranges_from_flags(values: flags.FlagValues) -> dict[str, tuple[float, float]
         given = values[f"{name}_range"].value or []
         try:
             low, high = map(float, given)
-            fits = low <= high and all(searched.allowed.accepts(as_computed(end)) for end in (low, high))
         except ValueError:
-            fits = False
-        if not fits:
             refuse(f"{name}_range", given, _ends(searched))
         ranges[name] = low, high
     return ranges
 
 
+def validate(
+    config: Config, ranges: Mapping[str, tuple[float, float]], num_settings: int, num_fresh_seeds: int
+) -> None:
+    """Refuses an impossible search.
+
+    Raises:
+      UsageError: names the flag, its value and what is allowed.
+    """
+    config_lib.validate(config)
+    for name, value in (("num_settings", num_settings), ("num_fresh_seeds", num_fresh_seeds)):
+        if not NUMBERS[name].accepts(value):
+            refuse(name, value, NUMBERS[name].text)
+    for name, searched in SEARCHED.items():
+        low, high = ranges[name]
+        if not (low <= high and all(searched.allowed.accepts(as_computed(end)) for end in (low, high))):
+            refuse(f"{name}_range", list(map(str, ranges[name])), _ends(searched))
+    if config.seed + config.num_seeds + num_fresh_seeds > 2**31:
+        refuse("seed", config.seed, "at most 2^31 - --num_seeds - --num_fresh_seeds")
+
+
 def main(values: flags.FlagValues) -> None:
     """Searches as the flags say."""
     config = config_lib.config_from_flags(values, SEARCH_PRESETS)
-    for name, allowed in NUMBERS.items():
-        if not allowed.accepts(values[name].value):
-            refuse(name, values[name].value, allowed.text)
     ranges = ranges_from_flags(values)
-    if config.seed + config.num_seeds + values.num_fresh_seeds > 2**31:
-        refuse("seed", config.seed, "at most 2^31 - --num_seeds - --num_fresh_seeds")
+    validate(config, ranges, values.num_settings, values.num_fresh_seeds)
     folder = config_lib.new_logdir(values.logdir)
     results = search(config, ranges, values.num_settings, values.num_fresh_seeds, folder)
     print(_table(results))
     if results["best"] is None:
         sys.exit(f"stopped: no setting has a return, so there is none to confirm; {folder / RESULTS} has them all")
-    draw(results, folder / PICTURE)
+    draw(results, config, folder / PICTURE)
     print(_confirmation(results))
     print(f"{INTERVALS_NOTE} The results are in {folder / RESULTS}, the picture is {folder / PICTURE}")
 

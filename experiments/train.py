@@ -1,30 +1,34 @@
-"""Trains agents on Snake, several seeds at once, with one meta-gradient estimator.
+"""Trains agents, several seeds at once, with one meta-gradient estimator.
 
 Example:
     python -m experiments.train --preset=quick --estimator=mixing --logdir=runs/mixing
 
-Stopped in the middle, the same command goes on from the last checkpoint, and ends with the same results.
+The game is Snake unless `--environment` names another. Stopped in the middle, the same command goes on from the last
+checkpoint, and ends with the same results.
 """
 
 import math
 import pathlib
 import sys
+import tempfile
 import time
 from functools import partial
+from typing import NamedTuple
 
 import chex
 import jax
 import numpy as np
-import tqdm
 from absl import flags
+from tqdm.auto import tqdm
 
 from agents import training
+from agents.networks import Network
 from agents.training import Agent, Summary, TrainingState
 from experiments import config as config_lib
 from experiments import interrupts, plots, run_folder
 from experiments.building import init_seeds, make_agent, over_leading_axis
 from experiments.config import SAVING, Config, Saving, refuse
-from experiments.run_folder import RunWriter, WriteError
+from experiments.run_folder import Metrics, RunWriter, WriteError, read_metrics
 from metagrad import meta_parameters
 
 POLL_SECONDS = 0.01
@@ -36,28 +40,55 @@ class NonFiniteError(Exception):
     """A loss or a meta-gradient became NaN or infinite."""
 
 
-def train(config: Config, folder: pathlib.Path, saving: Saving = SAVING) -> float:
+class Result(NamedTuple):
+    """What became of a run.
+
+    Attributes:
+      metrics: the columns of `metrics.csv`, float [logging points, seeds] each; NaN where nothing was measured.
+      seconds: that training took up to the last checkpoint, compilation and earlier calls included.
+    """
+
+    metrics: Metrics
+    seconds: float
+
+
+def train(
+    config: Config,
+    folder: pathlib.Path | None = None,
+    saving: Saving = SAVING,
+    *,
+    network: Network | None = None,
+    quiet: bool = False,
+) -> Result:
     """Trains every seed of a run and writes the run's folder, but for the picture.
 
     Stopped anywhere, the same call goes on from the last checkpoint, to the same end. After SIGINT or SIGTERM, for
     which it must run in the main thread, training goes on to the next logging point and writes a checkpoint there.
 
     Args:
-      config: validated settings.
-      folder: new, empty, or that of the same run; a run with fewer environment steps becomes longer.
+      config: the settings.
+      folder: new, empty, or that of the same run; a run with fewer environment steps becomes longer. None leaves
+        nothing on disk.
       saving: which checkpoints are written, and which of them stay.
+      network: in place of the one that is chosen by the observations; a folder does not remember it.
+      quiet: whether to show no progress.
 
     Returns:
-      The seconds that training took up to the last checkpoint, compilation and earlier calls included.
+      What became of the run.
 
     Raises:
-      UsageError: if the folder holds anything else.
+      UsageError: if a setting is impossible, or the folder holds anything else.
       WriteError: if the folder cannot be written to any more.
       NonFiniteError: if training broke; the metrics up to the interval before are on disk.
       KeyboardInterrupt: with a signal's number, if one came.
     """
+    config_lib.validate(config)
+    config_lib.validate_saving(saving)
+    if folder is None:
+        with tempfile.TemporaryDirectory() as place:
+            return train(config, pathlib.Path(place), saving, network=network, quiet=quiet)
     began = time.monotonic()
-    agent = make_agent(config)
+    agent = make_agent(config) if network is None else make_agent(config, network)
 
     @partial(jax.jit, donate_argnums=0)
     def advance(state: TrainingState, num_windows: chex.Numeric) -> tuple[TrainingState, Summary]:
@@ -66,9 +97,9 @@ def train(config: Config, folder: pathlib.Path, saving: Saving = SAVING) -> floa
     with RunWriter(folder, config, saving) as writer:
         env_steps, seconds = writer.env_steps, writer.seconds
         if env_steps == config.num_env_steps:
-            return seconds
+            return Result(read_metrics(folder), seconds)
         what = f"{config.estimator:>11} × {config.num_seeds} seeds"
-        with progress_bar(what, config.num_env_steps * config.num_seeds, env_steps * config.num_seeds) as bar:
+        with progress_bar(what, config.num_env_steps * config.num_seeds, env_steps * config.num_seeds, quiet) as bar:
             bar.set_postfix_str("compiling")
             like = jax.eval_shape(partial(init_seeds, agent, config))
             state = run_folder.read_checkpoint(folder, env_steps, like) if env_steps else init_seeds(agent, config)
@@ -93,7 +124,7 @@ def train(config: Config, folder: pathlib.Path, saving: Saving = SAVING) -> floa
                     bar.update((env_steps - start) * config.num_seeds)
                     if stopping:
                         break
-    return seconds
+    return Result(read_metrics(folder), seconds)
 
 
 def _wait(summary: Summary) -> None:
@@ -102,9 +133,10 @@ def _wait(summary: Summary) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def progress_bar(description: str, env_steps: int, done: int = 0) -> tqdm.tqdm:
+def progress_bar(description: str, env_steps: int, done: int = 0, quiet: bool = False) -> tqdm:
     """Starts a bar that counts environment steps, of all seeds together, of which some may be done before."""
-    return tqdm.tqdm(
+    return tqdm(
+        disable=quiet,
         desc=description,
         total=env_steps,
         initial=done,

@@ -3,8 +3,8 @@
 Example:
     python -m results.self_tuning
 
-Everything is in `results/self_tuning`. Our runs have every flag in their `config.json`. The published curves are those of
-Bonnet, Midgley and Laterre (2022, arXiv 2211.10550): means over ten seeds with 95% intervals, taken from the data in
+Everything is in `results/self_tuning`. Our runs have every flag in their `config.json`. The published curves are those
+of Bonnet, Midgley and Laterre (2022, arXiv 2211.10550): means over ten seeds with 95% intervals, taken from the data in
 their repository, instadeepai/outer-value-function-meta-rl. Theirs are returns of the greedy policy, ours of the sampled
 one.
 """

@@ -43,7 +43,11 @@ def thinkers(num_players=1):
         return games.random_policy(params, observation)._replace(value=observation.grid[..., 3].argmax() / 12)
 
     return Players(
-        Snake(3, 4, time_limit=12), policy, (), ("thinker",) * num_players, ({"discount": 0.9},) * num_players
+        Snake(3, 4, time_limit=12),
+        policy,
+        np.zeros((num_players, 4), np.float32),
+        ("thinker",) * num_players,
+        ({"discount": 0.9},) * num_players,
     )
 
 

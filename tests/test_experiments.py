@@ -189,7 +189,7 @@ BAD = [
         "--num_env_steps=399: must be a multiple of num_envs × rollout_length × horizon = 40,",
     ),
     ("--num_env_steps=0", "--num_env_steps=0: must be at least 1"),
-    ("--time_limit=4", "--time_limit=4: must be at least --rollout_length (5)"),
+    ("--time_limit=0", "--time_limit=0: must be at least 1"),
     ("--learning_rate=0", "--learning_rate=0.0: must be positive"),
     ("--learning_rate=1e39", "--learning_rate=1e+39: must be positive"),
     ("--discount=0.999999999", "--discount=0.999999999: must be in (0, 1)"),
@@ -327,7 +327,7 @@ def test_folders_of_an_older_format_are_refused_in_one_line(run, tmp_path, capsy
     (tmp_path / "config.json").write_text(json.dumps(old | {"format": 1}))
     (tmp_path / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes())
     assert command_line.run(curves, f"--runs={tmp_path}") == 2
-    assert "has format 1, and this version reads format 3" in capsys.readouterr().err
+    assert "has format 1, and this version reads format 4" in capsys.readouterr().err
 
 
 def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp_path, capsys):
@@ -536,7 +536,7 @@ def trained(monkeypatch):
     """Replaces training: writes metrics by a rule, and notes which settings went where, in order."""
     configs, points = {}, 20
 
-    def fake(config, folder, saving):
+    def fake(config, folder, saving, **options):
         configs[folder.name] = config
         best = {"single_step": 0.3, "mixing": 0.1}.get(config.estimator, 0.0)
         gain = 0.0 if config.estimator == "none" else 2.0 - abs(config.meta_learning_rate - best)
@@ -549,7 +549,7 @@ def trained(monkeypatch):
                 writer.write_metrics(
                     (point + 1) * config.num_env_steps // points, {"episode_return": returns} | gradients
                 )
-        return 1.0
+        return train.Result(run_folder.read_metrics(folder), 1.0)
 
     monkeypatch.setattr(compare, "train", fake)
     monkeypatch.setattr(plots, "draw_comparison", lambda *arguments: None)
@@ -602,10 +602,15 @@ def test_compare_chooses_each_meta_learning_rate_on_other_seeds(tmp_path, traine
         ),
         (["--estimators=single_step:3"], "--estimators=single_step:3: must be a comma list, without repetition, of"),
         (["--estimators=mixing,mixing"], "--estimators=mixing,mixing: must be a comma list, without repetition, of"),
+        (
+            ["--estimators=mixing:5,mixing:5"],
+            "--estimators=mixing:5,mixing:5: must be a comma list, without repetition,",
+        ),
         (["--estimators=mixing:0"], "--horizon=0: must be at least 1"),
         (["--estimators=mixing:3"], "--num_env_steps=400: must be a multiple of num_envs × rollout_length × horizon"),
         (["--baseline=discount:1.5"], "--discount=1.5: must be in (0, 1)"),
         (["--baseline=horizon:5"], "--baseline=horizon:5: must be a comma list of NAME:VALUE, NAME of discount"),
+        (["--baseline=lambda:0,lambda:1"], "--baseline=lambda:0,lambda:1: must be a comma list of NAME:VALUE"),
         (["--baseline=discount"], "--baseline=discount: must be a comma list of NAME:VALUE"),
         (["--meta_learning_rates=0.1,0"], "--meta_learning_rates=0.1,0: must be positive numbers"),
         (["--meta_learning_rates=0.1,x"], "--meta_learning_rates=0.1,x: must be positive numbers"),

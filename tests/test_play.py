@@ -65,7 +65,7 @@ def test_greedy_agents_play_their_most_probable_move():
     preferences = np.eye(4, dtype=np.float32)
     before = games.start(rules, 4, preferences, 0, 0)
     after = games.step(rules, preferences, before, np.full(4, games.FREE, np.int32))
-    masks = jax.vmap(rules.snake.action_mask)(before.state)
+    masks = jax.vmap(rules.env.action_mask)(before.state)
     for move in range(4):
         row, col = divmod(int(before.state.head[move]), 6)
         expected = np.add((row, col), MOVES[move]) if masks[move, move] else (row, col)
@@ -219,7 +219,7 @@ def test_folders_that_cannot_be_played_from_arerefused(comparison, tmp_path, cap
     assert "its runs have different settings" in refused(capsys, f"--logdir={tmp_path}/all")
 
     (folder / "config.json").write_text(json.dumps(content | {"format": 99}))
-    assert "has format 99, and this version reads format 3" in refused(capsys, f"--logdir={folder}")
+    assert "has format 99, and this version reads format 4" in refused(capsys, f"--logdir={folder}")
 
     (folder / "config.json").write_text(json.dumps(content))
     (folder / "checkpoint" / str(steps) / "default" / "_METADATA").write_text("{")

@@ -265,14 +265,14 @@ def test_a_complete_run_is_left_as_it_is(undisturbed, monkeypatch, on_tables):
 
     before = content()
     monkeypatch.setattr(train, "init_seeds", None)  # nothing is begun
-    assert train.train(CONFIG, undisturbed) > 0.0
+    assert train.train(CONFIG, undisturbed).seconds > 0.0
     assert content() == before
 
 
 def test_a_complete_run_becomes_longer(undisturbed, tmp_path, on_tables):
-    seconds = train.train(dataclasses.replace(CONFIG, num_env_steps=65 * WINDOW), tmp_path)
+    seconds = train.train(dataclasses.replace(CONFIG, num_env_steps=65 * WINDOW), tmp_path).seconds
     first = (tmp_path / run_folder.METRICS).read_bytes()
-    assert train.train(CONFIG, tmp_path) > seconds
+    assert train.train(CONFIG, tmp_path).seconds > seconds
     assert (tmp_path / run_folder.METRICS).read_bytes().startswith(first)
     windows = run_folder.read_metrics(tmp_path)["env_steps"][:, 0] / WINDOW
     np.testing.assert_array_equal(windows, [*range(2, 65, 2), 65, *range(68, 130, 3), 130])
@@ -351,7 +351,7 @@ def test_compare_refuses_other_settings_before_it_trains(tmp_path, capsys, monke
 def test_compare_hands_on_what_is_to_be_kept(tmp_path, monkeypatch):
     savings = []
 
-    def stopped(config, folder, saving):
+    def stopped(config, folder, saving, **options):
         savings.append(saving)
         raise train.NonFiniteError("enough")
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import rollouts
-from agents.networks import actor_critic_network
+from agents import actor_critic, rollouts
+from agents.networks import Network, Predictions, actor_critic_network
 from envs.snake import Snake
 
 LENGTH, NUM_ENVS = 12, 16
@@ -102,11 +102,66 @@ def test_environments_do_not_share_their_randomness(collected):
     assert len({grids[:, index].tobytes() for index in range(NUM_ENVS)}) == NUM_ENVS
 
 
-@pytest.mark.parametrize("length", [0, 16])
-def test_length_out_of_range_is_refused(length):
-    env = Snake(3, 4, time_limit=15)
-    with pytest.raises(ValueError, match=r"length must be in \[1, time_limit = 15\]"):
-        rollouts.collect(env, actor_critic_network(4, 4, 8, 8), length)
+def test_length_out_of_range_is_refused():
+    with pytest.raises(ValueError, match="length must be at least 1, got 0"):
+        rollouts.collect(Snake(3, 4), actor_critic_network(4, 4, 8, 8), 0)
+
+
+class Counter:
+    """Counts its steps on; an episode is cut where its length, which differs, is over, at `time_limit` or later."""
+
+    num_actions = 2
+
+    def __init__(self, time_limit):
+        self.time_limit = time_limit
+
+    def initial(self, key):
+        return {"step": jnp.int32(0), "length": jax.random.randint(key, (), 3, 6)}
+
+    def transition(self, state, action, key):
+        return state | {"step": state["step"] + 1}
+
+    def observation(self, state):
+        return jnp.stack([state["step"], state["length"]]).astype(jnp.float32)
+
+    def reward(self, state, action, next_state):
+        return jnp.float32(1.0)
+
+    def terminal(self, state):
+        return jnp.bool_(False)
+
+    def truncated(self, state):
+        return state["step"] == state["length"]
+
+
+def _counted(time_limit):
+    """Returns a rollout of 10 steps of episodes of 3 to 5 steps, and its targets by values `100 length + step`."""
+    network = Network(
+        lambda key, observation: {},
+        lambda params, observation: Predictions(observation, observation @ jnp.array([1.0, 100.0])),
+    )
+    env = Counter(time_limit)
+    actor = rollouts.start(env, 8, jax.random.key(0))
+    _, rollout = jax.jit(rollouts.collect(env, network, 10))({}, actor, jax.random.key(1))
+    values, bootstrap = (network.apply({}, seen).value for seen in (rollout.observation, rollout.bootstrap_observation))
+    return rollout, actor_critic.targets(values, bootstrap, rollout, {"discount": 0.5, "lambda": 0.0})
+
+
+def test_every_truncation_of_a_rollout_is_bootstrapped_with_what_followed_it():
+    rollout, targets = _counted(time_limit=3)
+    assert np.max(np.sum(rollout.truncated, 0)) == 3
+    step, length = np.moveaxis(np.asarray(rollout.observation), -1, 0)
+    np.testing.assert_array_equal(rollout.truncated, step + 1 == length)
+    np.testing.assert_allclose(targets.returns, 1.0 + 0.5 * (100.0 * length + step + 1))
+
+
+def test_more_truncations_than_the_time_limit_allows_are_no_number():
+    rollout, targets = _counted(time_limit=5)
+    unforeseen = np.asarray(rollout.truncated) & (np.cumsum(rollout.truncated, 0) > 2)
+    assert unforeseen.any()
+    before_one = np.maximum.accumulate(unforeseen[::-1])[::-1]
+    assert not before_one.all()
+    np.testing.assert_array_equal(np.isnan(targets.returns), before_one)
 
 
 def test_policy_is_sampled_not_maximised():

@@ -122,7 +122,7 @@ LUCKY = np.array([[9.0, 1.0], [6.0, 5.0], [np.nan, 99.0], [3.0, np.nan]])
 def _stand_in(calls, returns):
     """Returns what stands in for training: it records what it is asked for, and the fresh seeds earn 4, 5 and 6."""
 
-    def train_settings(config, settings):
+    def train_settings(config, settings, quiet):
         calls.append((config, settings))
         earned = returns if len(calls) == 1 else np.array([[4.0, 5.0, 6.0]])
         return Outcome(earned, np.nan_to_num(earned, nan=0.0) == 99.0)
@@ -157,16 +157,16 @@ def test_the_best_is_the_best_mean_confirmed_with_fresh_seeds(tmp_path, monkeypa
     assert [line.split()[0] for line in lines] == ["setting", "1", "0", "2", "3"]
     assert lines[3].endswith("diverged")
     assert lines[4].endswith("no episode ended")
-    search.draw(results, tmp_path / "search.png")
+    search.draw(results, CONFIG, tmp_path / "search.png")
 
 
 def test_what_was_searched_is_on_disk_before_the_best_is_confirmed(tmp_path, monkeypatch):
     stand_in = _stand_in([], LUCKY)
 
-    def stopped(config, settings):
+    def stopped(config, settings, quiet):
         if config != CONFIG:
             raise KeyboardInterrupt
-        return stand_in(config, settings)
+        return stand_in(config, settings, quiet)
 
     monkeypatch.setattr(search, "train_settings", stopped)
     with pytest.raises(KeyboardInterrupt):

@@ -168,7 +168,7 @@ def test_flags_reach_the_study(checkpoints, monkeypatch):
     assert study.reference == "return"
     given = []
     monkeypatch.setattr(snake_points, "checkpoint_points", lambda *arguments: given.extend(arguments))
-    variance._prepare(study, str(checkpoints / "study"))
+    variance._prepare(study, str(checkpoints / "study"), quiet=True)
     config = dataclasses.replace(RUN, horizon=7)
     assert given == [config, study.asked, checkpoints.resolve(), 2, 2]
 
@@ -176,7 +176,7 @@ def test_flags_reach_the_study(checkpoints, monkeypatch):
 def test_agents_that_are_trained_keep_discounts_of_their_own(checkpoints, monkeypatch):
     trained = []
 
-    def train(config, folder):
+    def train(config, folder, **options):
         trained.append(config)
         folder.mkdir()
         config_lib.save(config, folder / run_folder.CONFIG)
@@ -218,7 +218,7 @@ def test_points_streams_and_seeds_do_not_share_their_keys(tmp_path, monkeypatch)
     for seed in (0, 1):
         study = Study(seed=seed)
         for stream in (variance.WINDOWS, variance.PAIRS):
-            drawn = variance._sample(8, 4, stream, study, points, ["of one", "of two"], tmp_path, "")
+            drawn = variance._sample(8, 4, stream, study, points, ["of one", "of two"], tmp_path, "", quiet=True)
             assert drawn == {"one": "of one", "two": "of two"}
     assert len(set(keys)) == 8
 

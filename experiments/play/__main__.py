@@ -1,4 +1,4 @@
-"""Shows games of Snake: trained agents, random players or you; in a window, or recorded without one.
+"""Shows games: trained agents, random players or you; in a window, or recorded without one.
 
 Examples:
     python -m experiments.play --logdir=runs/mixing
@@ -21,9 +21,10 @@ import tqdm
 from absl import flags
 
 from envs import drawing
-from envs.snake import Snake
 from experiments import config as config_lib
-from experiments.config import BOARD, Range, board_shape, refuse
+from experiments import environments
+from experiments.config import BOARD, Config, Range, board_shape, refuse
+from experiments.environments import SNAKE
 from experiments.play import players, recording
 from experiments.play.games import FREE, WAIT
 from experiments.play.match import Match
@@ -53,7 +54,8 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "grid", None, f"several players side by side, the best seeds first: {GRID.text}; by default one a run", **define
     )
-    flags.DEFINE_string("board_size", "6", f"of the board, with --random or --human: {BOARD.text}", **define)
+    flags.DEFINE_string("environment", SNAKE, f"with --random: {environments.NAMES}", **define)
+    flags.DEFINE_string("board_size", "6", f"of Snake's board, with --random or --human: {BOARD.text}", **define)
     flags.DEFINE_bool("greedy", False, "play the most probable moves instead of sampling them", **define)
     flags.DEFINE_float("speed", 8.0, f"steps a second; {SPEED.text}", **define)
     flags.DEFINE_integer("seed", 0, f"of the games; {SEED.text}", **define)
@@ -91,10 +93,17 @@ def _validate(values: flags.FlagValues) -> None:
         refuse("logdir", "", "given, or one of --random and --human in its place")
     if len(given) > 1:
         refuse(given[1], values[given[1]].value, f"left out with --{given[0]}")
-    meant_for = {"board_size": ("random", "human"), "seed_index": ("logdir",), "greedy": ("logdir",)}
+    meant_for = {
+        "environment": ("random",),
+        "board_size": ("random", "human"),
+        "seed_index": ("logdir",),
+        "greedy": ("logdir",),
+    }
     for name, players_with_it in meant_for.items():
         if values[name].present and given[0] not in players_with_it:
             refuse(name, values[name].value, f"left out with --{given[0]}")
+    if values["board_size"].present and values.environment != SNAKE:
+        refuse("board_size", values.board_size, f"left out with --environment={values.environment}")
     if values.human and (values.record is not None or values.grid is not None):
         name = "grid" if values.record is None else "record"
         refuse(name, values[name].value, "left out with --human")
@@ -119,8 +128,10 @@ def _cast(values: flags.FlagValues) -> tuple[Players, tuple[int, int]]:
     grid = None if values.grid is None else board_shape(values.grid)
     if values.logdir is None:
         rows, cols = grid or (1, 1)
-        snake = Snake(*board_shape(values.board_size))
-        return players.not_agents("you" if values.human else "random", rows * cols, snake), (rows, cols)
+        config = Config(environment=values.environment, board_size=values.board_size)
+        env = config_lib.make_environment(config)
+        players.check_visible(env, config)
+        return players.not_agents("you" if values.human else "random", rows * cols, env), (rows, cols)
     runs = players.open_runs(values.logdir)
     num_seeds = runs[0].config.num_seeds
     if values.seed_index is not None and not 0 <= values.seed_index < num_seeds:

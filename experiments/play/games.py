@@ -1,4 +1,4 @@
-"""Games of Snake side by side, each with a player of its own; one jitted program steps all of them.
+"""Games side by side, each with a player of its own; one jitted program steps all of them.
 
 A game that has ended shows its end until the next step, which starts it anew.
 """
@@ -11,26 +11,26 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from agents.networks import MASKED_LOGIT, Predictions
-from envs.snake import Observation, Snake, State
+from agents.networks import Predictions, mask_logits
+from envs.environment import Environment
 
 FREE, WAIT = -1, -2
 """Orders beside the moves: play as the policy says; stand still."""
 
-Policy = Callable[[Any, Observation], Predictions]
-"""From (parameters, observation) to the logits of the moves and the value."""
+Policy = Callable[[Any, Any], Predictions]
+"""From (parameters, observation) to the logits of the actions and the value."""
 
 
 class Rules(NamedTuple):
     """What all games on show have in common; hashable, so that the programs are cached on it.
 
     Attributes:
-      snake: the rules of the game.
+      env: the rules of the game.
       policy: the players' policy; each player has parameters of its own.
       greedy: whether the most probable move is played instead of a sampled one.
     """
 
-    snake: Snake
+    env: Environment
     policy: Policy
     greedy: bool
 
@@ -41,22 +41,21 @@ class Games(NamedTuple):
     Attributes:
       state: of each game, [N, ...].
       ended: bool [N], whether the game is over.
-      probabilities: float [N, 4], of the moves.
+      probabilities: float [N, A], of the actions.
       value: float [N], the expected return; NaN where the policy has no opinion.
       key: [N], for everything random that is still to come.
     """
 
-    state: State
+    state: Any
     ended: chex.Array
     probabilities: chex.Array
     value: chex.Array
     key: chex.PRNGKey
 
 
-def random_policy(params: Any, observation: Observation) -> Predictions:
-    """Plays every move that does not crash with the same probability; takes no parameters."""
-    del params
-    return Predictions(jnp.where(observation.action_mask, 0.0, MASKED_LOGIT), jnp.float32(jnp.nan))
+def random_policy(params: chex.Array, observation: Any) -> Predictions:
+    """Plays every action that is not forbidden with the same probability; its parameters are zeros, float [A]."""
+    return Predictions(mask_logits(params, observation), jnp.float32(jnp.nan))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -85,7 +84,7 @@ def step(rules: Rules, params: Any, games: Games, orders: chex.Array) -> Games:
       rules: of the games.
       params: of the players' policies, [N, ...].
       games: N games.
-      orders: int32 [N], a move in [0, 4), `FREE` or `WAIT`.
+      orders: int32 [N], an action in [0, A), `FREE` or `WAIT`.
 
     Returns:
       The games after the move; a game that was told to wait as it was.
@@ -95,7 +94,7 @@ def step(rules: Rules, params: Any, games: Games, orders: chex.Array) -> Games:
 
 def _start(rules: Rules, params: Any, key: chex.PRNGKey) -> Games:
     next_key, state_key = jax.random.split(key)
-    return _consider(rules, params, rules.snake.initial(state_key), next_key)
+    return _consider(rules, params, rules.env.initial(state_key), next_key)
 
 
 def _step(rules: Rules, params: Any, game: Games, order: chex.Array) -> Games:
@@ -103,14 +102,14 @@ def _step(rules: Rules, params: Any, game: Games, order: chex.Array) -> Games:
     sampled = jax.random.categorical(action_key, jnp.log(game.probabilities))
     chosen = jnp.argmax(game.probabilities) if rules.greedy else sampled
     action = jnp.where(order == FREE, chosen, jnp.maximum(order, 0))
-    moved = _consider(rules, params, rules.snake.transition(game.state, action, transition_key), next_key)
+    moved = _consider(rules, params, rules.env.transition(game.state, action, transition_key), next_key)
     next_game = _choose(game.ended, _start(rules, params, next_key), moved)
     return _choose(order == WAIT, game, next_game)
 
 
-def _consider(rules: Rules, params: Any, state: State, key: chex.PRNGKey) -> Games:
-    logits, value = rules.policy(params, rules.snake.observation(state))
-    ended = rules.snake.terminal(state) | rules.snake.truncated(state)
+def _consider(rules: Rules, params: Any, state: Any, key: chex.PRNGKey) -> Games:
+    logits, value = rules.policy(params, rules.env.observation(state))
+    ended = rules.env.terminal(state) | rules.env.truncated(state)
     return Games(state, ended, jax.nn.softmax(logits), value, key)
 
 

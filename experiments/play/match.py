@@ -1,12 +1,14 @@
 """Players at their games: what the window and the recordings show, one step at a time."""
 
 from collections import deque
+from typing import Any
 
 import jax
 import numpy as np
 import pygame
 
-from envs.snake import State
+from envs.snake import Snake
+from experiments.config import UsageError
 from experiments.play import games, panels
 from experiments.play.games import FREE, WAIT, Games, Rules
 from experiments.play.panels import Thoughts
@@ -25,23 +27,30 @@ class Match:
     Attributes:
       state: of the games, [N, ...], of NumPy arrays.
       ended: bool [N], which games are over.
+      title: what is played.
     """
 
     def __init__(self, cast: Players, grid: tuple[int, int], greedy: bool, seed: int) -> None:
         self._cast = cast
         self._grid = grid
-        self._rules = Rules(cast.snake, cast.policy, greedy)
+        self._env = cast.env
+        self._rules = Rules(cast.env, cast.policy, greedy)
         self._params = jax.device_put(cast.params)
         self._seed = seed
-        self._size = panels.board_size(cast.snake.num_rows, cast.snake.num_cols, grid)
+        self.title = type(cast.env).__name__
         self._round = -1
         self.restart()
+        if isinstance(cast.env, Snake):
+            self._size = panels.board_size(cast.env.num_rows, cast.env.num_cols, grid)
+        else:
+            self._size = panels.picture_size(self._render(0).shape, grid)
 
     def restart(self) -> None:
         """Starts every game anew, each on another board than before."""
         self._round += 1
         num_games = len(self._cast.names)
         self._values: list[deque[float]] = [deque(maxlen=panels.LONGEST_HISTORY) for _ in range(num_games)]
+        self.ended = np.ones(num_games, bool)
         new = games.start(self._rules, num_games, self._params, np.int32(self._seed), np.int32(self._round))
         self._take(new, np.ones(num_games, bool))
 
@@ -58,10 +67,29 @@ class Match:
         """Returns the picture of all games, with what the players think of them if `overlay`."""
         pictures = []
         for index, (name, tuned) in enumerate(zip(self._cast.names, self._cast.tuned, strict=True)):
-            state = State(*(leaf[index] for leaf in self.state))
             thoughts = Thoughts(self._probabilities[index], self._values[index], tuned) if overlay else None
-            pictures.append(panels.draw_panel(name, state, thoughts, self._size))
+            if isinstance(self._env, Snake):
+                pictures.append(panels.draw_panel(name, self._state_of(index), thoughts, self._size))
+            else:
+                pictures.append(panels.draw_rendered(name, self._render(index), thoughts, self._size))
         return panels.tile(pictures, self._grid[1])
+
+    def _state_of(self, index: int) -> Any:
+        return jax.tree.map(lambda leaf: leaf[index], self.state)
+
+    def _render(self, index: int) -> np.ndarray:
+        """Returns the environment's own picture of a game.
+
+        Raises:
+          UsageError: if it is none.
+        """
+        picture = np.asarray(self._env.render(self._state_of(index)))  # type: ignore[attr-defined]
+        if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
+            raise UsageError(
+                f"render of {self.title} must return uint8 [height, width, 3], and returned "
+                f"{picture.dtype}{list(picture.shape)}"
+            )
+        return picture
 
     def _take(self, new: Games, moved: np.ndarray) -> None:
         """Goes on from these games, and brings what is shown of them here in one transfer.
@@ -70,10 +98,11 @@ class Match:
           new: the games.
           moved: bool [N], which of them are not as they were.
         """
+        before = self.ended
         self._games = new
         self.state, self.ended, self._probabilities, values = jax.device_get(new[:-1])
         for index in np.flatnonzero(moved):
-            if self.state.step_count[index] == 0:
+            if before[index]:  # its end was shown, and now its beginning is
                 self._values[index].clear()
             if not np.isnan(values[index]):
                 self._values[index].append(float(values[index]))

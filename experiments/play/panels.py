@@ -32,7 +32,7 @@ class Thoughts(NamedTuple):
     """What a player thinks of its game.
 
     Attributes:
-      probabilities: float [4], of the moves.
+      probabilities: float [A], of the actions.
       values: the estimates in the game's last steps, at most `LONGEST_HISTORY`; empty if the player makes none.
       tuned: the player's tuned hyperparameters, by name.
     """
@@ -52,7 +52,22 @@ def board_size(num_rows: int, num_cols: int, grid: tuple[int, int]) -> tuple[int
       num_cols: of the board.
       grid: rows and columns of panels.
     """
-    width, height = drawing.natural_size(num_rows, num_cols)
+    return _fit_screen(drawing.natural_size(num_rows, num_cols), grid)
+
+
+def picture_size(shape: tuple[int, ...], grid: tuple[int, int]) -> tuple[int, int]:
+    """Returns the width and height at which an environment's own picture is shown, likewise.
+
+    Args:
+      shape: of the picture, height and width first.
+      grid: rows and columns of panels.
+    """
+    scale = drawing.LONGEST_SIDE / max(shape[:2])
+    return _fit_screen((max(round(shape[1] * scale), NARROWEST), round(shape[0] * scale)), grid)
+
+
+def _fit_screen(size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]:
+    width, height = size
     below = LINE_HEIGHT * FEWEST_LINES + PAD
     room = (ROOM[0] / grid[1] / width, (ROOM[1] / grid[0] - TITLE_HEIGHT - below) / height)
     shrink = min(1.0, max(min(room), NARROWEST / width))
@@ -77,6 +92,32 @@ def draw_panel(name: str, state: State, thoughts: Thoughts | None, size: tuple[i
         _draw_arrows(picture, state, thoughts.probabilities)
         if thoughts.values:
             parts.append(_draw_values_and_tuned(thoughts, size[0]))
+    return _join(parts, down=True)
+
+
+def draw_rendered(name: str, rendered: np.ndarray, thoughts: Thoughts | None, size: tuple[int, int]) -> pygame.Surface:
+    """Draws an environment's own picture with its player's name above.
+
+    Args:
+      name: of the player.
+      rendered: uint8 [height, width, 3].
+      thoughts: to draw below it; None for the game alone.
+      size: of the picture; see `picture_size`.
+
+    Returns:
+      A picture of that width, and higher.
+    """
+    height, width, _ = rendered.shape
+    scale = min(size[0] / width, size[1] / height)
+    shown = pygame.transform.scale(
+        pygame.image.frombuffer(rendered.tobytes(), (width, height), "RGB"), (width * scale, height * scale)
+    )
+    picture = pygame.Surface(size)
+    picture.fill(drawing.BACKGROUND_COLOR)
+    picture.blit(shown, ((size[0] - shown.get_width()) // 2, (size[1] - shown.get_height()) // 2))
+    parts = [_draw_title(name, size[0]), picture]
+    if thoughts is not None and thoughts.values:
+        parts.append(_draw_values_and_tuned(thoughts, size[0]))
     return _join(parts, down=True)
 
 

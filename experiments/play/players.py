@@ -1,4 +1,4 @@
-"""The players of Snake that can be watched: agents from the folders that training leaves, and others."""
+"""The players that can be watched: agents from the folders that training leaves, and others."""
 
 import pathlib
 from functools import partial
@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from agents.training import Agent
+from envs.environment import Environment
 from envs.snake import Snake
 from experiments import config as config_lib
 from experiments import run_folder
@@ -20,17 +21,17 @@ from metagrad.meta_parameters import MetaParameters
 
 
 class Players(NamedTuple):
-    """N players on boards of one size.
+    """N players of one game.
 
     Attributes:
-      snake: the rules of their games.
+      env: the rules of their games.
       policy: what they have in common.
       params: what each has of its own, [N, ...].
       names: of each.
       tuned: the tuned hyperparameters of each, by name.
     """
 
-    snake: Snake
+    env: Environment
     policy: Policy
     params: Any
     names: tuple[str, ...]
@@ -44,9 +45,20 @@ class Run(NamedTuple):
     config: Config
 
 
-def not_agents(name: str, num_players: int, snake: Snake) -> Players:
+def not_agents(name: str, num_players: int, env: Environment) -> Players:
     """Returns players that need no checkpoint: random ones, which also follow orders."""
-    return Players(snake, random_policy, (), (name,) * num_players, ({},) * num_players)
+    params = np.zeros((num_players, env.num_actions), np.float32)
+    return Players(env, random_policy, params, (name,) * num_players, ({},) * num_players)
+
+
+def check_visible(env: Environment, config: Config) -> None:
+    """Checks that an environment can be drawn.
+
+    Raises:
+      UsageError: if it cannot.
+    """
+    if not isinstance(env, Snake) and not callable(getattr(env, "render", None)):
+        refuse("environment", config.environment, "one with a method render to be watched, and this one has none")
 
 
 def open_runs(logdir: str) -> list[Run]:
@@ -88,9 +100,11 @@ def load(choice: list[tuple[Run, int]]) -> Players:
       choice: at least one run with the index of a seed; the runs differ in nothing but the estimator.
 
     Raises:
-      UsageError: if a run has no checkpoint, or one that this version cannot read.
+      UsageError: if a run has no checkpoint, or one that this version cannot read, or its environment no `render`.
     """
     agents = {run.folder: make_agent(run.config) for run, _ in choice}
+    env = agents[choice[0][0].folder].env
+    check_visible(env, choice[0][0].config)
     learned = {run.folder: _restore(run, agents[run.folder]) for run, _ in choice}
     params, names, tuned = [], [], []
     for run, index in choice:
@@ -101,8 +115,7 @@ def load(choice: list[tuple[Run, int]]) -> Players:
         names.append(f"{run.config.estimator} · seed {run.config.seed + index}")
         tuned.append({name: float(hyper[name]) for name in agent.tuning.tuned})
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
-    snake = Snake(*config_lib.board_shape(run.config.board_size), run.config.time_limit)
-    return Players(snake, agent.network.apply, stacked, tuple(names), tuple(tuned))
+    return Players(env, agent.network.apply, stacked, tuple(names), tuple(tuned))
 
 
 def _restore(run: Run, agent: Agent) -> tuple[hk.Params, MetaParameters]:

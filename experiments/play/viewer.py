@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pygame
 
@@ -108,7 +109,7 @@ class Viewer:
         self._human = human
         self._next_step = 0.0
         try:
-            self._window = drawing.Window("Snake")
+            self._window = drawing.Window(match.title)
             if pygame.display.get_driver() == "offscreen":  # what SDL falls back to; nobody would see anything
                 raise pygame.error("SDL found none")
             self._refresh()
@@ -159,7 +160,7 @@ class Viewer:
         """Returns the move that a person's snake cannot make now."""
         if self.controls.restart or self.match.ended[0]:
             return None  # the next snake is one cell long
-        return move_onto_neck(State(*(leaf[0] for leaf in self.match.state)))
+        return move_onto_neck(jax.tree.map(lambda leaf: leaf[0], self.match.state))
 
     def _step(self) -> None:
         controls = self.controls
@@ -176,4 +177,4 @@ class Viewer:
     def _refresh(self) -> None:
         self.picture = self.match.draw(self.controls.overlay)
         state = "paused" if self.controls.paused else f"{self.controls.speed:.3g} steps a second"
-        pygame.display.set_caption(f"Snake · {state}")
+        pygame.display.set_caption(f"{self.match.title} · {state}")

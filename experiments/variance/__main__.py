@@ -11,12 +11,14 @@ Stopped in the middle, the same command goes on from the samples that are on dis
 import json
 import pathlib
 import sys
+import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
-import tqdm
 from absl import flags
+from tqdm.auto import tqdm
 
 from experiments import config as config_lib
 from experiments.config import refuse
@@ -42,23 +44,59 @@ def main(values: flags.FlagValues) -> None:
     """Studies what the flags say."""
     study = study_from_flags(values)
     try:
-        folder, points = _prepare(study, values.logdir)
-        samples = _draw(study, points, folder)
-        lifetimes = _live(study, points, folder) if study.reference == "return" else {}
+        folder, results = _study(study, values.logdir, quiet=False)
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
-    results = _results(study, points, samples, lifetimes)
-    (folder / RESULTS).write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     picture.draw(results, folder / PICTURE)
     pictures = str(folder / PICTURE)
-    if study.reference == "return" and study.problem == "snake":
+    if study.reference == "return" and study.problem != "tabular":
         truth_picture.draw(results, folder / TRUTH_PICTURE)
         pictures += f" and {folder / TRUTH_PICTURE}"
     print(tables.describe(results))
     print(f"The numbers are in {folder / RESULTS}, the pictures: {pictures}")
 
 
-def _prepare(study: Study, logdir: str | None) -> tuple[pathlib.Path, list[Point]]:
+def variance(folder: pathlib.Path | None = None, *, quiet: bool = False, **settings: Any) -> Json:
+    """Studies what the flags of this command say, and writes the folder, but for the pictures.
+
+    Args:
+      folder: new, empty, or that of the same study, to go on with it. None leaves nothing on disk.
+      quiet: whether to show no progress.
+      **settings: by the flags' names: numbers, strings, booleans, paths, or lists of them; those left out are as on the
+        command line.
+
+    Returns:
+      The content of `variance.json`.
+
+    Raises:
+      UsageError: if a setting is impossible, or the folder holds anything else.
+      WriteError: if the folder cannot be written to any more.
+      NonFiniteError: if an agent that is trained for the study broke.
+    """
+    given = {name: ",".join(map(str, it)) if isinstance(it, tuple | list) else it for name, it in settings.items()}
+    values = define_flags()
+    try:
+        values(["variance", *(f"--{name}={value}" for name, value in given.items())])
+    except flags.Error as error:
+        raise config_lib.UsageError(str(error)) from error
+    study = study_from_flags(values)
+    if folder is None:
+        with tempfile.TemporaryDirectory() as place:
+            return _study(study, place, quiet)[1]
+    return _study(study, str(folder), quiet)[1]
+
+
+def _study(study: Study, logdir: str | None, quiet: bool) -> tuple[pathlib.Path, Json]:
+    """Returns a study's folder and results, which are written there."""
+    folder, points = _prepare(study, logdir, quiet)
+    samples = _draw(study, points, folder, quiet)
+    lifetimes = _live(study, points, folder, quiet) if study.reference == "return" else {}
+    results = _results(study, points, samples, lifetimes)
+    (folder / RESULTS).write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    return folder, results
+
+
+def _prepare(study: Study, logdir: str | None, quiet: bool) -> tuple[pathlib.Path, list[Point]]:
     """Returns the study's folder and points; a folder is made only for a study that can begin.
 
     Raises:
@@ -68,7 +106,7 @@ def _prepare(study: Study, logdir: str | None) -> tuple[pathlib.Path, list[Point
         return open_folder(logdir, study), tabular_points.points(study.config.horizon)
     if study.run is None:
         folder = open_folder(logdir, study)
-        return folder, snake_points.trained_points(study.trained, study.asked, folder)
+        return folder, snake_points.trained_points(study.trained, study.asked, folder, quiet)
     points = snake_points.checkpoint_points(
         study.config, study.asked, study.run, study.num_checkpoints, study.seed_index
     )
@@ -99,18 +137,20 @@ def open_folder(logdir: str | None, study: Study) -> pathlib.Path:
     return folder
 
 
-def _draw(study: Study, points: list[Point], folder: pathlib.Path) -> dict[str, np.ndarray]:
+def _draw(study: Study, points: list[Point], folder: pathlib.Path, quiet: bool) -> dict[str, np.ndarray]:
     """Draws the windows of every point, float [N, C, n, M] by name."""
     programs = [point.windows for point in points]
-    return _sample(study.num_samples, study.chunk_size, WINDOWS, study, points, programs, folder / SAMPLES, " windows")
+    return _sample(
+        study.num_samples, study.chunk_size, WINDOWS, study, points, programs, folder / SAMPLES, " windows", quiet
+    )
 
 
-def _live(study: Study, points: list[Point], folder: pathlib.Path) -> dict[str, np.ndarray]:
+def _live(study: Study, points: list[Point], folder: pathlib.Path, quiet: bool) -> dict[str, np.ndarray]:
     """Draws pairs of lifetimes at every point where the true return is not known exactly, float [L, H, M] by name."""
     sampled = [point for point in points if point.lifetimes is not None]
     programs = [point.lifetimes for point in sampled]
     return _sample(
-        study.num_lifetimes, LIFETIMES_AT_ONCE, PAIRS, study, sampled, programs, folder / LIFETIMES, " lifetimes"
+        study.num_lifetimes, LIFETIMES_AT_ONCE, PAIRS, study, sampled, programs, folder / LIFETIMES, " lifetimes", quiet
     )
 
 
@@ -123,11 +163,12 @@ def _sample(
     programs: Sequence[Program | None],
     folder: pathlib.Path,
     unit: str,
+    quiet: bool,
 ) -> dict[str, np.ndarray]:
     """Draws samples of every point by its program."""
     key = jax.random.fold_in(jax.random.key(study.seed), stream)
     samples = {}
-    with tqdm.tqdm(total=number * len(points), unit=unit, dynamic_ncols=True) as bar:
+    with tqdm(total=number * len(points), unit=unit, dynamic_ncols=True, disable=quiet) as bar:
         for index, (point, program) in enumerate(zip(points, programs, strict=True)):
             assert program is not None
             bar.set_description(point.name)
@@ -142,7 +183,8 @@ def _results(
     study: Study, points: list[Point], samples: dict[str, np.ndarray], lifetimes: dict[str, np.ndarray]
 ) -> Json:
     """Returns the content of `variance.json`; its top level repeats the first point, or the largest tabular one."""
-    results: Json = {"problem": study.problem, "horizon": study.config.horizon, "meta_params": list(study.names)}
+    problem = study.problem if study.problem == "tabular" else study.config.environment
+    results: Json = {"problem": problem, "horizon": study.config.horizon, "meta_params": list(study.names)}
     results["reference_is"] = study.reference
     if study.problem == "tabular":
         # All windows show what converges, and how often intervals cover; some of the largest batch's do for the rest.

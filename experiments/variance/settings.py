@@ -13,7 +13,7 @@ from experiments.config import PRESETS, Config, Range, UsageError, flag_name, re
 from experiments.run_folder import CONFIG
 from experiments.variance.snake_points import PHASES, Asked
 
-PROBLEMS = ("snake", "tabular")
+PROBLEMS = ("environment", "tabular")
 REFERENCES = ("multi_step", "return")
 
 RETURN_HORIZONS = (1, 5)
@@ -79,7 +79,12 @@ def define_flags() -> flags.FlagValues:
     values["logdir"].help = "new or empty folder for the results, or that of the same study, to go on with it"
     values["horizon"].help = "longest horizon, in inner updates; at least 2"
     where: dict[str, Any] = {"flag_values": values}
-    flags.DEFINE_string("problem", "snake", f"what is learned: {RANGES['problem'].text}", **where)
+    flags.DEFINE_string(
+        "problem",
+        "environment",
+        f"whether --environment or processes that are solved exactly are learned: {RANGES['problem'].text}",
+        **where,
+    )
     flags.DEFINE_string(
         "checkpoint",
         None,
@@ -153,7 +158,7 @@ class Study(NamedTuple):
     """What to study.
 
     Attributes:
-      problem: `snake` or `tabular`.
+      problem: one of `PROBLEMS`.
       config: settings of the agents, the horizon and the outer loss; of the tabular problem, the horizon alone.
       trained: the settings of each agent that is trained for the study, by the name of its point.
       reference: what the estimators are compared with, one of `REFERENCES`.
@@ -191,7 +196,7 @@ class Study(NamedTuple):
 
     @property
     def asked(self) -> Asked:
-        """What is asked of every point on Snake."""
+        """What is asked of every point in an environment."""
         return Asked(self.config.horizon, self.names, self.burn_in, self.return_horizons, self.perturbation)
 
     def determining(self) -> dict[str, Any]:
@@ -229,7 +234,7 @@ def study_from_flags(values: flags.FlagValues) -> Study:
         names = tabular.study_agent(num_envs=1).tuning.tuned
     elif values.checkpoint is None:
         _leave_out(values, "no --checkpoint", OF_RUN, ())
-        config = Config(**STUDY_PRESETS[values.preset] | given)
+        config = config_lib.settings_from_flags(values, STUDY_PRESETS)
         trained = _trained(values, config)
         names = config.meta_params
     else:

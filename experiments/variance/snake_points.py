@@ -1,4 +1,4 @@
-"""Agents that play Snake, held fixed: from the checkpoints of a run, or trained for the study at some discounts.
+"""Agents in their environment, held fixed: from the checkpoints of a run, or trained for the study at some discounts.
 
 Between two windows nothing is learned; each starts with environments that have walked on from those of the checkpoint,
 every window with randomness of its own, until little of where they came from is left.
@@ -37,8 +37,8 @@ EPISODES = 256
 """Fresh episodes of one evaluation: enough for the updates before them to be worth their time."""
 
 BEYOND, STEPS_PER_CELL = 0.05, 15
-"""Episodes are cut after so many steps that this fraction of a constant reward's discounted weight lies beyond, or
-after so many for each cell of the board: who has not ended by then mostly walks in circles."""
+"""Episodes are cut after so many steps that this fraction of a constant reward's discounted weight lies beyond, and on
+Snake after so many for each cell of the board: who has not ended by then mostly walks in circles."""
 
 
 class Asked(NamedTuple):
@@ -59,13 +59,16 @@ class Asked(NamedTuple):
     perturbation: float
 
 
-def trained_points(configs: Mapping[str, Config], asked: Asked, folder: pathlib.Path) -> list[Point]:
+def trained_points(
+    configs: Mapping[str, Config], asked: Asked, folder: pathlib.Path, quiet: bool = False
+) -> list[Point]:
     """Trains an agent for each point, as far as it is not there already; nothing is tuned meanwhile.
 
     Args:
       configs: validated settings by the point's name.
       asked: of every point.
       folder: for the runs.
+      quiet: whether to show no progress.
 
     Returns:
       The points.
@@ -74,7 +77,7 @@ def trained_points(configs: Mapping[str, Config], asked: Asked, folder: pathlib.
     for name, config in configs.items():
         settings = dataclasses.replace(config, estimator="none", num_seeds=1)
         runs[name] = folder / f"train_{name}"
-        train(settings, runs[name])
+        train(settings, runs[name], quiet=quiet)
     # They differ in their discounts, which are data if they count as tuned: all points share the same programs.
     agent = make_agent(settings)
     names = dict.fromkeys([*asked.names, "discount"])
@@ -181,9 +184,9 @@ def _fresh_episodes(agent: Agent, learner: LearnerState, key: chex.PRNGKey) -> e
 
 def _max_steps(agent: Agent) -> int:
     """Returns the steps after which an episode is cut."""
-    assert isinstance(agent.env, Snake)
     discount = float(agent.outer_hyperparameters["discount"])
-    return min(math.ceil(math.log(BEYOND) / math.log(discount)), STEPS_PER_CELL * agent.env.num_cells)
+    steps = math.ceil(math.log(BEYOND) / math.log(discount))
+    return min(steps, STEPS_PER_CELL * agent.env.num_cells) if isinstance(agent.env, Snake) else steps
 
 
 def make_start(agent: Agent, problem: InnerProblem, burn_in: int) -> Start:

@@ -1,0 +1,125 @@
+"""Whether an environment and a network fit what the agents ask of them, told in a sentence.
+
+Nothing is computed: functions are traced for the shapes and dtypes of what they return. Otherwise a mistake would show
+as a page of tracing, or not at all.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.networks import Network, describe
+from envs.environment import Environment
+
+METHODS = ("initial", "transition", "observation", "reward", "terminal", "truncated")
+LEADING = (3, 2)
+"""Axes [T, B] before those of one observation, with which networks are tried."""
+
+
+def check_environment(env: Environment) -> None:
+    """Checks that an environment is what `envs.environment.Environment` says.
+
+    Args:
+      env: the environment.
+
+    Raises:
+      ValueError: says in one sentence what is missing, or of another type, shape or dtype.
+    """
+    for name in METHODS:
+        if not callable(getattr(env, name, None)):
+            raise ValueError(f"the environment {_name(env)} needs a method {name}, and has none")
+    for name in ("num_actions", "time_limit"):
+        value = getattr(env, name, None)
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value < 2**31:
+            hint = ", 2^31 - 1 where there is none" if name == "time_limit" else ""
+            raise ValueError(f"{name} of {_name(env)} must be a whole number in [1, 2^31){hint}, and is {value!r}")
+    if type(env).__hash__ is None:
+        raise ValueError(f"the environment {_name(env)} must be hashable, as a frozen dataclass is")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    action = jax.ShapeDtypeStruct((), jnp.int32)
+    state = _traced(env, "initial", key)
+    if not jax.tree.leaves(state):
+        raise ValueError(f"initial of {_name(env)} must return a tree of arrays, and returned none")
+    following = _traced(env, "transition", state, action, key)
+    _compare(env, following, state)
+    observation = _traced(env, "observation", state)
+    if not jax.tree.leaves(observation):
+        raise ValueError(f"observation of {_name(env)} must return a tree of arrays, and returned none")
+    _is(_traced(env, "reward", state, action, following), jnp.floating, (), f"reward of {_name(env)}")
+    for name in ("terminal", "truncated"):
+        _is(_traced(env, name, following), jnp.bool_, (), f"{name} of {_name(env)}")
+
+
+def observation_shape(env: Environment) -> Any:
+    """Returns the shapes and dtypes of one observation of an environment that fits."""
+    return jax.eval_shape(lambda: env.observation(env.initial(jax.random.key(0))))
+
+
+def check_network(network: Network, env: Environment) -> None:
+    """Checks that a network fits an environment.
+
+    Args:
+      network: the network.
+      env: an environment that fits.
+
+    Raises:
+      ValueError: says in one sentence what is of another shape or dtype.
+    """
+    one = observation_shape(env)
+    batch, batches = (
+        jax.tree.map(lambda leaf, axes=axes: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype), one)
+        for axes in (LEADING[1:], LEADING)
+    )
+    params = _told(network.init, "init of the network", jax.eval_shape(lambda: jax.random.key(0)), batch)
+    predictions = _told(network.apply, "apply of the network", params, batches)
+    for name, shape in (("logits", (*LEADING, env.num_actions)), ("value", LEADING)):
+        if not hasattr(predictions, name):
+            raise ValueError(f"the network must return Predictions, with {name}, and returned {describe(predictions)}")
+        _is(getattr(predictions, name), jnp.floating, shape, f"{name} of the network, for observations [3, 2, ...],")
+
+
+def _traced(env: Environment, name: str, *arguments: Any) -> Any:
+    """Returns the shapes of what a method of an environment returns."""
+    return _told(getattr(env, name), f"{name} of {_name(env)}", *arguments)
+
+
+def _told(function: Callable, what: str, *arguments: Any) -> Any:
+    """Traces a function; whatever goes wrong in it becomes one sentence, with the error as its cause."""
+    try:
+        return jax.eval_shape(function, *arguments)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{what} cannot be traced by JAX: {type(error).__name__}: {reason}") from error
+
+
+def _is(found: Any, kind: Any, shape: tuple[int, ...], what: str) -> None:
+    """Checks the dtype and shape of one array."""
+    fits = hasattr(found, "dtype") and jnp.issubdtype(found.dtype, kind) and found.shape == shape
+    if not fits:
+        wanted = f"{'bool' if kind is jnp.bool_ else 'float'}{list(shape)}"
+        raise ValueError(f"{what} must be {wanted}, and is {describe(found)}")
+
+
+def _compare(env: Environment, found: Any, expected: Any) -> None:
+    """Checks that the state after a transition has the arrays of a first state."""
+    later, first = _leaves(found), _leaves(expected)
+    for path in sorted(first.keys() | later.keys()):
+        if first.get(path) != later.get(path):
+            what = f"{path.strip('.')} of the state" if path else "the state"
+            needs, has = first.get(path, "nothing"), later.get(path, "nothing")
+            raise ValueError(
+                f"transition of {_name(env)} must return {what} as initial does, {needs}, and returns {has}"
+            )
+
+
+def _leaves(tree: Any) -> dict[str, str]:
+    """Returns the dtype and shape of each array in a tree of shapes, by its path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): describe(leaf) for path, leaf in leaves}
+
+
+def _name(env: Environment) -> str:
+    return type(env).__name__

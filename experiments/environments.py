@@ -1,0 +1,52 @@
+"""Environments by the names that `--environment` knows them by."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agents.fitting import check_environment
+from envs.catch import Catch
+from envs.environment import Environment
+from envs.snake import Snake
+
+SNAKE = "snake"
+
+BUILT_IN: Mapping[str, Callable[..., Environment]] = {SNAKE: Snake, "catch": Catch}
+
+GYMNAX = "gymnax"
+
+NAMES = f"one of {', '.join(BUILT_IN)}, {GYMNAX}:NAME, or PACKAGE.MODULE:FACTORY, which returns an environment"
+
+
+def make(name: str, **settings: Any) -> Environment:
+    """Makes an environment.
+
+    Args:
+      name: one of `BUILT_IN`; `gymnax:` and a name of gymnax's, which must be installed; or `package.module:factory`,
+        where the factory is called without arguments.
+      settings: arguments of one that is built in.
+
+    Returns:
+      The environment, which fits the agents.
+
+    Raises:
+      ValueError: says in one sentence why there is no such environment, or why it does not fit.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name](**settings)
+    env = _call(name)
+    check_environment(env)
+    return env
+
+
+def _call(name: str) -> Any:
+    """Calls the factory that a name means; what goes wrong becomes one sentence, with the error as its cause."""
+    module, colon, factory = name.partition(":")
+    if not (module and colon and factory):
+        raise ValueError("this is none of them")
+    try:
+        if module == GYMNAX:
+            return importlib.import_module("envs.gymnax_adapter").Gymnax(factory)
+        return getattr(importlib.import_module(module), factory)()
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,63 @@
+"""The examples, in miniature."""
+
+import importlib.util
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """Loads an example by its name."""
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def test_an_environment_of_ones_own_is_learned(example, capsys):
+    result = example("own_environment").main(
+        estimator="single_step",
+        num_envs=16,
+        rollout_length=10,
+        learning_rate=0.01,
+        num_env_steps=32_000,
+        policy_width=16,
+        value_width=16,
+    )
+    returns = result.metrics["episode_return"]
+    assert np.nanmean(returns[:3]) < 0.0 < 0.3 < np.nanmean(returns[-3:])
+    assert capsys.readouterr().out.startswith("episode_return: from -")
+
+
+def test_the_step_size_of_sgd_finds_its_place(example):
+    problem = example("own_inner_problem")
+    rates, losses = problem.main(num_windows=200)
+    assert rates[0] == pytest.approx(problem.START)
+    assert rates[-1] > 10 * problem.START
+    assert losses[-20:].mean() < 0.3 * losses[:20].mean()
+
+
+def test_the_notebook_runs(capsys):
+    cells = json.loads((EXAMPLES / "notebook.ipynb").read_text())["cells"]
+    first, *others = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    names = {}
+    exec(first, names)
+    names |= {"num_env_steps": 6_400, "num_samples": 8}
+    names["network"] = {"num_channels": 2, "policy_width": 4, "value_width": 4}
+    for cell in others:
+        exec(cell, names)
+    assert names["metrics"]["hyper/discount"].shape[1] == 2
+    assert [len(axes.lines) for axes in names["panels"]] == [2, 2]
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == ["single_step", "multi_step", "mixing", "multi-step"]
