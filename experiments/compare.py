@@ -15,16 +15,16 @@ from absl import flags
 
 from experiments import config as config_lib
 from experiments import plots, run_folder
-from experiments.config import ESTIMATORS, SAVING, Config, Saving
+from experiments.config import ESTIMATORS, EXECUTION, Config, Execution
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
-from experiments.run_folder import WriteError, read_metrics
+from experiments.run_folder import WriteError, dropped_seeds, of_survivors, read_metrics
 from experiments.train import NonFiniteError, train
 from metagrad import statistics
 
 COMPARISON = "compare.json"
 
 
-def compare(config: Config, folder: pathlib.Path, saving: Saving = SAVING) -> dict:
+def compare(config: Config, folder: pathlib.Path, execution: Execution = EXECUTION) -> dict:
     """Trains one run for each estimator, in a subfolder of its name, and writes `compare.json` and `compare.png`.
 
     Runs that are complete are not trained again, and one that was stopped goes on.
@@ -32,7 +32,7 @@ def compare(config: Config, folder: pathlib.Path, saving: Saving = SAVING) -> di
     Args:
       config: settings that are valid for every estimator; its own estimator is not used.
       folder: new, empty, or that of the same comparison.
-      saving: which checkpoints the runs write, and which of them stay.
+      execution: how the runs are carried out.
 
     Returns:
       The content of `compare.json`.
@@ -40,12 +40,12 @@ def compare(config: Config, folder: pathlib.Path, saving: Saving = SAVING) -> di
     Raises:
       UsageError: if the folder holds a run with other settings.
       WriteError: if the folder cannot be written to any more.
-      NonFiniteError: if a run broke.
+      NonFiniteError: if a run broke, and is to stop then.
     """
     folders = {estimator: folder / estimator for estimator in ESTIMATORS}
     for estimator, run in folders.items():
         run_folder.check_settings(run, config.with_estimator(estimator))
-    seconds = {estimator: train(config.with_estimator(estimator), run, saving) for estimator, run in folders.items()}
+    seconds = {estimator: train(config.with_estimator(estimator), run, execution) for estimator, run in folders.items()}
     results = {estimator: _summarise(config, estimator, run) for estimator, run in folders.items()}
     for estimator, result in results.items():
         result["wall_seconds"] = round(seconds[estimator], 1)
@@ -77,8 +77,9 @@ def final_returns(env_steps: np.ndarray, episode_returns: np.ndarray) -> np.ndar
 
 
 def _summarise(config: Config, estimator: str, run: pathlib.Path) -> dict:
-    """Returns a run's final return and the spread of its meta-gradients."""
-    metrics = read_metrics(run)
+    """Returns a run's final return and the spread of its meta-gradients, and which seeds have no part in them."""
+    logged = read_metrics(run)
+    metrics = of_survivors(logged)
     returns = final_returns(metrics["env_steps"][:, 0], metrics["episode_return"])
     tuned = () if estimator == "none" else config.meta_params
     return {
@@ -86,6 +87,7 @@ def _summarise(config: Config, estimator: str, run: pathlib.Path) -> dict:
         "meta_grad_std": {
             name: as_json(statistics.pooled_standard_deviation(metrics[f"meta_grad/{name}"])) for name in tuned
         },
+        "dropped_seeds": logged["seed"][0][dropped_seeds(logged)].astype(int).tolist(),
     }
 
 
@@ -95,7 +97,9 @@ def _table(comparison: dict, tuned: tuple[str, ...]) -> str:
     rows = []
     for estimator, result in comparison["estimators"].items():
         deviations = [result["meta_grad_std"].get(name) for name in tuned]
-        rows.append([estimator, cell(result["final_return"]), *map(cell, deviations), f"{result['wall_seconds']:.0f}"])
+        dropped = len(result["dropped_seeds"])
+        name = f"{estimator} ({dropped} of {comparison['num_seeds']} seeds dropped)" if dropped else estimator
+        rows.append([name, cell(result["final_return"]), *map(cell, deviations), f"{result['wall_seconds']:.0f}"])
     return table(header, rows)
 
 
@@ -109,10 +113,10 @@ def main(values: flags.FlagValues) -> None:
     config = config_lib.config_from_flags(values)
     for estimator in ESTIMATORS:
         config_lib.validate(config.with_estimator(estimator))
-    saving = config_lib.saving_from_flags(values)
+    execution = config_lib.execution_from_flags(values)
     folder = config_lib.new_logdir(values.logdir, ESTIMATORS)
     try:
-        comparison = compare(config, folder, saving)
+        comparison = compare(config, folder, execution)
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
     print(_table(comparison, config.meta_params))

@@ -1,8 +1,8 @@
 """The settings of a run: their meaning, allowed range and presets, and the command-line flags made from them.
 
 Each field of `Config` is one flag, stated once. A run's settings are its preset with the flags that the command line
-gives on top; `validate` refuses what is impossible before anything is compiled. The fields of `Saving` are the flags of
-what a run keeps on disk, which changes nothing in it.
+gives on top; `validate` refuses what is impossible before anything is compiled. The fields of `Execution` are the
+flags of how a run is carried out, which change nothing in its results.
 """
 
 import dataclasses
@@ -64,6 +64,7 @@ BOARD = Range(
     f"a number N or ROWSxCOLS, each in [{SMALLEST_BOARD}, {LARGEST_BOARD}]",
     lambda value: all(SMALLEST_BOARD <= side <= LARGEST_BOARD for side in board_shape(value)),
 )
+HORIZON = Range("at least 1 and at most 65536", lambda value: 1 <= value <= 65_536)
 NAMES = Range(
     f"a comma list, without repetition, of {', '.join(INTERVALS)}",
     lambda value: bool(value) and set(value) <= set(INTERVALS) and len(set(value)) == len(value),
@@ -81,7 +82,7 @@ class Config:
     seed: int = _setting(0, _count(0), "first seed; the others follow it")
     num_seeds: int = _setting(4, _count(1), "agents trained at once, each with a seed of its own")
     estimator: str = _setting("mixing", _one_of(ESTIMATORS), "meta-gradient estimator; none tunes nothing")
-    horizon: int = _setting(5, _count(1), "inner updates between two meta-updates (multi_step and mixing)")
+    horizon: int = _setting(5, HORIZON, "inner updates between two meta-updates (multi_step and mixing)")
     mixing_weights: str = _setting("uniform", _one_of(("uniform", "geometric")), "weights of mixing's horizons")
     mixing_decay: float = _setting(0.8, UNIT_HALF_OPEN, "ratio of consecutive geometric weights")
     meta_params: tuple[str, ...] = _setting(
@@ -150,8 +151,8 @@ class Config:
 
 
 @dataclasses.dataclass(frozen=True)
-class Saving:
-    """What a run keeps on disk; where it goes on, these may differ from what they were."""
+class Execution:
+    """How a run is carried out; where it goes on, these may differ from what they were."""
 
     checkpoint_every: int = _setting(
         8,
@@ -160,9 +161,20 @@ class Saving:
         "not stay are removed as soon as there is a later one",
     )
     keep: int = _setting(8, _count(1), "checkpoints that stay: evenly spread over the run, the last one included")
+    on_divergence: str = _setting(
+        "stop",
+        _one_of(("stop", "drop")),
+        "what happens once a loss, meta-gradient or parameter of a seed is NaN or infinite: stop ends the run, drop "
+        "keeps the seed as it was before, and the others go on",
+    )
+    seeds_per_batch: int = _setting(
+        0,
+        _count(0),
+        "seeds in the devices' memory at once, while the others wait; 0 for all. The results are the same",
+    )
 
 
-SAVING = Saving()
+EXECUTION = Execution()
 
 
 PRESETS: Mapping[str, dict[str, Any]] = {
@@ -217,7 +229,7 @@ def define_training_flags(omit: Sequence[str] = ()) -> flags.FlagValues:
       omit: fields of `Config` that mean nothing to the command.
 
     Returns:
-      The flags of `define_flags` and of `Saving`.
+      The flags of `define_flags` and of `Execution`.
     """
     values = define_flags(omit=omit)
     values["logdir"].help = (
@@ -225,7 +237,7 @@ def define_training_flags(omit: Sequence[str] = ()) -> flags.FlagValues:
         "its last checkpoint"
     )
     values["num_env_steps"].help += "; a larger number makes the run in --logdir longer"
-    _define_settings(values, Saving, {}, ())
+    _define_settings(values, Execution, {}, ())
     return values
 
 
@@ -262,15 +274,15 @@ def config_from_flags(values: flags.FlagValues, presets: Mapping[str, dict[str, 
     return config
 
 
-def saving_from_flags(values: flags.FlagValues) -> Saving:
-    """Returns what the parsed command line asks to be kept.
+def execution_from_flags(values: flags.FlagValues) -> Execution:
+    """Returns how the parsed command line asks for a run to be carried out.
 
     Raises:
       UsageError: if a value is impossible.
     """
-    saving = Saving(checkpoint_every=values.checkpoint_every, keep=values.keep)
-    _check_ranges(saving)
-    return saving
+    execution = Execution(**{field.name: values[flag_name(field)].value for field in dataclasses.fields(Execution)})
+    _check_ranges(execution)
+    return execution
 
 
 def given_settings(values: flags.FlagValues) -> dict[str, Any]:
@@ -309,7 +321,7 @@ def validate(config: Config) -> None:
         refuse("num_env_steps", config.num_env_steps, "below 2^31 × num_envs × rollout_length")
 
 
-def _check_ranges(settings: Config | Saving) -> None:
+def _check_ranges(settings: Config | Execution) -> None:
     """Refuses every single value that is out of its range."""
     for field in dataclasses.fields(settings):
         value, allowed = getattr(settings, field.name), field.metadata["range"]
@@ -368,7 +380,7 @@ def load(path: pathlib.Path) -> Config:
     """Reads settings that `save` wrote.
 
     Raises:
-      UsageError: if the file is missing or of another format.
+      UsageError: if the file is missing, of another format, or holds settings that no run can have.
     """
     try:
         content = json.loads(path.read_text())
@@ -376,11 +388,31 @@ def load(path: pathlib.Path) -> Config:
             raise UsageError(f"{path}: has format {content['format']}, and this version reads format {FORMAT}")
         values: dict[str, Any] = {}
         for field in dataclasses.fields(Config):
-            value = content["flags"][flag_name(field)]
-            values[field.name] = tuple(value) if isinstance(field.default, tuple) else value
-        return Config(**values)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+            values[field.name] = _as_saved(field, content["flags"][flag_name(field)])
+        config = Config(**values)
+    except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path}: is not the settings of a run ({error})") from error
+    try:
+        validate(config)
+    except UsageError as error:
+        raise UsageError(f"{path}: is not the settings of a run ({error})") from error
+    return config
+
+
+def _as_saved(field: dataclasses.Field, value: Any) -> Any:
+    """Returns a setting from JSON.
+
+    Raises:
+      TypeError: if it is not of the field's type.
+    """
+    kind = type(field.default)
+    if kind is tuple and isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError(f"{flag_name(field)} is no {kind.__name__}")
+    return value
 
 
 def run(

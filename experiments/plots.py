@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter
 
 from experiments import config as config_lib
 from experiments.config import Config
-from experiments.run_folder import CONFIG, Metrics, read_metrics
+from experiments.run_folder import CONFIG, Metrics, dropped_seeds, of_survivors, read_metrics
 from metagrad import statistics
 
 TRAINING_PICTURE, COMPARISON_PICTURE = "train.png", "compare.png"
@@ -48,13 +48,15 @@ def draw_comparison(folders: Mapping[str, pathlib.Path], picture: pathlib.Path) 
 
 def _draw(folders: Mapping[str, pathlib.Path], config: Config, picture: pathlib.Path) -> None:
     """Draws returns on the left; on the right a column for each tuned hyperparameter."""
-    runs = {name: read_metrics(folder) for name, folder in folders.items()}
+    logged = {name: read_metrics(folder) for name, folder in folders.items()}
+    dropped = {name: int(dropped_seeds(metrics).sum()) for name, metrics in logged.items()}
+    runs = {name: of_survivors(metrics) for name, metrics in logged.items()}
     tuned = config.meta_params if any(name != "none" for name in runs) else ()
     figure = plt.figure(figsize=(7.0 + 3.6 * len(tuned), 6.4), layout="constrained")
     returns, *columns = figure.subfigures(1, 1 + len(tuned), width_ratios=[2.0] + [1.0] * len(tuned), squeeze=False)[0]
     axes = returns.subplots()
     for name, metrics in runs.items():
-        _line(axes, name, metrics, "episode_return")
+        _line(axes, name, metrics, "episode_return", f" ({dropped[name]} seeds dropped)" if dropped[name] else "")
     axes.set(title="Return of the episodes that ended", ylabel="fruits an episode")
     _fit_lines(axes)
     axes.set_ylim(bottom=0.0)
@@ -79,7 +81,7 @@ def _draw_hyperparameter(column: Figure, name: str, runs: Mapping[str, Metrics],
             path.axhline(config.hyperparameters()[name], color=COLOURS["none"], linestyle=STYLES["none"])
             continue
         _line(path, estimator, metrics, f"hyper/{name}")
-        if config.num_seeds > 1:
+        if metrics["seed"].shape[1] > 1:
             deviation = _pooled_deviation(metrics[f"meta_grad/{name}"])
             spread.plot(metrics["env_steps"][:, 0], deviation, color=COLOURS[estimator], linestyle=STYLES[estimator])
     _fit_lines(path)
@@ -90,11 +92,11 @@ def _draw_hyperparameter(column: Figure, name: str, runs: Mapping[str, Metrics],
         spread.text(0.5, 0.5, "needs two seeds", transform=spread.transAxes, ha="center")
 
 
-def _line(axes: Axes, estimator: str, metrics: Metrics, column: str) -> None:
+def _line(axes: Axes, estimator: str, metrics: Metrics, column: str, remark: str = "") -> None:
     """Draws a column's mean over seeds with its 95% band."""
     steps = metrics["env_steps"][:, 0]
     mean = statistics.mean(metrics[column].T)
-    label = estimator.replace("_", "-")
+    label = estimator.replace("_", "-") + remark
     axes.plot(steps, mean.estimate, color=COLOURS[estimator], linestyle=STYLES[estimator], label=label)
     axes.fill_between(steps, mean.low, mean.high, color=COLOURS[estimator], alpha=0.18, linewidth=0)
 
