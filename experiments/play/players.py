@@ -77,6 +77,8 @@ def ranked_seeds(run: Run) -> list[int]:
     returns = run_folder.read_metrics(run.folder).get("episode_return")
     if returns is None:
         raise UsageError(f"{run.folder / run_folder.METRICS}: is not the metrics of a run (it has no episode_return)")
+    if returns.shape[1] != run.config.num_seeds:
+        raise UsageError(f"{run.folder / run_folder.METRICS}: has not the seeds that {run_folder.CONFIG} says")
     last = [max(column[np.isfinite(column)][-1:], default=-np.inf) for column in returns.T]
     return sorted(range(run.config.num_seeds), key=lambda seed: -last[seed])
 
