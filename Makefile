@@ -17,7 +17,7 @@ test: $(INSTALLED)  ## Lint, check the types, and run the tests.
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
-soak: $(INSTALLED)  ## Kill training at random moments, again and again: it always ends as if it had not been killed.
+soak: $(INSTALLED)  ## Kill training at random moments, and spoil its files, again and again.
 	$(BIN)/python -m pytest -m soak
 
 clean:  ## Remove the virtual environment and the demo's run.

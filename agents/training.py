@@ -113,8 +113,8 @@ class Summary(NamedTuple):
       length_sum: float [], of their lengths in steps.
       loss_sums: float [] each, every loss term added up over the updates.
       meta_gradient: of the interval's last window, before clipping; empty where nothing is tuned.
-      first_nonfinite: int32 [] for each loss term, each meta-gradient and the parameters: the number of the update
-        (counted from the start of training) by which it first was NaN or infinite, or -1.
+      first_nonfinite: int32 [] for each loss term, each meta-gradient, and all that training changes: the number of the
+        update (counted from the start of training) by which it was NaN or infinite, or -1.
     """
 
     num_updates: chex.Array
@@ -193,7 +193,7 @@ def init(agent: Agent, key: chex.PRNGKey) -> TrainingState:
 
 
 def train(agent: Agent, state: TrainingState, num_windows: chex.Numeric) -> tuple[TrainingState, Summary]:
-    """Trains one seed for some windows.
+    """Trains one seed for some windows, or up to the first in which something is not finite.
 
     Args:
       agent: the agent.
@@ -201,18 +201,23 @@ def train(agent: Agent, state: TrainingState, num_windows: chex.Numeric) -> tupl
       num_windows: int32 []; not static, so intervals of any length share one compiled program.
 
     Returns:
-      The next state and the interval's summary.
+      The next state and the interval's summary. If a seed diverged, its state is that before the window in which it
+      did, to the bit, with fewer updates; the summary includes that window and says by `first_nonfinite` what broke.
     """
 
-    def body(_: int, carry: tuple[TrainingState, Summary]) -> tuple[TrainingState, Summary]:
-        state, so_far = carry
-        state, window = _train_window(agent, state)
-        return state, _join(so_far, window)
+    def body(carry: tuple[chex.Array, TrainingState, Summary]) -> tuple[chex.Array, TrainingState, Summary]:
+        windows_left, state, so_far = carry
+        following, window = _train_window(agent, state)
+        healthy = jnp.all(jnp.stack(list(window.first_nonfinite.values())) < 0)
+        state = jax.tree.map(partial(jnp.where, healthy), following, state)
+        return jnp.where(healthy, windows_left - 1, 0), state, _join(so_far, window)
 
     _, shape = jax.eval_shape(partial(_train_window, agent), state)
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
     nothing = nothing._replace(first_nonfinite=jax.tree.map(lambda leaf: leaf - 1, nothing.first_nonfinite))
-    return jax.lax.fori_loop(0, num_windows, body, (state, nothing))
+    start = (jnp.asarray(num_windows, jnp.int32), state, nothing)
+    _, state, summary = jax.lax.while_loop(lambda carry: carry[0] > 0, body, start)
+    return state, summary
 
 
 def _train_window(agent: Agent, state: TrainingState) -> tuple[TrainingState, Summary]:
@@ -233,8 +238,11 @@ def _train_window(agent: Agent, state: TrainingState) -> tuple[TrainingState, Su
     quantities = {f"loss/{name}": value for name, value in summary.loss_sums.items()}
     quantities |= {f"meta_grad/{name}": value for name, value in gradient.items()}
     quantities["parameters"] = optax.tree.sum(position.learner_state.params)
+    quantities["optimizer"] = optax.tree.sum(position.learner_state.optimizer_state)
     if position.actor_state.outer_critic is not None:
-        quantities["outer_critic"] = optax.tree.sum(position.actor_state.outer_critic.params)
+        quantities["outer_critic"] = optax.tree.sum(position.actor_state.outer_critic)
+    if agent.weights:
+        quantities["meta_parameters"] = optax.tree.sum((state.eta, state.meta_optimizer_state))
     first_nonfinite = {name: jnp.where(jnp.isfinite(value), -1, num_updates) for name, value in quantities.items()}
     state = state._replace(position=position, key=key, num_updates=num_updates)
     return state, summary._replace(meta_gradient=gradient, first_nonfinite=first_nonfinite)

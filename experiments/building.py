@@ -121,8 +121,12 @@ def init_seeds(agent: Agent, config: Config) -> TrainingState:
     Returns:
       The seeds' states, with a leading axis of `num_seeds`.
     """
-    keys = jax.vmap(jax.random.key)(config.seed + jax.numpy.arange(config.num_seeds))
-    return jax.jit(jax.vmap(lambda key: training.init(agent, key)))(keys)
+    return jax.jit(over_leading_axis(partial(init_seed, agent)))(config.seed + jax.numpy.arange(config.num_seeds))
+
+
+def init_seed(agent: Agent, seed: chex.Numeric) -> TrainingState:
+    """Initialises one seed, an int32 []."""
+    return training.init(agent, jax.random.key(seed))
 
 
 def over_leading_axis(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

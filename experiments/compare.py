@@ -21,9 +21,9 @@ from absl import flags
 from agents.networks import Network
 from experiments import config as config_lib
 from experiments import plots, run_folder
-from experiments.config import ESTIMATORS, POSITIVE, PRESETS, SAVING, Config, Range, Saving, as_computed, refuse
+from experiments.config import ESTIMATORS, EXECUTION, POSITIVE, PRESETS, Config, Execution, Range, as_computed, refuse
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
-from experiments.run_folder import Metrics, WriteError
+from experiments.run_folder import Metrics, WriteError, dropped_seeds, of_survivors
 from experiments.train import NonFiniteError, train
 from metagrad import statistics
 from metagrad.meta_parameters import INTERVALS
@@ -59,7 +59,7 @@ def compare(
     configs: Mapping[str, Config],
     folder: pathlib.Path | None = None,
     grid: Grid = NO_GRID,
-    saving: Saving = SAVING,
+    execution: Execution = EXECUTION,
     *,
     network: Network | None = None,
     quiet: bool = False,
@@ -72,7 +72,7 @@ def compare(
       configs: settings by the name of their run, as `make_configs` makes them, alike in seeds and environment steps.
       folder: new, empty, or that of the same comparison. None leaves nothing on disk.
       grid: how meta-learning rates are chosen.
-      saving: which checkpoints the runs write, and which of them stay.
+      execution: how the runs are carried out.
       network: as in `train.train`.
       quiet: whether to show no progress.
 
@@ -82,11 +82,11 @@ def compare(
     Raises:
       UsageError: if a setting is impossible, or the folder holds a run with other settings.
       WriteError: if the folder cannot be written to any more.
-      NonFiniteError: if a run broke.
+      NonFiniteError: if a run broke, and is to stop then.
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as place:
-            return compare(configs, pathlib.Path(place), grid, saving, network=network, quiet=quiet)
+            return compare(configs, pathlib.Path(place), grid, execution, network=network, quiet=quiet)
     tried = {name: _grid_configs(config, grid) for name, config in configs.items()}
     for name, config in configs.items():
         for settings in (config, *tried[name].values()):
@@ -100,7 +100,7 @@ def compare(
     for name, config in configs.items():
         result: dict[str, Any] = {"grid": []}
         for rate, trial in tried[name].items():
-            trained = train(trial, _grid_folder(folder, name, rate), saving, network=network, quiet=quiet)
+            trained = train(trial, _grid_folder(folder, name, rate), execution, network=network, quiet=quiet)
             estimate = as_json(statistics.mean(_final_returns(trained.metrics)))
             result["grid"].append(
                 {"meta_learning_rate": rate, "final_return": estimate, "wall_seconds": round(trained.seconds, 1)}
@@ -109,7 +109,7 @@ def compare(
             config = dataclasses.replace(config, meta_learning_rate=_best_rate(result["grid"]))
         if config.estimator != "none":
             result["meta_learning_rate"] = config.meta_learning_rate
-        trained = train(config, folder / name, saving, network=network, quiet=quiet)
+        trained = train(config, folder / name, execution, network=network, quiet=quiet)
         result["wall_seconds"] = round(trained.seconds, 1)
         results[name], runs[name] = result, trained.metrics
     for name, config in configs.items():
@@ -167,21 +167,26 @@ def _final_returns(metrics: Metrics) -> np.ndarray:
 
 
 def _summarise(config: Config, metrics: Metrics, fixed: Metrics | None) -> dict[str, Any]:
-    """Returns a run's returns, what it gains over the one that tunes nothing, and the spread of its meta-gradients."""
-    returns = _final_returns(metrics)
+    """Returns a run's returns, what it gains over the one that tunes nothing, and the spread of its meta-gradients.
+
+    Seeds that were dropped have no part in them.
+    """
+    survivors = of_survivors(metrics)
+    returns = _final_returns(survivors)
     summary = {
         "final_return": statistics.mean(returns),
         "interquartile_mean": statistics.interquartile_mean(returns),
-        "mean_return": statistics.mean(statistics.mean(metrics["episode_return"]).estimate),
+        "mean_return": statistics.mean(statistics.mean(survivors["episode_return"]).estimate),
     }
     if fixed is not None and fixed is not metrics:
-        other = _final_returns(fixed)
-        summary["gain"] = statistics.mean(returns - other)
-        summary["probability_of_improvement"] = statistics.probability_of_improvement(returns, other)
+        pairs = _final_returns(metrics), _final_returns(fixed)  # seed by seed, NaN where one was dropped
+        summary["gain"] = statistics.mean(pairs[0] - pairs[1])
+        summary["probability_of_improvement"] = statistics.probability_of_improvement(*pairs)
     tuned = () if config.estimator == "none" else config.meta_params
-    deviations = {name: statistics.pooled_standard_deviation(metrics[f"meta_grad/{name}"]) for name in tuned}
+    deviations = {name: statistics.pooled_standard_deviation(survivors[f"meta_grad/{name}"]) for name in tuned}
     return {name: as_json(estimate) for name, estimate in summary.items()} | {
-        "meta_grad_std": {name: as_json(deviation) for name, deviation in deviations.items()}
+        "meta_grad_std": {name: as_json(deviation) for name, deviation in deviations.items()},
+        "dropped_seeds": metrics["seed"][0][dropped_seeds(metrics)].astype(int).tolist(),
     }
 
 
@@ -197,10 +202,11 @@ def _table(comparison: dict, tuned: tuple[str, ...]) -> str:
     header = ["run", "meta-learning rate", *shown, *(f"meta-grad std: {name}" for name in tuned), "seconds"]
     rows = []
     for name, result in comparison["estimators"].items():
-        rate = result.get("meta_learning_rate")
+        rate, dropped = result.get("meta_learning_rate"), len(result["dropped_seeds"])
+        label = f"{name} ({dropped} of {comparison['num_seeds']} seeds dropped)" if dropped else name
         cells = [cell(result.get(key)) for key in shown.values()]
         cells += [cell(result["meta_grad_std"].get(parameter)) for parameter in tuned]
-        rows.append([name, "-" if rate is None else f"{rate:g}", *cells, f"{result['wall_seconds']:.0f}"])
+        rows.append([label, "-" if rate is None else f"{rate:g}", *cells, f"{result['wall_seconds']:.0f}"])
     return table(header, rows)
 
 
@@ -299,10 +305,10 @@ def main(values: flags.FlagValues) -> None:
     """Compares as the flags say."""
     configs = make_configs(config_lib.settings_from_flags(values, PRESETS), values.estimators, values.baseline)
     grid = grid_from_flags(values)
-    saving = config_lib.saving_from_flags(values)
+    execution = config_lib.execution_from_flags(values)
     folder = config_lib.new_logdir(values.logdir, (*configs, GRID))
     try:
-        comparison = compare(configs, folder, grid, saving)
+        comparison = compare(configs, folder, grid, execution)
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
     print(_table(comparison, next(iter(configs.values())).meta_params))

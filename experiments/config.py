@@ -1,8 +1,8 @@
 """The settings of a run: their meaning, allowed range and presets, and the command-line flags made from them.
 
 Each field of `Config` is one flag, stated once. A run's settings are its preset with the flags that the command line
-gives on top; `validate` refuses what is impossible before anything is compiled. The fields of `Saving` are the flags of
-what a run keeps on disk, which changes nothing in it.
+gives on top; `validate` refuses what is impossible before anything is compiled. The fields of `Execution` are the
+flags of how a run is carried out, which change nothing in its results.
 """
 
 import dataclasses
@@ -66,6 +66,7 @@ BOARD = Range(
     f"a number N or ROWSxCOLS, each in [{SMALLEST_BOARD}, {LARGEST_BOARD}]",
     lambda value: all(SMALLEST_BOARD <= side <= LARGEST_BOARD for side in board_shape(value)),
 )
+HORIZON = Range("at least 1 and at most 65536", lambda value: 1 <= value <= 65_536)
 NAMES = Range(
     f"a comma list, without repetition, of {', '.join(INTERVALS)}",
     lambda value: bool(value) and set(value) <= set(INTERVALS) and len(set(value)) == len(value),
@@ -83,7 +84,7 @@ class Config:
     seed: int = _setting(0, _count(0), "first seed; the others follow it")
     num_seeds: int = _setting(4, _count(1), "agents trained at once, each with a seed of its own")
     estimator: str = _setting("mixing", _one_of(ESTIMATORS), "meta-gradient estimator; none tunes nothing")
-    horizon: int = _setting(5, _count(1), "inner updates between two meta-updates (multi_step and mixing)")
+    horizon: int = _setting(5, HORIZON, "inner updates between two meta-updates (multi_step and mixing)")
     mixing_weights: str = _setting("uniform", _one_of(("uniform", "geometric")), "weights of mixing's horizons")
     mixing_decay: float = _setting(0.8, UNIT_HALF_OPEN, "ratio of consecutive geometric weights")
     meta_params: tuple[str, ...] = _setting(
@@ -166,8 +167,8 @@ OF_SNAKE = ("board_size", "time_limit")
 
 
 @dataclasses.dataclass(frozen=True)
-class Saving:
-    """What a run keeps on disk; where it goes on, these may differ from what they were."""
+class Execution:
+    """How a run is carried out; where it goes on, these may differ from what they were."""
 
     checkpoint_every: int = _setting(
         8,
@@ -176,9 +177,20 @@ class Saving:
         "not stay are removed as soon as there is a later one",
     )
     keep: int = _setting(8, _count(1), "checkpoints that stay: evenly spread over the run, the last one included")
+    on_divergence: str = _setting(
+        "stop",
+        _one_of(("stop", "drop")),
+        "what happens once a loss, meta-gradient or parameter of a seed is NaN or infinite: stop ends the run, drop "
+        "keeps the seed as it was before, and the others go on",
+    )
+    seeds_per_batch: int = _setting(
+        0,
+        _count(0),
+        "seeds in the devices' memory at once, while the others wait; 0 for all. The results are the same",
+    )
 
 
-SAVING = Saving()
+EXECUTION = Execution()
 
 
 PRESETS: Mapping[str, dict[str, Any]] = {
@@ -233,7 +245,7 @@ def define_training_flags(omit: Sequence[str] = ()) -> flags.FlagValues:
       omit: fields of `Config` that mean nothing to the command.
 
     Returns:
-      The flags of `define_flags` and of `Saving`.
+      The flags of `define_flags` and of `Execution`.
     """
     values = define_flags(omit=omit)
     values["logdir"].help = (
@@ -241,7 +253,7 @@ def define_training_flags(omit: Sequence[str] = ()) -> flags.FlagValues:
         "its last checkpoint"
     )
     values["num_env_steps"].help += "; a larger number makes the run in --logdir longer"
-    _define_settings(values, Saving, {}, ())
+    _define_settings(values, Execution, {}, ())
     return values
 
 
@@ -294,24 +306,25 @@ def settings_from_flags(values: flags.FlagValues, presets: Mapping[str, dict[str
     return Config(**preset | given)
 
 
-def saving_from_flags(values: flags.FlagValues) -> Saving:
-    """Returns what the parsed command line asks to be kept.
+def execution_from_flags(values: flags.FlagValues) -> Execution:
+    """Returns how the parsed command line asks for a run to be carried out.
 
     Raises:
       UsageError: if a value is impossible.
     """
-    saving = Saving(checkpoint_every=values.checkpoint_every, keep=values.keep)
-    validate_saving(saving)
-    return saving
+    given: dict[str, Any] = {field.name: values[flag_name(field)].value for field in dataclasses.fields(Execution)}
+    execution = Execution(**given)
+    validate_execution(execution)
+    return execution
 
 
-def validate_saving(saving: Saving) -> None:
+def validate_execution(execution: Execution) -> None:
     """Refuses impossible values.
 
     Raises:
       UsageError: names the flag, its value and what is allowed.
     """
-    _check_ranges(saving)
+    _check_ranges(execution)
 
 
 def given_settings(values: flags.FlagValues) -> dict[str, Any]:
@@ -331,6 +344,12 @@ def validate(config: Config) -> None:
     Raises:
       UsageError: names the flag, its value and what is allowed.
     """
+    _check_numbers(config)
+    make_environment(config)
+
+
+def _check_numbers(config: Config) -> None:
+    """Refuses impossible settings, as far as that can be told without the environment, whose code may be anybody's."""
     _check_ranges(config)
     for name, value in config.hyperparameters().items():
         low, high = INTERVALS[name]
@@ -343,7 +362,6 @@ def validate(config: Config) -> None:
         for name in OF_SNAKE:
             if getattr(config, name) != getattr(Config, name):
                 refuse(name, getattr(config, name), f"left out with --environment={config.environment}")
-    make_environment(config)
     window = config.steps_per_window
     if config.num_env_steps % window:
         nearest = max(round(config.num_env_steps / window), 1) * window
@@ -369,6 +387,21 @@ def make_environment(config: Config) -> Environment:
         raise UsageError(f"--environment={config.environment}: must be {environments.NAMES} ({error})") from error
 
 
+def check_named(config: Config, named: str | None, path: pathlib.Path) -> None:
+    """Refuses to go on with settings from a file whose environment is other code than the user names.
+
+    Args:
+      config: from the file.
+      named: the environment on the command line; None if there is none, which is enough for what is built in.
+      path: the file.
+
+    Raises:
+      UsageError: says what to name.
+    """
+    if (named is not None or environments.is_own_code(config.environment)) and named != config.environment:
+        refuse("environment", named or "", f"{config.environment}, as in {path}, whose word is not enough to run code")
+
+
 def environment_title(config: Config) -> str:
     """Returns what pictures call the environment."""
     if config.environment != SNAKE:
@@ -390,7 +423,7 @@ def by_flag(config: Config) -> dict[str, Any]:
     }
 
 
-def _check_ranges(settings: Config | Saving) -> None:
+def _check_ranges(settings: Config | Execution) -> None:
     """Refuses every single value that is not of its type, as from the command line all are, or out of its range."""
     for field in dataclasses.fields(settings):
         value, allowed = getattr(settings, field.name), field.metadata["range"]
@@ -448,10 +481,10 @@ def save(config: Config, path: pathlib.Path) -> None:
 
 
 def load(path: pathlib.Path) -> Config:
-    """Reads settings that `save` wrote.
+    """Reads settings that `save` wrote. Nothing that the file names is run.
 
     Raises:
-      UsageError: if the file is missing or of another format.
+      UsageError: if the file is missing, of another format, or holds settings that no run can have.
     """
     try:
         content = json.loads(path.read_text())
@@ -461,11 +494,31 @@ def load(path: pathlib.Path) -> Config:
         for field in dataclasses.fields(Config):
             if field.name in OF_SNAKE and values["environment"] != SNAKE:
                 continue
-            value = content["flags"][flag_name(field)]
-            values[field.name] = tuple(value) if isinstance(field.default, tuple) else value
-        return Config(**values)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+            values[field.name] = _as_saved(field, content["flags"][flag_name(field)])
+        config = Config(**values)
+    except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path}: is not the settings of a run ({error})") from error
+    try:
+        _check_numbers(config)
+    except UsageError as error:
+        raise UsageError(f"{path}: is not the settings of a run ({error})") from error
+    return config
+
+
+def _as_saved(field: dataclasses.Field, value: Any) -> Any:
+    """Returns a setting from JSON.
+
+    Raises:
+      TypeError: if it is not of the field's type.
+    """
+    kind = type(field.default)
+    if kind is tuple and isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError(f"{flag_name(field)} is no {kind.__name__}")
+    return value
 
 
 def run(

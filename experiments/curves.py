@@ -19,7 +19,7 @@ from experiments import config as config_lib
 from experiments.config import Config, UsageError, flag_name, refuse
 from experiments.plots import OKABE_ITO
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
-from experiments.run_folder import CONFIG, Metrics, read_metrics
+from experiments.run_folder import CONFIG, Metrics, dropped_seeds, of_survivors, read_metrics
 from metagrad import statistics
 
 STROKES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)))
@@ -83,6 +83,12 @@ def labels(configs: Sequence[Config]) -> list[str]:
     return called
 
 
+def _seeds(metrics: Metrics) -> str:
+    """Says how many seeds a run has, and how many of them were dropped."""
+    dropped, number = dropped_seeds(metrics).sum(), metrics["seed"].shape[1]
+    return f"{number}, {dropped} of them dropped" if dropped else str(number)
+
+
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
     values = flags.FlagValues()
@@ -102,14 +108,15 @@ def main(values: flags.FlagValues) -> None:
         refuse("columns", "", "given: a comma list of columns")
     configs = [config_lib.load(folder / CONFIG) for folder in folders]
     called = labels(configs) if len(folders) > 1 else [folders[0].name]
-    runs = {label: read_metrics(folder) for label, folder in zip(called, folders, strict=True)}
+    logged = {label: read_metrics(folder) for label, folder in zip(called, folders, strict=True)}
+    runs = {label: of_survivors(metrics) for label, metrics in logged.items()}
     for label, metrics in runs.items():
         for column in values.columns:
             if column not in metrics:
                 refuse("columns", column, f"among those of every run; {label} has {', '.join(metrics)}")
     header = ["run", "seeds", *(f"{column}, last tenth" for column in values.columns)]
     rows = [
-        [label, str(metrics["seed"].shape[1]), *(cell(as_json(final(metrics, column))) for column in values.columns)]
+        [label, _seeds(logged[label]), *(cell(as_json(final(metrics, column))) for column in values.columns)]
         for label, metrics in runs.items()
     ]
     print(f"{table(header, rows)}\n{INTERVALS_NOTE}")

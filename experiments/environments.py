@@ -39,6 +39,11 @@ def make(name: str, **settings: Any) -> Environment:
     return env
 
 
+def is_own_code(name: str) -> bool:
+    """Returns whether a name means code of the user's, which making the environment imports and calls."""
+    return name not in BUILT_IN and name.partition(":")[0] != GYMNAX
+
+
 def _call(name: str) -> Any:
     """Calls the factory that a name means; what goes wrong becomes one sentence, with the error as its cause."""
     module, colon, factory = name.partition(":")

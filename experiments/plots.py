@@ -17,7 +17,7 @@ from matplotlib.ticker import EngFormatter
 
 from experiments import config as config_lib
 from experiments.config import Config
-from experiments.run_folder import CONFIG, Metrics, read_metrics
+from experiments.run_folder import CONFIG, Metrics, dropped_seeds, of_survivors, read_metrics
 from metagrad import statistics
 
 TRAINING_PICTURE, COMPARISON_PICTURE = "train.png", "compare.png"
@@ -74,8 +74,13 @@ def _read_runs(folders: Mapping[str, pathlib.Path]) -> list[_Run]:
         rgb = [1.0 - strength * (1.0 - channel) for channel in to_rgb(colour)]
         horizon = f"({config.horizon})" if config.updates_per_window > 1 else ""
         fixed = f"{name.replace('_', '-')}: nothing is tuned" if config.estimator == "none" else ""
-        label = fixed or config.estimator.replace("_", "-") + horizon
-        runs.append(_Run(label, config, read_metrics(folder), {"color": rgb, "linestyle": STYLES[config.estimator]}))
+        metrics = read_metrics(folder)
+        dropped = dropped_seeds(metrics).sum()
+        label = (fixed or config.estimator.replace("_", "-") + horizon) + (
+            f" ({dropped} seeds dropped)" if dropped else ""
+        )
+        style = {"color": rgb, "linestyle": STYLES[config.estimator]}
+        runs.append(_Run(label, config, of_survivors(metrics), style))
     return runs
 
 
@@ -111,7 +116,7 @@ def _draw_hyperparameter(column: Figure, name: str, runs: Sequence[_Run]) -> Non
             path.axhline(run.config.hyperparameters()[name], **run.style)
             continue
         _line(path, run, f"hyper/{name}")
-        if run.config.num_seeds > 1:
+        if run.metrics["seed"].shape[1] > 1:
             deviation = _pooled_deviation(run.metrics[f"meta_grad/{name}"])
             spread.plot(run.metrics["env_steps"][:, 0], deviation, **run.style)
     _fit_lines(path)

@@ -26,7 +26,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from experiments import config as config_lib
-from experiments.config import Config, Saving, UsageError, flag_name, refuse
+from experiments.config import Config, Execution, UsageError, flag_name, refuse
 
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.csv", "checkpoint"
 
@@ -52,14 +52,14 @@ class RunWriter:
     env_steps: int
     seconds: float
 
-    def __init__(self, folder: pathlib.Path, config: Config, saving: Saving) -> None:
+    def __init__(self, folder: pathlib.Path, config: Config, execution: Execution) -> None:
         """Starts the folder, or goes back to the last checkpoint of the same run in it.
 
         Raises:
           UsageError: if the folder holds something else or a run with other settings, another process is at work in it,
             or it cannot be written to.
         """
-        self._folder, self._config, self._saving = folder, config, saving
+        self._folder, self._config, self._execution = folder, config, execution
         self._seeds = config.seed + np.arange(config.num_seeds)
         self._events: EventsWriter | None = None
         try:
@@ -101,10 +101,17 @@ class RunWriter:
         self.env_steps, self.seconds = 0, 0.0
         if steps:
             self.env_steps = steps[-1]
-            self.seconds = (self._checkpoints.metadata(self.env_steps).custom_metadata or {}).get("seconds", 0.0)
+            self.seconds = self._seconds_until(self.env_steps)
         self._metrics_file.truncate(_length_until(self._folder / METRICS, self.env_steps, len(self._seeds)))
         self._metrics_file.seek(0)
         self._header = self._metrics_file.readline()
+
+    def _seconds_until(self, env_steps: int) -> float:
+        """Reads how long training took until a checkpoint; 0 where that is not known."""
+        try:
+            return float((self._checkpoints.metadata(env_steps).custom_metadata or {}).get("seconds", 0.0))
+        except Exception as error:  # whatever a damaged file leads to
+            raise _unreadable(self._folder, env_steps, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -164,7 +171,7 @@ class RunWriter:
         Args:
           env_steps: of a logging point.
         """
-        stretch = _stretch(self._config, self._saving)
+        stretch = _stretch(self._config, self._execution)
         crossed = env_steps // stretch > (env_steps - self._config.steps_per_point) // stretch
         return crossed or env_steps == self._config.num_env_steps
 
@@ -181,7 +188,7 @@ class RunWriter:
         """
         with _told(self._folder):
             self._checkpoints.save(
-                env_steps, args=ocp.args.StandardSave(_without_keys(state)), custom_metadata={"seconds": seconds}
+                env_steps, args=ocp.args.StandardSave(without_keys(state)), custom_metadata={"seconds": seconds}
             )
             self._remove_checkpoints()
 
@@ -189,7 +196,7 @@ class RunWriter:
         """Removes the checkpoints that do not stay, and what a process left behind that was killed meanwhile."""
         place = self._folder / CHECKPOINTS
         steps = checkpoint_steps(self._folder)
-        for env_steps in set(steps) - set(staying(steps, _stretch(self._config, self._saving))):
+        for env_steps in set(steps) - set(staying(steps, _stretch(self._config, self._execution))):
             # Renamed first: a folder that is half empty must not look like a checkpoint.
             os.replace(place / str(env_steps), place / f"{env_steps}.removed")
         for entry in place.iterdir():
@@ -197,10 +204,10 @@ class RunWriter:
                 shutil.rmtree(entry)
 
 
-def _stretch(config: Config, saving: Saving) -> int:
+def _stretch(config: Config, execution: Execution) -> int:
     """Returns environment steps of one seed, in whole logging points, of which a run has `keep` at most."""
     num_points = -(-config.num_env_steps // config.steps_per_point)
-    return -(-num_points // saving.keep) * config.steps_per_point
+    return -(-num_points // execution.keep) * config.steps_per_point
 
 
 def staying(steps: Sequence[int], stretch: int) -> list[int]:
@@ -259,13 +266,28 @@ def _length_until(path: pathlib.Path, env_steps: int, num_seeds: int) -> int:
     with path.open("rb") as file:
         for line in file:
             steps = line.split(b",")[0]
-            if not line.endswith(b"\n") or (steps.isdigit() and int(steps) > env_steps):
+            if not line.endswith(b"\n") or (steps.isdigit() and int(steps[:20]) > env_steps):
                 break
             length += len(line)
             num_rows += steps == str(env_steps).encode()
     if env_steps and num_rows != num_seeds:
         raise UsageError(f"{path}: has not the rows of the checkpoint at {env_steps} environment steps")
     return length
+
+
+def dropped_seeds(metrics: Metrics) -> np.ndarray:
+    """Returns which seeds diverged and were dropped, bool [seeds]: their last row is empty, as no other is."""
+    measured = [column[-1] for name, column in metrics.items() if name not in ("env_steps", "seed")]
+    return np.asarray(np.isnan(measured).all(0))
+
+
+def of_survivors(metrics: Metrics) -> Metrics:
+    """Leaves out the seeds that were dropped, so that a run's means are over the same seeds everywhere.
+
+    The environment steps, which are the same for every seed, stay whole: no other seed may be left.
+    """
+    survivors = ~dropped_seeds(metrics)
+    return {name: column if name == "env_steps" else column[:, survivors] for name, column in metrics.items()}
 
 
 def read_metrics(folder: pathlib.Path) -> Metrics:
@@ -286,7 +308,9 @@ def read_metrics(folder: pathlib.Path) -> Metrics:
         num_seeds = len({row["seed"] for row in rows}) or 1
         columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else ())}
         metrics = {name: column.reshape(-1, num_seeds) for name, column in columns.items()}
-    except (OSError, LookupError, TypeError, ValueError) as error:
+        if metrics and not {"env_steps", "seed"} < metrics.keys():
+            raise LookupError("it has no env_steps, no seed, or nothing else")
+    except (OSError, LookupError, TypeError, ValueError, csv.Error) as error:
         raise UsageError(f"{folder / METRICS}: is not the metrics of a run ({error})") from error
     if not metrics:
         raise UsageError(f"{folder / METRICS}: has no logging point yet")
@@ -301,7 +325,7 @@ def checkpoint_steps(folder: pathlib.Path) -> list[int]:
 
 
 def read_checkpoint(folder: pathlib.Path, env_steps: int, like: Any) -> Any:
-    """Reads a checkpoint, onto JAX's default device, wherever its arrays were when it was saved.
+    """Reads a checkpoint, wherever its arrays were when it was saved.
 
     Args:
       folder: of a run.
@@ -309,14 +333,13 @@ def read_checkpoint(folder: pathlib.Path, env_steps: int, like: Any) -> Any:
       like: a tree of arrays, or of their shapes and dtypes, as it was saved.
 
     Returns:
-      The tree.
+      The tree, of NumPy arrays but for its keys, which no NumPy array can hold.
 
     Raises:
       UsageError: if its arrays are not those of `like`, or cannot be read.
     """
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     plain = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), jax.eval_shape(_without_keys, like)
+        lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), jax.eval_shape(without_keys, like)
     )
     place = folder / CHECKPOINTS / str(env_steps)
     try:
@@ -327,9 +350,16 @@ def read_checkpoint(folder: pathlib.Path, env_steps: int, like: Any) -> Any:
                 raise LookupError("the description of its arrays is missing")
             _check_arrays(place, metadata.tree, plain)
             restored = manager.restore(env_steps, args=ocp.args.StandardRestore(plain))
-    except (LookupError, OSError, TypeError, ValueError) as error:
-        raise UsageError(f"{place}: is not a checkpoint that this version can read ({error})") from error
-    return jax.tree.map(lambda leaf, shape: jax.random.wrap_key_data(leaf) if _is_key(shape) else leaf, restored, like)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever a damaged file leads to, in orbax and below it
+        raise _unreadable(folder, env_steps, error) from error
+    return with_keys(restored, like)
+
+
+def _unreadable(folder: pathlib.Path, env_steps: int, error: Exception) -> UsageError:
+    place = folder / CHECKPOINTS / str(env_steps)
+    return UsageError(f"{place}: is not a checkpoint that this version can read ({error})")
 
 
 def _checkpoint_manager(folder: pathlib.Path, read_only: bool) -> ocp.CheckpointManager:
@@ -370,6 +400,11 @@ def _is_key(leaf: Any) -> bool:
     return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _without_keys(tree: Any) -> Any:
-    """Replaces random keys by their data, which files can hold."""
+def without_keys(tree: Any) -> Any:
+    """Replaces random keys by their data, which files and NumPy arrays can hold."""
     return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
+
+
+def with_keys(tree: Any, like: Any) -> Any:
+    """Undoes `without_keys`; `like` is the tree as it was, of which only dtypes need be known."""
+    return jax.tree.map(lambda leaf, shape: jax.random.wrap_key_data(leaf) if _is_key(shape) else leaf, tree, like)

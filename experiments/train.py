@@ -7,11 +7,13 @@ The game is Snake unless `--environment` names another. Stopped in the middle, t
 checkpoint, and ends with the same results.
 """
 
+import contextlib
 import math
 import pathlib
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -26,12 +28,15 @@ from agents.networks import Network
 from agents.training import Agent, Summary, TrainingState
 from experiments import config as config_lib
 from experiments import interrupts, plots, run_folder
-from experiments.building import init_seeds, make_agent, over_leading_axis
-from experiments.config import SAVING, Config, Saving, refuse
+from experiments.building import init_seed, init_seeds, make_agent
+from experiments.config import EXECUTION, Config, Execution, refuse
+from experiments.layout import Layout, lay_out, over_batch
 from experiments.run_folder import Metrics, RunWriter, WriteError, read_metrics
 from metagrad import meta_parameters
+from metagrad.meta_parameters import MetaParameters
 
 POLL_SECONDS = 0.01
+
 
 define_flags = config_lib.define_training_flags
 
@@ -55,7 +60,7 @@ class Result(NamedTuple):
 def train(
     config: Config,
     folder: pathlib.Path | None = None,
-    saving: Saving = SAVING,
+    execution: Execution = EXECUTION,
     *,
     network: Network | None = None,
     quiet: bool = False,
@@ -69,7 +74,7 @@ def train(
       config: the settings.
       folder: new, empty, or that of the same run; a run with fewer environment steps becomes longer. None leaves
         nothing on disk.
-      saving: which checkpoints are written, and which of them stay.
+      execution: how it is carried out.
       network: in place of the one that is chosen by the observations; a folder does not remember it.
       quiet: whether to show no progress.
 
@@ -77,33 +82,42 @@ def train(
       What became of the run.
 
     Raises:
-      UsageError: if a setting is impossible, or the folder holds anything else.
+      UsageError: if a setting is impossible, the folder holds anything else, or the memory is too small for a batch of
+        seeds.
       WriteError: if the folder cannot be written to any more.
-      NonFiniteError: if training broke; the metrics up to the interval before are on disk.
+      NonFiniteError: if training broke, and is to stop then; the metrics up to the interval before are on disk.
       KeyboardInterrupt: with a signal's number, if one came.
     """
     config_lib.validate(config)
-    config_lib.validate_saving(saving)
+    config_lib.validate_execution(execution)
     if folder is None:
         with tempfile.TemporaryDirectory() as place:
-            return train(config, pathlib.Path(place), saving, network=network, quiet=quiet)
+            return train(config, pathlib.Path(place), execution, network=network, quiet=quiet)
     began = time.monotonic()
     agent = make_agent(config) if network is None else make_agent(config, network)
-
-    @partial(jax.jit, donate_argnums=0)
-    def advance(state: TrainingState, num_windows: chex.Numeric) -> tuple[TrainingState, Summary]:
-        return over_leading_axis(lambda seed: training.train(agent, seed, num_windows))(state)
-
-    with RunWriter(folder, config, saving) as writer:
+    layout = lay_out(config.num_seeds, execution.seeds_per_batch)
+    with RunWriter(folder, config, execution) as writer:
         env_steps, seconds = writer.env_steps, writer.seconds
         if env_steps == config.num_env_steps:
             return Result(read_metrics(folder), seconds)
         what = f"{config.estimator:>11} × {config.num_seeds} seeds"
-        with progress_bar(what, config.num_env_steps * config.num_seeds, env_steps * config.num_seeds, quiet) as bar:
+        with (
+            progress_bar(what, config.num_env_steps * config.num_seeds, env_steps * config.num_seeds, quiet) as bar,
+            _seeds_fit_memory(config, layout),
+        ):
             bar.set_postfix_str("compiling")
-            like = jax.eval_shape(partial(init_seeds, agent, config))
-            state = run_folder.read_checkpoint(folder, env_steps, like) if env_steps else init_seeds(agent, config)
-            program = advance.lower(like, 1).compile()
+            program, inputs = training_program(agent, layout)
+            compiled = program.lower(*inputs).compile()
+            if env_steps:
+                like = jax.eval_shape(partial(init_seeds, agent, config))
+                states = run_folder.read_checkpoint(folder, env_steps, like)
+                dropped = states.num_updates < env_steps // (config.num_envs * config.rollout_length)
+                if dropped.any() and execution.on_divergence == "stop":
+                    refuse("on_divergence", "stop", f"drop, to go on with the run in {folder}, which has dropped seeds")
+                batches = layout.split(run_folder.without_keys(states))
+            else:
+                dropped = np.zeros(config.num_seeds, bool)
+                batches = _start(agent, config, layout)
             bar.unpause()  # the time left counts from here, not from compilation
             tell = partial(bar.set_postfix_str, "stopping at the next logging point; a second Ctrl-C stops at once")
             with interrupts.held_back(tell) as signals:
@@ -111,20 +125,98 @@ def train(
                 while env_steps < config.num_env_steps:
                     start, env_steps = env_steps, min(env_steps + config.steps_per_point, config.num_env_steps)
                     points += 1
-                    state, summary = program(state, (env_steps - start) // config.steps_per_window)
-                    _wait(summary)
-                    _check_finite(config, summary)
-                    metrics = _metrics(agent, state, summary)
+                    num_windows = (env_steps - start) // config.steps_per_window
+                    summary = _advance(compiled, layout, batches, np.where(dropped, 0, num_windows))
+                    for index, divergence in _divergences(config, summary).items():
+                        if execution.on_divergence == "stop":
+                            raise NonFiniteError(
+                                f"stopped: {divergence}; what was logged before is on disk, and with "
+                                "--on_divergence=drop the other seeds go on from there"
+                            )
+                        dropped[index] = True
+                        bar.write(f"dropped: {divergence}; its state from before is kept", file=sys.stderr)
+                    metrics = _metrics(agent, layout.join([batch.eta for batch in batches]), summary, dropped)
                     writer.write_metrics(env_steps, metrics)
                     stopping = bool(signals)
-                    if stopping or points % saving.checkpoint_every == 0 or writer.stays(env_steps):
+                    if stopping or points % execution.checkpoint_every == 0 or writer.stays(env_steps):
                         seconds = writer.seconds + time.monotonic() - began
-                        writer.write_checkpoint(env_steps, state, seconds)
-                    bar.set_postfix_str(f"return {_mean_return(metrics):.2f}", refresh=False)
+                        writer.write_checkpoint(env_steps, layout.join(batches), seconds)
+                    marked = f", {dropped.sum()} seeds dropped" if dropped.any() else ""
+                    bar.set_postfix_str(f"return {_mean_return(metrics):.2f}{marked}", refresh=False)
                     bar.update((env_steps - start) * config.num_seeds)
                     if stopping:
                         break
     return Result(read_metrics(folder), seconds)
+
+
+def training_program(agent: Agent, layout: Layout) -> tuple[jax.stages.Wrapped, tuple[TrainingState, chex.Array]]:
+    """Makes the program that trains a batch of seeds.
+
+    Args:
+      agent: of every seed.
+      layout: of the batch.
+
+    Returns:
+      The program, from states without keys, whose memory it reuses, and numbers of windows, int32 [size], to the next
+      states and summaries; and the shapes, dtypes and places of what it takes.
+    """
+    like = jax.eval_shape(partial(init_seed, agent), 0)
+
+    def advance_seed(inputs: tuple[TrainingState, chex.Array]) -> tuple[TrainingState, Summary]:
+        state, num_windows = inputs
+        state, summary = training.train(agent, run_folder.with_keys(state, like), num_windows)
+        return run_folder.without_keys(state), summary
+
+    def advance(states: TrainingState, num_windows: chex.Array) -> tuple[TrainingState, Summary]:
+        return over_batch(advance_seed, layout)((states, num_windows))
+
+    inputs = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((layout.size, *leaf.shape), leaf.dtype, sharding=layout.sharding),
+        (jax.eval_shape(run_folder.without_keys, like), jax.ShapeDtypeStruct((), np.int32)),
+    )
+    return jax.jit(advance, donate_argnums=0), inputs
+
+
+def _start(agent: Agent, config: Config, layout: Layout) -> list[TrainingState]:
+    """Initialises every seed, batch by batch."""
+
+    @jax.jit
+    def init(seeds: chex.Array) -> TrainingState:
+        return over_batch(lambda seed: run_folder.without_keys(init_seed(agent, seed)), layout)(seeds)
+
+    seeds = layout.split(np.int32(config.seed) + np.arange(config.num_seeds, dtype=np.int32))
+    return [_aside(init(jax.device_put(batch, layout.sharding)), seeds) for batch in seeds]
+
+
+def _advance(program: Callable, layout: Layout, batches: list[TrainingState], num_windows: np.ndarray) -> Summary:
+    """Trains every seed for its number of windows, batch by batch; the new states take the places of the old ones."""
+    summaries = []
+    for index, windows in enumerate(layout.split(num_windows.astype(np.int32))):
+        state, summary = program(*jax.device_put((batches[index], windows), layout.sharding))
+        _wait(summary)
+        batches[index] = _aside(state, batches)
+        summaries.append(summary)
+    return layout.join(summaries)
+
+
+def _aside(batch: TrainingState, batches: Sequence) -> TrainingState:
+    """Moves one of several batches to the host's memory, where it waits for its turn."""
+    return jax.device_get(batch) if len(batches) > 1 else batch
+
+
+@contextlib.contextmanager
+def _seeds_fit_memory(config: Config, layout: Layout) -> Iterator[None]:
+    """Says in one line which flag to lower where the memory is too small."""
+    share = layout.size // layout.mesh.size
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        if share > 1:
+            at_once = min(layout.size, config.num_seeds)
+            refuse("seeds_per_batch", at_once, f"below {at_once}, since the memory does not hold so many seeds at once")
+        refuse("num_envs", config.num_envs, f"below {config.num_envs}, since the memory does not hold a seed")
 
 
 def _wait(summary: Summary) -> None:
@@ -147,19 +239,19 @@ def progress_bar(description: str, env_steps: int, done: int = 0, quiet: bool = 
     )
 
 
-def _metrics(agent: Agent, state: TrainingState, summary: Summary) -> dict[str, np.ndarray]:
-    """Returns a logging point's columns, float [num_seeds] each; NaN where no episode ended."""
-    hyper = meta_parameters.hyperparameters(agent.tuning, state.eta)
-    summary = jax.device_get(summary)
+def _metrics(agent: Agent, eta: MetaParameters, summary: Summary, dropped: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns a logging point's columns, float [num_seeds] each; NaN where no episode ended or a seed was dropped."""
+    hyper = meta_parameters.hyperparameters(agent.tuning, eta)
     with np.errstate(invalid="ignore"):
         episodes = {
             "episode_return": summary.return_sum / summary.num_episodes,
             "episode_length": summary.length_sum / summary.num_episodes,
         }
+        losses = {f"loss/{name}": total / summary.num_updates for name, total in summary.loss_sums.items()}
     tuned = {f"hyper/{name}": np.asarray(hyper[name]) for name in agent.tuning.tuned}
     gradients = {f"meta_grad/{name}": summary.meta_gradient[name] for name in agent.tuning.tuned}
-    losses = {f"loss/{name}": total / summary.num_updates for name, total in summary.loss_sums.items()}
-    return episodes | tuned | gradients | losses
+    columns = episodes | tuned | gradients | losses
+    return {name: np.where(dropped, np.float32(np.nan), column) for name, column in columns.items()}
 
 
 def _mean_return(metrics: dict[str, np.ndarray]) -> float:
@@ -167,20 +259,23 @@ def _mean_return(metrics: dict[str, np.ndarray]) -> float:
     return float(np.nanmean(returns)) if np.isfinite(returns).any() else math.nan
 
 
-def _check_finite(config: Config, summary: Summary) -> None:
-    """Raises `NonFiniteError` for what broke first; within an update the losses come before what follows from them."""
+def _divergences(config: Config, summary: Summary) -> dict[int, str]:
+    """Returns what broke first in each seed that diverged, by its index, the first of them first."""
     broken = [
-        (int(update), quantity, config.seed + index)
+        (int(update), quantity, index)
         for quantity, updates in summary.first_nonfinite.items()
-        for index, update in enumerate(np.asarray(updates))
+        for index, update in enumerate(updates)
         if update >= 0
     ]
-    if broken:
-        update, quantity, seed = min(broken)  # "loss/…" < "meta_grad/…" < "outer_critic" < "parameters"
-        raise NonFiniteError(
-            f"stopped: {quantity} of seed {seed} was not finite at environment step "
-            f"{update * config.num_envs * config.rollout_length} (update {update}); what was logged before is on disk"
+    divergences: dict[int, str] = {}
+    # Within an update the losses come before what follows from them, as they do in the alphabet.
+    for update, quantity, index in sorted(broken):
+        divergences.setdefault(
+            index,
+            f"{quantity} of seed {config.seed + index} was not finite at environment step "
+            f"{update * config.num_envs * config.rollout_length} (update {update})",
         )
+    return divergences
 
 
 def main(values: flags.FlagValues) -> None:
@@ -189,10 +284,10 @@ def main(values: flags.FlagValues) -> None:
     if config.estimator == "none" and values["outer_critic"].present and config.outer_critic:
         refuse("outer_critic", True, "left out with --estimator=none, which has no outer loss")
     config = config.with_estimator(config.estimator)
-    saving = config_lib.saving_from_flags(values)
+    execution = config_lib.execution_from_flags(values)
     folder = config_lib.new_logdir(values.logdir, run_folder.OWN)
     try:
-        train(config, folder, saving)
+        train(config, folder, execution)
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
     plots.draw_training(folder)

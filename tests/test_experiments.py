@@ -20,7 +20,7 @@ from agents import training
 from experiments import compare, curves, plots, run_folder, train
 from experiments import config as config_lib
 from experiments.building import init_seeds, make_agent, make_weights
-from experiments.config import SAVING, Config, Saving, UsageError
+from experiments.config import EXECUTION, Config, Execution, UsageError
 from metagrad import estimators, meta_parameters
 
 SMALL = [
@@ -248,9 +248,10 @@ def test_what_broke_first_is_named():
         },
     )
     config = Config(seed=5, num_seeds=2, num_envs=10, rollout_length=3)
-    with pytest.raises(train.NonFiniteError, match=r"meta_grad/discount of seed 6 .* step 210 \(update 7\)"):
-        train._check_finite(config, summary)
-    train._check_finite(config, summary._replace(first_nonfinite={"loss/value": never}))
+    assert train._divergences(config, summary) == {
+        1: "meta_grad/discount of seed 6 was not finite at environment step 210 (update 7)"
+    }
+    assert train._divergences(config, summary._replace(first_nonfinite={"loss/value": never})) == {}
 
 
 @pytest.mark.parametrize("command", [train, compare], ids=["train", "compare"])
@@ -258,7 +259,7 @@ def test_help_lists_every_flag(command, capsys):
     assert not command_line.run(command, "--help")
     printed = capsys.readouterr().out
     assert printed.startswith(command.__doc__)
-    for field in (*dataclasses.fields(Config), *dataclasses.fields(Saving)):
+    for field in (*dataclasses.fields(Config), *dataclasses.fields(Execution)):
         used = (command, field.name) != (compare, "estimator")  # it compares all of them
         assert (f"--{field.metadata['name'] or field.name}:" in printed.replace("[no]", "")) == used
 
@@ -464,7 +465,7 @@ def test_the_meta_optimizer_is_adam_on_clipped_gradients():
 
 def test_rows_name_their_seeds(tmp_path):
     config = Config(seed=5, num_seeds=3)
-    with run_folder.RunWriter(tmp_path, config, SAVING) as writer:
+    with run_folder.RunWriter(tmp_path, config, EXECUTION) as writer:
         for env_steps in (10, 20):
             writer.write_metrics(env_steps, {"episode_return": env_steps + np.array([1.0, np.nan, 3.0])})
     columns = run_folder.read_metrics(tmp_path)
@@ -485,7 +486,7 @@ def test_metrics_are_averages_over_what_they_are_of():
         meta_gradient={"discount": np.array([0.1, 0.2]), "entropy_cost": np.array([0.3, 0.4])},
         first_nonfinite={},
     )
-    metrics = train._metrics(agent, training.TrainingState(None, eta, None, None, None), summary)
+    metrics = train._metrics(agent, eta, summary, np.array([False, False]))
     odds = 0.6 / 0.4 * np.exp(1.0)
     expected = {
         "episode_return": [1.5, np.nan],
@@ -536,11 +537,11 @@ def trained(monkeypatch):
     """Replaces training: writes metrics by a rule, and notes which settings went where, in order."""
     configs, points = {}, 20
 
-    def fake(config, folder, saving, **options):
+    def fake(config, folder, execution, **options):
         configs[folder.name] = config
         best = {"single_step": 0.3, "mixing": 0.1}.get(config.estimator, 0.0)
         gain = 0.0 if config.estimator == "none" else 2.0 - abs(config.meta_learning_rate - best)
-        with run_folder.RunWriter(folder, config, saving) as writer:
+        with run_folder.RunWriter(folder, config, execution) as writer:
             for point in range(points):
                 # The last tenth, and no point before it, returns about 7.
                 returns = (7.0 + gain if point >= 18 else 100.0) + np.arange(config.num_seeds)

@@ -6,6 +6,7 @@ import json
 import shutil
 from functools import partial
 
+import command_line
 import jax
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from experiments.config import Config
 from experiments.play import __main__ as play
 from experiments.play import games, panels, players
 from experiments.train import train
+from experiments.variance import __main__ as study
 
 SETTINGS = Config(
     estimator="single_step",
@@ -50,6 +52,9 @@ def comparison(run, tmp_path_factory):
     shutil.copytree(run, folder / "multi_step")
     config_lib.save(dataclasses.replace(SETTINGS, estimator="multi_step"), folder / "multi_step" / "config.json")
     return folder
+
+
+CALLED = ("single_step", "multi_step(5)")
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +130,46 @@ def test_seeds_are_ranked_by_their_last_logged_returns(run, tmp_path):
     assert players.ranked_seeds(players.Run(tmp_path, SETTINGS)) == [1, 0, 2]
 
 
+def test_a_comparison_may_hold_several_horizons_and_fixed_runs(run, tmp_path):
+    changed = {
+        "baseline": {"estimator": "none", "outer_critic": False, "discount": 0.3},
+        "mixing_10": {"estimator": "mixing", "horizon": 10},
+        "mixing": {"estimator": "mixing", "horizon": 2},
+        "none": {"estimator": "none", "outer_critic": False},
+    }
+    for name, settings in changed.items():
+        shutil.copytree(run, tmp_path / name)
+        config_lib.save(dataclasses.replace(SETTINGS, **settings), tmp_path / name / "config.json")
+    runs = players.open_runs(str(tmp_path))
+    assert [players._called(run) for run in runs] == ["none", "mixing(2)", "mixing(10)", "baseline"]
+
+
+def test_code_that_a_runs_settings_name_is_run_only_where_the_user_names_it_too(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "theirs.py").write_text("import pathlib\npathlib.Path('OBEYED').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    content = json.loads(path.read_text())
+    own = {name: value for name, value in content["flags"].items() if name not in ("board_size", "time_limit")}
+    path.write_text(json.dumps(content | {"flags": own | {"environment": "theirs:make"}}))
+    complaint = f"must be theirs:make, as in {path}, whose word is not enough to run code"
+    for command, arguments in ((play, [f"--logdir={tmp_path}/run"]), (study, [f"--checkpoint={tmp_path}/run"])):
+        where = f"--logdir={tmp_path}/study" if command is study else "--record=x.gif"
+        assert command_line.run(command, *arguments, where) == 2
+        assert complaint in capsys.readouterr().err
+    assert command_line.run(play, f"--logdir={tmp_path}/run", "--environment=catch", "--record=x.gif") == 2
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "OBEYED").exists()
+    assert command_line.run(play, f"--logdir={tmp_path}/run", "--environment=theirs:make", "--record=x.gif") == 2
+    assert "has no attribute 'make'" in capsys.readouterr().err
+    assert (tmp_path / "OBEYED").exists()
+
+
 def test_a_grid_shows_the_agents_side_by_side(comparison):
     runs = players.open_runs(str(comparison))
     cast = players.load([(run, seed) for seed in (0, 1) for run in runs])
-    assert cast.names == tuple(f"{name} · seed {seed}" for seed in (0, 1) for name in ("single_step", "multi_step"))
+    assert cast.names == tuple(f"{name} · seed {seed}" for seed in (0, 1) for name in CALLED)
     match = new_match(cast, (2, 2))
     for _ in range(3):
         picture = match.draw(overlay=True)
@@ -216,7 +257,7 @@ def test_folders_that_cannot_be_played_from_arerefused(comparison, tmp_path, cap
         assert error.startswith(f"{folder}/checkpoint/{steps}: does not fit its run's settings: ")
         assert error.endswith(f"{message}\n")
     shutil.copytree(comparison / "multi_step", tmp_path / "all" / "multi_step")
-    assert "its runs have different settings" in refused(capsys, f"--logdir={tmp_path}/all")
+    assert "its runs differ in their game, seeds or networks" in refused(capsys, f"--logdir={tmp_path}/all")
 
     (folder / "config.json").write_text(json.dumps(content | {"format": 99}))
     assert "has format 99, and this version reads format 4" in refused(capsys, f"--logdir={folder}")

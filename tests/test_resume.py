@@ -29,7 +29,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from experiments import compare, interrupts, run_folder, train
 from experiments import config as config_lib
 from experiments.building import init_seeds, make_agent
-from experiments.config import Config, Saving, UsageError
+from experiments.config import Config, Execution, UsageError
 from experiments.run_folder import RunWriter, WriteError
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
@@ -39,7 +39,7 @@ CONFIG = Config(num_env_steps=130 * WINDOW, **train_on_tables.FLAGS)
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 """For processes that find the modules that these tests found."""
 
-ALWAYS = Saving(checkpoint_every=1)
+ALWAYS = Execution(checkpoint_every=1)
 SNAKE = (
     *("--board_size=3", "--num_seeds=2", "--num_envs=4", "--rollout_length=5", "--time_limit=50", "--horizon=2"),
     *("--num_channels=4", "--policy_width=8", "--value_width=8", "--num_env_steps=2400"),
@@ -89,7 +89,7 @@ def undisturbed(tmp_path_factory, cache):
 def _states(folder, like):
     """Returns a run's checkpoints, everything random included, as arrays."""
     return {
-        steps: jax.tree.leaves(run_folder._without_keys(run_folder.read_checkpoint(folder, steps, like)))
+        steps: jax.tree.leaves(run_folder.without_keys(run_folder.read_checkpoint(folder, steps, like)))
         for steps in run_folder.checkpoint_steps(folder)
     }
 
@@ -297,14 +297,14 @@ def test_rows_of_a_longer_run_are_as_far_apart_as_of_one_that_was_as_long_at_onc
     stops=st.sets(st.integers(0, 70), max_size=6),
 )
 def test_what_stays_does_not_depend_on_when_else_checkpoints_were_written(num_windows, keep, every, stops):
-    config, saving = dataclasses.replace(CONFIG, num_env_steps=num_windows * WINDOW), Saving(every, keep)
+    config, execution = dataclasses.replace(CONFIG, num_env_steps=num_windows * WINDOW), Execution(every, keep)
     writer = RunWriter.__new__(RunWriter)
-    writer._config, writer._saving = config, saving
+    writer._config, writer._execution = config, execution
     points = [*range(config.steps_per_point, config.num_env_steps, config.steps_per_point), config.num_env_steps]
     steps = []
     for index, env_steps in enumerate(points):
         if writer.stays(env_steps) or (index + 1) % every == 0 or index in stops:
-            steps = run_folder.staying([*steps, env_steps], run_folder._stretch(config, saving))
+            steps = run_folder.staying([*steps, env_steps], run_folder._stretch(config, execution))
             assert steps[-1] == env_steps
     spread = -(-len(points) // keep)
     assert steps == sorted({*points[spread - 1 :: spread], points[-1]})
@@ -349,15 +349,15 @@ def test_compare_refuses_other_settings_before_it_trains(tmp_path, capsys, monke
 
 
 def test_compare_hands_on_what_is_to_be_kept(tmp_path, monkeypatch):
-    savings = []
+    executions = []
 
-    def stopped(config, folder, saving, **options):
-        savings.append(saving)
+    def stopped(config, folder, execution, **options):
+        executions.append(execution)
         raise train.NonFiniteError("enough")
 
     monkeypatch.setattr(compare, "train", stopped)
     assert command_line.run(compare, "--keep=3", "--checkpoint_every=2", f"--logdir={tmp_path}") == "enough"
-    assert savings == [Saving(checkpoint_every=2, keep=3)]
+    assert executions == [Execution(checkpoint_every=2, keep=3)]
 
 
 @pytest.mark.parametrize("command", [train, compare])
@@ -531,8 +531,8 @@ def test_rows_that_a_full_disk_cut_come_again(started):
 
 @pytest.mark.parametrize("size", [50, 600, 3_000])
 def test_a_command_on_a_full_disk_ends_in_one_line(size, tmp_path, monkeypatch, capfd):
-    def hindered(config, folder, saving):
-        with RunWriter(folder, config, saving) as writer, _full_disk(size):
+    def hindered(config, folder, execution):
+        with RunWriter(folder, config, execution) as writer, _full_disk(size):
             writer.write_checkpoint(9 * WINDOW, _state(9), 8.0)
 
     monkeypatch.setattr(train, "train", hindered)
@@ -570,4 +570,3 @@ def test_checkpoints_move_between_devices(tmp_path):
     state = run_folder.read_checkpoint(tmp_path, 1, STATE)
     np.testing.assert_array_equal(state["numbers"], _state(1)["numbers"])
     np.testing.assert_array_equal(jax.random.key_data(state["key"]), jax.random.key_data(jax.random.key(1)))
-    assert state["numbers"].devices() == {jax.devices()[0]}

@@ -30,6 +30,7 @@ from experiments.play.games import FREE, WAIT
 from experiments.play.match import Match
 from experiments.play.players import Players
 from experiments.play.viewer import SPEED, Viewer
+from experiments.run_folder import CONFIG
 
 AT_LEAST_ONE = Range("at least 1", lambda value: value >= 1)
 SEED = Range("in [0, 2147483647]", lambda value: 0 <= value < 2**31)
@@ -54,7 +55,12 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "grid", None, f"several players side by side, the best seeds first: {GRID.text}; by default one a run", **define
     )
-    flags.DEFINE_string("environment", SNAKE, f"with --random: {environments.NAMES}", **define)
+    flags.DEFINE_string(
+        "environment",
+        SNAKE,
+        f"with --random, or of a run whose environment is your own code: {environments.NAMES}",
+        **define,
+    )
     flags.DEFINE_string("board_size", "6", f"of Snake's board, with --random or --human: {BOARD.text}", **define)
     flags.DEFINE_bool("greedy", False, "play the most probable moves instead of sampling them", **define)
     flags.DEFINE_float("speed", 8.0, f"steps a second; {SPEED.text}", **define)
@@ -94,7 +100,7 @@ def _validate(values: flags.FlagValues) -> None:
     if len(given) > 1:
         refuse(given[1], values[given[1]].value, f"left out with --{given[0]}")
     meant_for = {
-        "environment": ("random",),
+        "environment": ("random", "logdir"),
         "board_size": ("random", "human"),
         "seed_index": ("logdir",),
         "greedy": ("logdir",),
@@ -133,6 +139,9 @@ def _cast(values: flags.FlagValues) -> tuple[Players, tuple[int, int]]:
         players.check_visible(env, config)
         return players.not_agents("you" if values.human else "random", rows * cols, env), (rows, cols)
     runs = players.open_runs(values.logdir)
+    for run in runs:
+        named = values.environment if values["environment"].present else None
+        config_lib.check_named(run.config, named, run.folder / CONFIG)
     num_seeds = runs[0].config.num_seeds
     if values.seed_index is not None and not 0 <= values.seed_index < num_seeds:
         refuse("seed_index", values.seed_index, f"in [0, {num_seeds - 1}], the run's seeds")

@@ -38,6 +38,13 @@ class Players(NamedTuple):
     tuned: tuple[dict[str, float], ...]
 
 
+SHARED = (
+    *("environment", "board_size", "time_limit", "num_seeds"),
+    *("num_channels", "policy_width", "value_width", "shared_torso"),
+)
+"""Settings in which runs must agree for their players to be shown side by side."""
+
+
 class Run(NamedTuple):
     """The folder of a training run and the settings in it."""
 
@@ -62,21 +69,26 @@ def check_visible(env: Environment, config: Config) -> None:
 
 
 def open_runs(logdir: str) -> list[Run]:
-    """Finds the runs in a folder: its own, or those of a comparison, in the order of `ESTIMATORS`.
+    """Finds the runs in a folder: its own, or those of a comparison, in the order of `ESTIMATORS`, then by name.
 
     Raises:
-      UsageError: if there is none, one is of another format, or their settings differ in more than the estimator.
+      UsageError: if there is none, one is of another format, or their players could not be shown side by side.
     """
     try:
         top = pathlib.Path(logdir).expanduser()
-        folders = [folder for folder in (top / name for name in ESTIMATORS) if (folder / run_folder.CONFIG).exists()]
+        folders = sorted(path.parent for path in top.glob(f"*/{run_folder.CONFIG}"))
+        folders.sort(key=lambda folder: [folder.name.startswith(name) for name in ESTIMATORS], reverse=True)
         if (top / run_folder.CONFIG).exists() or not folders:
             folders = [top]
     except (OSError, RuntimeError):  # a name that is too long, an unknown user's home, or no permission
         refuse("logdir", logdir, "a folder that can be read")
     runs = [Run(folder, config_lib.load(folder / run_folder.CONFIG)) for folder in folders]
-    if len({run.config.with_estimator("none") for run in runs}) > 1:
-        refuse("logdir", logdir, "the folder of a run or of a comparison, and its runs have different settings")
+    if len({tuple(getattr(run.config, name) for name in SHARED) for run in runs}) > 1:
+        refuse(
+            "logdir",
+            logdir,
+            "the folder of a run or of a comparison, and its runs differ in their game, seeds or networks",
+        )
     return runs
 
 
@@ -89,6 +101,8 @@ def ranked_seeds(run: Run) -> list[int]:
     returns = run_folder.read_metrics(run.folder).get("episode_return")
     if returns is None:
         raise UsageError(f"{run.folder / run_folder.METRICS}: is not the metrics of a run (it has no episode_return)")
+    if returns.shape[1] != run.config.num_seeds:
+        raise UsageError(f"{run.folder / run_folder.METRICS}: has not the seeds that {run_folder.CONFIG} says")
     last = [max(column[np.isfinite(column)][-1:], default=-np.inf) for column in returns.T]
     return sorted(range(run.config.num_seeds), key=lambda seed: -last[seed])
 
@@ -112,10 +126,17 @@ def load(choice: list[tuple[Run, int]]) -> Players:
         own_params, eta = jax.tree.map(lambda leaf, index=index: leaf[index], learned[run.folder])
         hyper = meta_parameters.hyperparameters(agent.tuning, eta)
         params.append(own_params)
-        names.append(f"{run.config.estimator} · seed {run.config.seed + index}")
+        names.append(f"{_called(run)} · seed {run.config.seed + index}")
         tuned.append({name: float(hyper[name]) for name in agent.tuning.tuned})
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
     return Players(env, agent.network.apply, stacked, tuple(names), tuple(tuned))
+
+
+def _called(run: Run) -> str:
+    """Returns the estimator with its horizon; of what tunes nothing there may be several, called by their folders."""
+    if run.config.estimator == "none":
+        return run.folder.name
+    return run.config.estimator + (f"({run.config.horizon})" if run.config.updates_per_window > 1 else "")
 
 
 def _restore(run: Run, agent: Agent) -> tuple[hk.Params, MetaParameters]:

@@ -129,7 +129,7 @@ def open_folder(logdir: str | None, study: Study) -> pathlib.Path:
     file = pathlib.Path(logdir or "").expanduser() / STUDY
     content = json.dumps(study.determining(), indent=2) + "\n"
     if logdir and file.exists():
-        if file.read_text() != content:
+        if file.read_bytes() != content.encode():
             refuse("logdir", logdir, "a new or empty folder, or one of a study with the same settings")
         return file.parent
     folder = config_lib.new_logdir(logdir)

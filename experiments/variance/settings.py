@@ -305,6 +305,7 @@ def _settings_of_run(
     if not (run / CONFIG).exists():
         refuse("checkpoint", values.checkpoint, "the folder of a training run")
     theirs = config_lib.load(run / CONFIG)
+    config_lib.check_named(theirs, given.get("environment"), run / CONFIG)
     for field in dataclasses.fields(Config):
         name = field.name
         if name in given and name not in OF_CHECKPOINTS and given[name] != getattr(theirs, name):

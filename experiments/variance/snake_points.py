@@ -22,8 +22,9 @@ from agents.training import Actor, Agent, Batch
 from envs.snake import Snake
 from experiments import config as config_lib
 from experiments import run_folder
-from experiments.building import init_seeds, make_agent, over_leading_axis
+from experiments.building import init_seeds, make_agent
 from experiments.config import Config, refuse
+from experiments.layout import over_devices
 from experiments.train import train
 from experiments.variance import sampling
 from experiments.variance.sampling import OUTER_CRITIC, OWN_CRITIC, Point, Start
@@ -117,7 +118,7 @@ def _points(agent: Agent, asked: Asked, places: list[tuple[str, pathlib.Path, in
     critics = (OWN_CRITIC,) if agent.outer_critic is None else (OUTER_CRITIC, OWN_CRITIC)
     problem = training.inner_problem(agent)._replace(outer_loss=partial(_outer_losses, agent))
     windows = sampling.make_windows(
-        problem, make_start(agent, problem, asked.burn_in), asked.horizon, asked.names, critics, over_leading_axis
+        problem, make_start(agent, problem, asked.burn_in), asked.horizon, asked.names, critics, over_devices
     )
     # Nothing that happens in a lifetime depends on the outer critic.
     problem = training.inner_problem(dataclasses.replace(agent, outer_critic=None))
@@ -128,7 +129,7 @@ def _points(agent: Agent, asked: Asked, places: list[tuple[str, pathlib.Path, in
         asked.return_horizons,
         asked.perturbation,
         asked.names,
-        over_leading_axis,
+        over_devices,
     )
     play = jax.jit(partial(_fresh_episodes, agent))
     points = []

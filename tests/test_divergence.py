@@ -1,0 +1,214 @@
+"""Seeds that diverge: what is kept of them, what marks them, and that the others do not notice."""
+
+import dataclasses
+import math
+import signal
+from functools import partial
+
+import command_line
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tables
+import train_on_tables
+
+from agents import training
+from experiments import building, compare, curves, plots, run_folder, train
+from experiments.building import init_seeds, make_agent, make_weights
+from experiments.config import EXECUTION, Config, Execution, UsageError
+from experiments.run_folder import RunWriter
+from metagrad import estimators, meta_parameters
+
+WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
+CONFIG = Config(num_env_steps=12 * WINDOW, **train_on_tables.FLAGS | {"num_seeds": 3})
+DROP = Execution(on_divergence="drop")
+POISONED, UPDATE = 6, 9
+"""The seed that diverges, and by which of its updates: the first of the fifth window."""
+
+
+def _poison(step, state, _=None):
+    count = state["count"] + 1
+    return jax.tree.map(lambda leaf: jnp.where(count == state["at"], jnp.nan, leaf), step), state | {"count": count}
+
+
+POISON = optax.GradientTransformation(lambda _: {"count": jnp.int32(0), "at": jnp.int32(-1)}, _poison)
+
+
+def _agent(config):
+    return tables.agent(
+        weights=make_weights(config),
+        meta_optimizer=optax.adam(0.05),
+        optimizer=optax.chain(optax.scale_by_adam(eps_root=1e-8), POISON),
+    )
+
+
+def _poisoned(state, at):
+    learner = state.position.learner_state
+    adam, poison = learner.optimizer_state
+    learner = learner._replace(optimizer_state=(adam, poison | {"at": jnp.asarray(at, jnp.int32)}))
+    return state._replace(position=state.position._replace(learner_state=learner))
+
+
+@pytest.fixture
+def on_poisoned_tables(monkeypatch):
+    monkeypatch.setattr(train, "make_agent", _agent)
+
+    def init_seed(agent, seed):
+        return _poisoned(building.init_seed(agent, seed), jnp.where(seed == POISONED, UPDATE, -1))
+
+    monkeypatch.setattr(train, "init_seed", init_seed)
+
+
+def _states(folder):
+    like = jax.eval_shape(partial(init_seeds, _agent(CONFIG), CONFIG))
+    steps = run_folder.checkpoint_steps(folder)
+    return {step: run_folder.without_keys(run_folder.read_checkpoint(folder, step, like)) for step in steps}
+
+
+def _assert_same_states(ours, theirs, seeds=slice(None)):
+    assert ours.keys() == theirs.keys()
+    for step, state in ours.items():
+        jax.tree.map(lambda one, other: np.testing.assert_array_equal(one[seeds], other[seeds]), state, theirs[step])
+
+
+def _lines(folder, seed):
+    return [line for line in (folder / run_folder.METRICS).read_text().splitlines() if line.split(",")[1] == str(seed)]
+
+
+def test_a_seed_that_diverges_is_dropped_and_the_others_are_the_same_to_the_bit(
+    tmp_path, monkeypatch, capsys, on_poisoned_tables
+):
+    dropped, stopped, healthy = (tmp_path / name for name in ("dropped", "stopped", "healthy"))
+    # Stopped by a signal once the seed is dropped, it goes on without it.
+    write, points = RunWriter.write_metrics, []
+
+    def write_metrics(writer, *arguments):
+        write(writer, *arguments)
+        points.append(None)
+        if len(points) == 7:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(RunWriter, "write_metrics", write_metrics)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(CONFIG, dropped, DROP)
+    told = f"{5 * WINDOW} (update 10)"  # when the window ends
+    assert f"of seed {POISONED} was not finite at environment step {told}" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="--on_divergence=stop: must be drop, to go on with the run in"):
+        train.train(CONFIG, dropped)
+    train.train(CONFIG, dropped, DROP)
+    # Stopped by the divergence, it goes on by the flag.
+    with pytest.raises(train.NonFiniteError, match=f"of seed {POISONED} was not finite .* --on_divergence=drop"):
+        train.train(CONFIG, stopped)
+    assert len(_lines(stopped, POISONED)) == 4
+    train.train(CONFIG, stopped, DROP)
+    assert (stopped / run_folder.METRICS).read_bytes() == (dropped / run_folder.METRICS).read_bytes()
+    _assert_same_states(_states(stopped), _states(dropped))
+    # Without the poison, in the same program.
+    monkeypatch.setattr(train, "init_seed", building.init_seed)
+    train.train(CONFIG, healthy)
+    for seed in (5, 7):
+        assert _lines(dropped, seed) == _lines(healthy, seed)
+    rows = _lines(dropped, POISONED)
+    assert rows[:4] == _lines(healthy, POISONED)[:4]
+    assert len(rows) == 12
+    assert all(not "".join(row.split(",")[2:]) for row in rows[4:])
+    ours = _states(dropped)
+    _assert_same_states(ours, _states(healthy), seeds=np.array([0, 2]))
+    np.testing.assert_array_equal(ours[CONFIG.num_env_steps].num_updates, [24, 8, 24])
+    np.testing.assert_array_equal(run_folder.dropped_seeds(run_folder.read_metrics(dropped)), [False, True, False])
+
+
+def test_the_state_before_the_window_that_broke_is_kept_to_the_bit():
+    agent = _agent(CONFIG)
+    advance = jax.jit(partial(training.train, agent))
+    start = _poisoned(jax.jit(partial(training.init, agent))(jax.random.key(0)), 6)
+    before, _ = advance(start, 2)
+    after, summary = advance(start, 5)
+    jax.tree.map(np.testing.assert_array_equal, *map(run_folder.without_keys, (before, after)))
+    assert {int(update) for update in summary.first_nonfinite.values()} == {-1, 6}
+    assert summary.num_updates == 6
+
+
+@pytest.mark.parametrize("end", [-1e30, 1e30])
+def test_nothing_finite_becomes_nan_at_the_ends_of_the_meta_parameters(end):
+    tuned = tuple(meta_parameters.INTERVALS)
+    agent = tables.agent(
+        tuning=meta_parameters.tune(tables.INNER, tuned),
+        weights=estimators.mixing(2),
+        meta_optimizer=make_agent(Config(meta_params=tuned)).meta_optimizer,
+    )
+    state = training.init(agent, jax.random.key(0))
+    advance = jax.jit(jax.vmap(partial(training.train, agent, num_windows=3)))
+    # One at its end at a time, and all of them.
+    etas = {name: jnp.array([end * (one in (name, "all")) for one in (*tuned, "all")]) for name in tuned}
+    states = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (7, *leaf.shape)), state)._replace(eta=etas)
+    states, _ = advance(states)
+    for leaf in jax.tree.leaves(run_folder.without_keys(states)):
+        assert np.all(np.isfinite(leaf))
+
+
+@pytest.mark.parametrize("size", [1e15, 1e25, 3e38])
+def test_an_enormous_meta_gradient_moves_no_further_than_any_other(size):
+    optimizer = make_agent(CONFIG).meta_optimizer
+    eta = {name: jnp.float32(0.0) for name in ("discount", "lambda")}
+    state = optimizer.init(eta)
+    for factor in (1.0, -1.0, 1e-38):
+        gradient = {"discount": jnp.float32(size * factor), "lambda": jnp.float32(-size)}
+        step, state = optimizer.update(gradient, state)
+        eta = optax.apply_updates(eta, step)
+        assert all(abs(float(value)) <= 4 * CONFIG.meta_learning_rate for value in step.values())
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((eta, state)))
+
+
+# What marks it
+
+
+@pytest.fixture
+def marked(tmp_path):
+    """A run of three seeds whose second was dropped after the first point, with a return that would stand out."""
+    config = dataclasses.replace(CONFIG, meta_params=("discount",))
+    with RunWriter(tmp_path / "mixing", config, EXECUTION) as writer:
+        for point, lost in enumerate((False, True, True)):
+            column = np.where([False, lost, False], np.nan, [1.0, 100.0, 3.0])
+            names = ("episode_return", "hyper/discount", "meta_grad/discount", "loss/value")
+            writer.write_metrics((point + 1) * 4 * WINDOW, dict.fromkeys(names, column))
+    return config, tmp_path / "mixing"
+
+
+def test_a_comparison_leaves_a_dropped_seed_out_and_names_it(marked):
+    config, folder = marked
+    result = compare._summarise(config, "mixing", folder)
+    assert result["dropped_seeds"] == [POISONED]
+    assert result["final_return"]["estimate"] == 2.0
+    assert result["meta_grad_std"]["discount"]["estimate"] == pytest.approx(math.sqrt(2.0), rel=1e-5)
+    comparison = {"num_seeds": 3, "estimators": {"mixing": result | {"wall_seconds": 1.0}}}
+    assert "mixing (1 of 3 seeds dropped)" in compare._table(comparison, ("discount",))
+
+
+def test_pictures_say_how_many_seeds_were_dropped(marked, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots.plt, "close", figures.append)
+    plots.draw_training(marked[1])
+    returns = figures[0].axes[0]
+    assert [text.get_text() for text in returns.get_legend().get_texts()] == ["mixing (1 seeds dropped)"]
+    np.testing.assert_array_equal(returns.lines[0].get_ydata(), [2.0] * 3)
+
+
+def test_curves_leave_a_dropped_seed_out_and_say_so(marked, capsys):
+    assert not command_line.run(curves, f"--runs={marked[1]}")
+    printed = capsys.readouterr().out
+    assert "3, 1 of them dropped" in printed
+    assert " 2 [" in printed
+
+
+def test_a_run_without_survivors_is_drawn_and_compared(marked):
+    config, folder = marked
+    with RunWriter(folder, dataclasses.replace(config, num_env_steps=16 * WINDOW), EXECUTION) as writer:
+        names = ("episode_return", "hyper/discount", "meta_grad/discount", "loss/value")
+        writer.write_metrics(4 * WINDOW, dict.fromkeys(names, np.full(3, np.nan)))
+    plots.draw_training(folder)
+    result = compare._summarise(config, "mixing", folder)
+    assert result["final_return"]["estimate"] is None
+    assert result["dropped_seeds"] == [5, 6, 7]
