@@ -20,7 +20,7 @@ from absl import flags
 
 from agents.networks import Network
 from experiments import config as config_lib
-from experiments import plots, run_folder
+from experiments import run_folder
 from experiments.config import ESTIMATORS, EXECUTION, POSITIVE, PRESETS, Config, Execution, Range, as_computed, refuse
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from experiments.run_folder import Metrics, WriteError, dropped_seeds, of_survivors
@@ -84,6 +84,8 @@ def compare(
       WriteError: if the folder cannot be written to any more.
       NonFiniteError: if a run broke, and is to stop then.
     """
+    from experiments import plots  # not above, so that --help need not wait for Matplotlib
+
     if folder is None:
         with tempfile.TemporaryDirectory() as place:
             return compare(configs, pathlib.Path(place), grid, execution, network=network, quiet=quiet)
@@ -303,6 +305,8 @@ def grid_from_flags(values: flags.FlagValues) -> Grid:
 
 def main(values: flags.FlagValues) -> None:
     """Compares as the flags say."""
+    from experiments import plots
+
     configs = make_configs(config_lib.settings_from_flags(values, PRESETS), values.estimators, values.baseline)
     grid = grid_from_flags(values)
     execution = config_lib.execution_from_flags(values)

@@ -16,17 +16,17 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
 
 from experiments import config as config_lib
 from experiments.config import Config, Execution, UsageError, flag_name, refuse
+
+if TYPE_CHECKING:  # both are imported where they are used, so that --help need not wait for them
+    import orbax.checkpoint as ocp
+    from tensorboardX.event_file_writer import EventsWriter
 
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.csv", "checkpoint"
 
@@ -156,6 +156,10 @@ class RunWriter:
 
     def _write_events(self, env_steps: int, means: Mapping[str, float]) -> None:
         """Writes to TensorBoard; `SummaryWriter` has a thread that dies on a full disk, and then all wait for it."""
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import scalar
+
         if self._events is None:
             self._events = EventsWriter(str(self._folder / "events"))
             # Says that what was written before at later steps is void.
@@ -186,6 +190,8 @@ class RunWriter:
         Raises:
           WriteError: if it cannot be written; those before are intact.
         """
+        import orbax.checkpoint as ocp
+
         with _told(self._folder):
             self._checkpoints.save(
                 env_steps, args=ocp.args.StandardSave(without_keys(state)), custom_metadata={"seconds": seconds}
@@ -338,6 +344,8 @@ def read_checkpoint(folder: pathlib.Path, env_steps: int, like: Any) -> Any:
     Raises:
       UsageError: if its arrays are not those of `like`, or cannot be read.
     """
+    import orbax.checkpoint as ocp
+
     plain = jax.tree.map(
         lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), jax.eval_shape(without_keys, like)
     )
@@ -362,7 +370,9 @@ def _unreadable(folder: pathlib.Path, env_steps: int, error: Exception) -> Usage
     return UsageError(f"{place}: is not a checkpoint that this version can read ({error})")
 
 
-def _checkpoint_manager(folder: pathlib.Path, read_only: bool) -> ocp.CheckpointManager:
+def _checkpoint_manager(folder: pathlib.Path, read_only: bool) -> "ocp.CheckpointManager":
+    import orbax.checkpoint as ocp
+
     return ocp.CheckpointManager(
         (folder / CHECKPOINTS).resolve(),
         # Not in the background, for the next interval reuses the state's memory.

@@ -27,7 +27,7 @@ from agents import training
 from agents.networks import Network
 from agents.training import Agent, Summary, TrainingState
 from experiments import config as config_lib
-from experiments import interrupts, plots, run_folder
+from experiments import interrupts, run_folder
 from experiments.building import init_seed, init_seeds, make_agent
 from experiments.config import EXECUTION, Config, Execution, refuse
 from experiments.layout import Layout, lay_out, over_batch
@@ -280,6 +280,8 @@ def _divergences(config: Config, summary: Summary) -> dict[int, str]:
 
 def main(values: flags.FlagValues) -> None:
     """Trains as the flags say."""
+    from experiments import plots  # not above, so that --help need not wait for Matplotlib
+
     config = config_lib.config_from_flags(values)
     if config.estimator == "none" and values["outer_critic"].present and config.outer_critic:
         refuse("outer_critic", True, "left out with --estimator=none, which has no outer loss")

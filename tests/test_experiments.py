@@ -264,6 +264,14 @@ def test_help_lists_every_flag(command, capsys):
         assert (f"--{field.metadata['name'] or field.name}:" in printed.replace("[no]", "")) == used
 
 
+def test_help_does_not_wait_for_what_only_runs_need():
+    """A second each: the flags of a command are known without these."""
+    heavy = ["matplotlib", "orbax", "rlax", "scipy.stats", "tensorboardX"]
+    script = f"import sys, experiments.compare; print([name for name in {heavy} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert loaded == "[]\n"
+
+
 def test_a_missing_logdir_is_one_line(capsys):
     assert command_line.run(train, *SMALL) == 2
     assert "logdir" in capsys.readouterr().err
