@@ -3,7 +3,8 @@
 Example:
     python -m experiments.curves --runs=runs/a,runs/b --columns=hyper/discount,episode_return --picture=curves.png
 
-A run is called by the settings in which the runs differ. Lines are means over seeds, with 95% bands.
+A run is called by the settings in which the runs differ. Lines are means over seeds, with 95% bands. `hyper/NAME` is
+level where a run did not tune the hyperparameter.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from absl import flags
 from matplotlib.ticker import EngFormatter
 
@@ -83,6 +85,13 @@ def labels(configs: Sequence[Config]) -> list[str]:
     return called
 
 
+def with_fixed(metrics: Metrics, config: Config) -> Metrics:
+    """Adds the columns of hyperparameters that a run did not tune, so that it can be drawn beside those that did."""
+    like = metrics["seed"]
+    fixed = {f"hyper/{name}": np.full(like.shape, value) for name, value in config.hyperparameters().items()}
+    return fixed | dict(metrics)
+
+
 def _seeds(metrics: Metrics) -> str:
     """Says how many seeds a run has, and how many of them were dropped."""
     dropped, number = dropped_seeds(metrics).sum(), metrics["seed"].shape[1]
@@ -109,7 +118,10 @@ def main(values: flags.FlagValues) -> None:
     configs = [config_lib.load(folder / CONFIG) for folder in folders]
     called = labels(configs) if len(folders) > 1 else [folders[0].name]
     logged = {label: read_metrics(folder) for label, folder in zip(called, folders, strict=True)}
-    runs = {label: of_survivors(metrics) for label, metrics in logged.items()}
+    runs = {
+        label: with_fixed(of_survivors(metrics), config)
+        for (label, metrics), config in zip(logged.items(), configs, strict=True)
+    }
     for label, metrics in runs.items():
         for column in values.columns:
             if column not in metrics:

@@ -355,6 +355,9 @@ def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp
     columns = run_folder.read_metrics(run)
     ends = columns["hyper/discount"][-1]
     assert curves.final(columns, "hyper/discount").estimate == pytest.approx(ends.mean(), rel=1e-6)
+    drawn = curves.with_fixed(columns, config)  # what was tuned as it was, what was not as it stayed
+    np.testing.assert_array_equal(drawn["hyper/discount"], columns["hyper/discount"])
+    np.testing.assert_array_equal(drawn["hyper/value_cost"], np.full((10, 2), config.value_cost))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,42 @@
+"""The picture of self-tuning, from committed files."""
+
+import numpy as np
+import pytest
+
+from metagrad.statistics import Estimate
+from results import self_tuning
+
+PUBLISHED = {
+    # Millions of environment steps and mean returns, as read off the data of arXiv 2211.10550.
+    "fixed": ((3.75, 5.3), (15.0, 9.7), (30.0, 14.7), (74.7, 17.4)),
+    "single-step": ((3.75, 5.5), (15.0, 10.3), (30.0, 16.3), (74.7, 24.9)),
+    "single-step, outer critic": ((3.75, 5.6), (15.0, 15.1), (30.0, 27.4), (74.7, 34.2)),
+}
+
+
+@pytest.mark.parametrize("agent", PUBLISHED)
+def test_the_published_curves_are_the_published_ones(agent):
+    curve = self_tuning.read_published(agent)
+    for steps, expected in PUBLISHED[agent]:
+        assert np.interp(1e6 * steps, curve.env_steps, curve.returns.estimate) == pytest.approx(expected, abs=0.3)
+    assert np.all(curve.returns.low <= curve.returns.estimate)
+    assert np.all(curve.returns.estimate <= curve.returns.high)
+    assert curve.discounts.estimate[0] == pytest.approx(0.8, abs=0.02)
+
+
+def test_enough_is_reached_where_the_mean_stays_there():
+    def curve(*returns):
+        returns = np.array(returns)
+        return self_tuning.Curve(10.0 * np.arange(1, len(returns) + 1), Estimate(returns, returns, returns), None)
+
+    assert self_tuning.steps_until(curve(np.nan, 31.0, 29.0, 30.0, 33.0)) == 40.0
+    assert self_tuning.steps_until(curve(30.0, 31.0)) == 10.0
+    assert np.isnan(self_tuning.steps_until(curve(31.0, 29.0)))
+
+
+def test_the_picture_is_drawn_from_what_is_committed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(self_tuning, "PICTURE", tmp_path / "picture.png")
+    self_tuning.main()
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in printed[:2]] == ["mixing(5), from 0.8", "fixed at 0.8"]
