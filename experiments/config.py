@@ -186,7 +186,8 @@ class Execution:
     seeds_per_batch: int = _setting(
         0,
         _count(0),
-        "seeds in the devices' memory at once, while the others wait; 0 for all. The results are the same",
+        "seeds in the devices' memory at once, while the others wait; 0 for all. The results are the same, "
+        "and on CPUs to the bit where each device has two or more of them at once",
     )
 
 

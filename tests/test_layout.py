@@ -68,7 +68,7 @@ def _assert_same(folder, expected):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-@pytest.mark.parametrize("seeds_per_batch", [1, 3, 4])
+@pytest.mark.parametrize("seeds_per_batch", [3, 4])
 def test_batches_of_seeds_give_what_all_at_once_give(seeds_per_batch, at_once, tmp_path):
     train.train(HALF, tmp_path, Execution(seeds_per_batch=seeds_per_batch))
     train.train(CONFIG, tmp_path, Execution(seeds_per_batch=seeds_per_batch))
