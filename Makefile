@@ -5,11 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
+BAD := --discount=0.3 --lambda=0.5 --entropy_cost=0.1
+GOOD := --baseline=discount:0.997,lambda:0.95,entropy_cost:0.003
+DEMO := $(BAD) $(GOOD) --num_env_steps=512000 --outer_discount=0.999 --outer_lambda=1 \
+	--meta_learning_rate=0.3 --meta_learning_rate_halving=100
+
 .PHONY: demo test soak clean
 
-demo: $(INSTALLED)  ## Train every estimator on the 6×6 board and draw the comparison, some minutes on two cores.
+demo: $(INSTALLED)  ## Let agents with bad hyperparameters tune themselves, beside fixed bad and good ones; some minutes on two cores.
 	rm -rf runs/demo
-	$(BIN)/python -m experiments.compare --preset=quick --logdir=runs/demo
+	$(BIN)/python -m experiments.compare --preset=quick --logdir=runs/demo $(DEMO)
 
 test: $(INSTALLED)  ## Lint, check the types, and run the tests.
 	$(BIN)/ruff check .

@@ -72,7 +72,7 @@ class RunWriter:
             self._lock()
             self._claim()
             with _told(folder):
-                self._checkpoints = _checkpoint_manager(folder, read_only=False)
+                self._checkpoints = self._open_checkpoints()
                 undo.callback(self._checkpoints.close)
                 self._go_back()
             undo.pop_all()
@@ -93,6 +93,16 @@ class RunWriter:
         if not path.exists() or config_lib.load(path) != self._config:
             with _told(self._folder):
                 config_lib.save(self._config, path)
+
+    def _open_checkpoints(self) -> "ocp.CheckpointManager":
+        """Opens the checkpoints, of which orbax reads what describes them."""
+        try:
+            return _checkpoint_manager(self._folder, read_only=False)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            steps = checkpoint_steps(self._folder)
+            if not steps:
+                raise
+            raise _unreadable(self._folder, steps[-1], error) from error
 
     def _go_back(self) -> None:
         """Finds the last checkpoint, and removes what came after it and what was being written or removed."""

@@ -45,7 +45,8 @@ def _lowered(program, *inputs):
 
 def test_training_is_lowered_for_cuda_with_all_seeds_at_once():
     agent, layout = make_agent(CONFIG), lay_out(CONFIG.num_seeds)
-    text = _lowered(*train.training_program(agent, layout))
+    program, inputs = train.training_program(agent, layout)
+    text = _lowered(program, *inputs)
     assert "tensor<3x4x4xf32>" in text  # what all policies say at once: [seeds, B, actions]
 
 
