@@ -121,6 +121,13 @@ def test_sizes_out_of_range_are_refused(rows, cols, complaint):
 # The commands.
 
 
+@pytest.fixture
+def nothing_is_trained(monkeypatch):
+    """Lets what should be refused, and is not, fail at once."""
+    for module in (train, search):
+        monkeypatch.setattr(module, "make_agent", None)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run on Catch from the command line; its folder."""
@@ -186,7 +193,7 @@ def test_play_shows_what_has_a_render(run, tmp_path, capsys, monkeypatch):
         (train, ["--environment=builtins:dict"], "(the environment dict needs a method initial, and has none)"),
     ],
 )
-def test_impossible_environments_are_one_line(command, arguments, complaint, tmp_path, capsys):
+def test_impossible_environments_are_one_line(command, arguments, complaint, tmp_path, capsys, nothing_is_trained):
     where = [] if command is play else [f"--logdir={tmp_path / 'new'}"]
     assert command_line.run(command, *arguments, *where) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -363,7 +370,7 @@ def test_train_from_python_leaves_nothing_and_says_nothing(tmp_path, monkeypatch
         ({"environment": "nothing"}, "--environment=nothing: must be one of snake, catch"),
     ],
 )
-def test_settings_from_python_are_checked_as_flags_are(settings, complaint, tmp_path):
+def test_settings_from_python_are_checked_as_flags_are(settings, complaint, tmp_path, nothing_is_trained):
     for function in (
         train.train,
         lambda config, folder: compare.compare({"run": config}, folder),

@@ -1,5 +1,6 @@
 """The examples, in miniature."""
 
+import configparser
 import importlib.util
 import json
 import pathlib
@@ -8,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+ROOT = pathlib.Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 
 
 @pytest.fixture
@@ -61,3 +63,11 @@ def test_the_notebook_runs(capsys):
     assert [len(axes.lines) for axes in names["panels"]] == [2, 2]
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == ["single_step", "multi_step", "mixing", "multi-step"]
+
+
+def test_packages_are_installed_with_their_types():
+    metadata = configparser.ConfigParser()
+    metadata.read(ROOT / "setup.cfg")
+    assert metadata["options.package_data"]["*"] == "py.typed"
+    for pattern in metadata["options.packages.find"]["include"].split():
+        assert (ROOT / pattern.rstrip("*") / "py.typed").exists()
