@@ -207,9 +207,11 @@ def train(agent: Agent, state: TrainingState, num_windows: chex.Numeric) -> tupl
 
     def body(carry: tuple[chex.Array, TrainingState, Summary]) -> tuple[chex.Array, TrainingState, Summary]:
         windows_left, state, so_far = carry
+        before = state._replace(key=jax.random.clone(state.key))
         following, window = _train_window(agent, state)
         healthy = jnp.all(jnp.stack(list(window.first_nonfinite.values())) < 0)
-        state = jax.tree.map(partial(jnp.where, healthy), following, state)
+        state = jax.tree.map(partial(jnp.where, healthy), following, before)
+        state = state._replace(key=jax.random.clone(state.key))  # one of two, of which only one goes on
         return jnp.where(healthy, windows_left - 1, 0), state, _join(so_far, window)
 
     _, shape = jax.eval_shape(partial(_train_window, agent), state)

@@ -9,6 +9,7 @@ their repository, instadeepai/outer-value-function-meta-rl. Theirs are returns o
 one.
 """
 
+import csv
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -55,12 +56,13 @@ def read_run(folder: pathlib.Path) -> Curve:
 
 def read_published(agent: str) -> Curve:
     """Reads a published curve, by the agent's name in the file."""
-    table = np.genfromtxt(PUBLISHED, delimiter=",", names=True, dtype=None, encoding="utf-8")
-    rows = table[table["agent"] == agent]
+    with PUBLISHED.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["agent"] == agent]
+    columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0] if name != "agent"}
     returns, discounts = (
-        Estimate(*(rows[f"{column}{end}"] for end in ("", "_low", "_high"))) for column in ("return", "discount")
+        Estimate(*(columns[f"{name}{end}"] for end in ("", "_low", "_high"))) for name in ("return", "discount")
     )
-    return Curve(rows["env_steps"].astype(float), returns, discounts)
+    return Curve(columns["env_steps"], returns, discounts)
 
 
 def steps_until(curve: Curve, enough: float = ENOUGH) -> float:
@@ -117,7 +119,7 @@ def curves() -> dict[str, tuple[Curve, dict[str, Any]]]:
         "fixed at 0.8": (read_run(RUNS / "none"), ours | {"color": COLOURS["none"]}),
         "fixed at 0.997": (read_run(RUNS / "baseline"), ours | {"color": FIXED}),
         "published, single-step with outer critic": (
-            read_published("single-step, outer critic"),
+            read_published("single-step with outer critic"),
             theirs | {"color": COLOURS["multi_step"]},
         ),
         "published, single-step": (read_published("single-step"), theirs | {"color": COLOURS["single_step"]}),

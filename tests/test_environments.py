@@ -16,7 +16,7 @@ from agents.networks import Network, Predictions
 from envs import environment
 from envs.catch import Catch
 from envs.snake import Snake
-from experiments import compare, curves, search, train
+from experiments import compare, curves, plots, search, train
 from experiments import config as config_lib
 from experiments.building import make_agent
 from experiments.config import Config, UsageError
@@ -204,7 +204,7 @@ def test_impossible_environments_are_one_line(command, arguments, complaint, tmp
 def test_the_paper_preset_has_nothing_of_snake_elsewhere(tmp_path, monkeypatch):
     configs = []
     monkeypatch.setattr(train, "train", lambda config, *_: configs.append(config))
-    monkeypatch.setattr(train.plots, "draw_training", lambda folder: None)
+    monkeypatch.setattr(plots, "draw_training", lambda folder: None)
     assert not command_line.run(train, "--preset=paper", "--environment=catch", f"--logdir={tmp_path}")
     assert configs == [Config(**(config_lib.PRESETS["paper"] | {"environment": "catch", "board_size": "6"}))]
 

@@ -10,7 +10,7 @@ PUBLISHED = {
     # Millions of environment steps and mean returns, as read off the data of arXiv 2211.10550.
     "fixed": ((3.75, 5.3), (15.0, 9.7), (30.0, 14.7), (74.7, 17.4)),
     "single-step": ((3.75, 5.5), (15.0, 10.3), (30.0, 16.3), (74.7, 24.9)),
-    "single-step, outer critic": ((3.75, 5.6), (15.0, 15.1), (30.0, 27.4), (74.7, 34.2)),
+    "single-step with outer critic": ((3.75, 5.6), (15.0, 15.1), (30.0, 27.4), (74.7, 34.2)),
 }
 
 
