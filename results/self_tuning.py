@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from experiments import config as config_lib
-from experiments.plots import COLOURS, FIXED
+from experiments.plots import COLOURS
 from experiments.run_folder import CONFIG, read_metrics
 from metagrad import statistics
 from metagrad.statistics import Estimate
@@ -117,7 +117,6 @@ def curves() -> dict[str, tuple[Curve, dict[str, Any]]]:
     return {
         "mixing(5), from 0.8": (read_run(RUNS / "mixing"), ours | {"color": COLOURS["mixing"]}),
         "fixed at 0.8": (read_run(RUNS / "none"), ours | {"color": COLOURS["none"]}),
-        "fixed at 0.997": (read_run(RUNS / "baseline"), ours | {"color": FIXED}),
         "published, single-step with outer critic": (
             read_published("single-step with outer critic"),
             theirs | {"color": COLOURS["multi_step"]},
@@ -133,8 +132,10 @@ def main() -> None:
     draw(every, PICTURE)
     for label, (curve, _) in every.items():
         end = Estimate(*(part[-1] for part in curve.returns))
+        steps = steps_until(curve)
+        reached = "never" if np.isnan(steps) else f"after {steps / 1e6:.2f} M steps"
         print(
-            f"{label:41} {ENOUGH:g} fruits after {steps_until(curve) / 1e6:5.2f} M steps; after "
+            f"{label:41} {ENOUGH:g} fruits {reached}; after "
             f"{curve.env_steps[-1] / 1e6:5.2f} M: {end.estimate:.1f} [{end.low:.1f}, {end.high:.1f}], discount "
             f"{curve.discounts.estimate[-1]:.4f}"
         )
