@@ -19,6 +19,7 @@ from experiments import config as config_lib
 from experiments.config import Config
 from experiments.run_folder import CONFIG, Metrics, dropped_seeds, of_survivors, read_metrics
 from metagrad import statistics
+from metagrad.meta_parameters import INTERVALS
 
 TRAINING_PICTURE, COMPARISON_PICTURE = "train.png", "compare.png"
 
@@ -120,6 +121,7 @@ def _draw_hyperparameter(column: Figure, name: str, runs: Sequence[_Run]) -> Non
             deviation = _pooled_deviation(run.metrics[f"meta_grad/{name}"])
             spread.plot(run.metrics["env_steps"][:, 0], deviation, **run.style)
     _fit_lines(path)
+    path.set_ylim(*np.clip(path.get_ylim(), *INTERVALS[name]))  # bands may reach beyond what there is
     path.set(title=name)
     path.ticklabel_format(axis="y", useOffset=False)
     spread.set(yscale="log", title="meta-gradient: std over seeds", ylabel="d outer loss / d eta")
