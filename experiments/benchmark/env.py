@@ -172,7 +172,7 @@ def _play_vector(games: gymnasium.vector.VectorEnv, mask: Callable[[Any, Any], n
     return program
 
 
-def _sizes(config: Config) -> dict[str, int]:
+def _sizes(config: Config) -> dict[str, Any]:
     num_rows, num_cols = board_shape(config.board_size)
     return {"num_rows": num_rows, "num_cols": num_cols, "time_limit": config.time_limit}
 

@@ -64,8 +64,10 @@ def median(samples: np.ndarray) -> Estimate:
     outside = int(scipy.stats.binom.ppf((1 - CONFIDENCE) / 2, len(ordered), 0.5))
     # The `outside`th from either end, counted from one, covers the median but for 2 P(fewer than `outside` below it).
     if outside < 1:
-        return Estimate(np.median(ordered), np.array(np.nan), np.array(np.nan))
-    return Estimate(np.median(ordered), ordered[outside - 1], ordered[-outside])
+        low = high = np.array(np.nan)
+    else:
+        low, high = ordered[outside - 1], ordered[-outside]
+    return Estimate(np.asarray(np.median(ordered)), low, high)
 
 
 def stepping(step: Callable[[Any], Any], state: Any) -> Program:
@@ -109,7 +111,7 @@ def copy(num_bytes: int) -> tuple[Program, float]:
 @contextlib.contextmanager
 def without_cache() -> Iterator[None]:
     """Keeps no compiled programs on disk, and finds none there, so that compiling takes what it takes."""
-    enabled = jax.config.jax_enable_compilation_cache
+    enabled = jax.config.values["jax_enable_compilation_cache"]
     _enable_cache(False)
     try:
         yield

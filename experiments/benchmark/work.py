@@ -7,7 +7,7 @@ data, `f` for that of `x`.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -133,7 +133,7 @@ def counted(compiled: jax.stages.Compiled) -> Work:
 
 def peak_bytes(compiled: jax.stages.Compiled) -> float:
     """Returns the memory that a program needs by its compiler's plan: what goes in and comes out included."""
-    plan = compiled.memory_analysis()
+    plan: Any = compiled.memory_analysis()
     total = plan.temp_size_in_bytes + plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
     return float(total)
 
