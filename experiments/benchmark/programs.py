@@ -1,0 +1,42 @@
+"""Training as a program, for the suites that measure it."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import run_folder
+from experiments.benchmark import timing
+from experiments.benchmark.timing import Program
+from experiments.building import init_seeds, make_agent
+from experiments.config import Config
+from experiments.layout import lay_out
+from experiments.train import training_program
+
+
+def training(config: Config, num_windows: int) -> Program:
+    """Makes the program by which `experiments.train` trains all seeds of a run at once.
+
+    Args:
+      config: the settings, `num_seeds` among them.
+      num_windows: of a call; each is an update of every seed, or `horizon` of them.
+
+    Returns:
+      The program, compiled, which goes on from where its last call ended.
+    """
+    agent, layout = make_agent(config), lay_out(config.num_seeds)
+    program, inputs = training_program(agent, layout)
+    compiled = program.lower(*inputs).compile()
+    (states,) = layout.split(run_folder.without_keys(init_seeds(agent, config)))
+    (counts,) = layout.split(np.full(config.num_seeds, num_windows, np.int32))
+
+    def step(states: Any) -> Any:
+        return compiled(*jax.device_put((states, counts), layout.sharding))[0]
+
+    return timing.stepping(step, states)
+
+
+def with_seeds(config: Config, num_seeds: int) -> Config:
+    """Returns the same settings with another number of seeds."""
+    return dataclasses.replace(config, num_seeds=num_seeds)

@@ -1,0 +1,87 @@
+"""The figures as a table and as a picture."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from experiments import reporting
+
+Report = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Figures as JSON has them, by suite and name."""
+
+HEADER = ("figure", "ours", "against", "peer", "ours / peer", "matrix products", "bandwidth")
+
+
+def table(suite: str, figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """Lays out a suite's figures, with the shares of the machine's rates in the last two columns."""
+    rows = [
+        [
+            f"{suite}.{name}",
+            f"{_cell(figure['ours'])} {figure['unit']}",
+            figure["against"],
+            *(_cell(figure.get(column)) for column in ("peer", "ratio", "product_share", "copy_share")),
+        ]
+        for name, figure in figures.items()
+    ]
+    return reporting.table(HEADER, rows)
+
+
+def _cell(value: Any) -> str:
+    """Writes a number, an estimate with its interval, or that there is none."""
+    return f"{value:.3g}" if isinstance(value, float) else reporting.cell(value)
+
+
+def draw(report: Report, picture: pathlib.Path) -> None:
+    """Draws a panel of ratios for each suite, and one of the shares of the machine's rate where there are any.
+
+    Args:
+      report: the figures; what has neither a ratio nor a share is left out.
+      picture: the PNG to write.
+    """
+    import matplotlib.pyplot as plt
+
+    from experiments.plots import OKABE_ITO
+
+    panels: list[tuple[str, dict[str, Any]]] = [
+        (f"{suite}: ours / peer", {name: figure["ratio"] for name, figure in figures.items() if "ratio" in figure})
+        for suite, figures in report.items()
+    ]
+    for share, title in (("product_share", "share of the rate of matrix products"), ("copy_share", "of the bandwidth")):
+        shares = {
+            f"{suite}.{name}": figure[share]
+            for suite, figures in report.items()
+            for name, figure in figures.items()
+            if share in figure
+        }
+        panels.append((title, shares))
+    panels = [(title, values) for title, values in panels if values]
+    heights = [len(values) + 2 for _, values in panels]
+    figure, rows = plt.subplots(
+        len(panels) or 1,
+        figsize=(9.0, 1.0 + 0.3 * sum(heights)),
+        squeeze=False,
+        layout="constrained",
+        height_ratios=heights or None,
+    )
+    for axes, (title, values), colour in zip(rows[:, 0], panels, OKABE_ITO * 2, strict=False):
+        for place, value in enumerate(values.values()):
+            estimate, low, high = _ends(value)
+            axes.plot([low, high], [place, place], color=colour, alpha=0.5, linewidth=3)
+            axes.plot(estimate, place, "o", color=colour, markersize=5)
+        axes.set(title=title, xscale="log")
+        axes.set_yticks(range(len(values)), list(values), fontsize=8)
+        axes.set_ylim(len(values) - 0.5, -0.5)
+        axes.axvline(1.0, color="black", linewidth=0.8)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(picture, dpi=130)
+    plt.close(figure)
+
+
+def _ends(value: Any) -> tuple[float, float, float]:
+    """Returns a value and the ends of its interval, which are the value itself where there is none."""
+    if isinstance(value, float):
+        return value, value, value
+    low, high = value["ci95"]
+    estimate = value["estimate"]
+    return estimate, estimate if low is None else low, estimate if high is None else high

@@ -1,0 +1,89 @@
+"""How much is measured: everything that the suites need to know, as data."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from experiments.config import Config
+
+SUITES = ("env", "train", "estimators", "seeds", "memory", "compile")
+
+
+class Scale(NamedTuple):
+    """How much is measured.
+
+    Attributes:
+      config: of every agent, with one seed; its board is also that of the games by themselves.
+      demo: of the agent whose first step a fresh process is timed for: what `make demo` trains last.
+      repeats: rounds of every figure; at least six, or there are no intervals.
+      seconds: of one measurement, about.
+      copies: numbers of games that are played by one program.
+      env_steps: of one call of such a program, all games together, if that is enough for 16 steps of each.
+      vector_envs: games of a vector in Gymnasium.
+      horizons: of the estimators.
+      obvious_horizons: at which they are held against the window written the obvious way.
+      memory_horizons: of the memory's growth; the first is what the others are compared with.
+      seeds: numbers of seeds in one program; the first, one, is what the memory of the others is compared with.
+      product_size: rows and columns of the machine's matrix product.
+      copy_bytes: of the machine's copy.
+    """
+
+    config: Config
+    demo: Config
+    repeats: int
+    seconds: float
+    copies: tuple[int, ...]
+    env_steps: int
+    vector_envs: int
+    horizons: tuple[int, ...]
+    obvious_horizons: tuple[int, ...]
+    memory_horizons: tuple[int, ...]
+    seeds: tuple[int, ...]
+    product_size: int
+    copy_bytes: int
+
+
+SMALLEST = Config(
+    num_seeds=1,
+    horizon=2,
+    board_size="3",
+    num_envs=2,
+    rollout_length=2,
+    num_channels=2,
+    policy_width=2,
+    value_width=3,
+    meta_params=("discount",),
+)
+
+SCALES: Mapping[str, Scale] = {
+    "full": Scale(
+        config=Config(num_seeds=1, board_size="12", num_envs=128, discount=0.99, lambda_=0.95),
+        demo=Config(),
+        repeats=7,
+        seconds=0.5,
+        copies=(1, 128, 1_024, 16_384),
+        env_steps=65_536,
+        vector_envs=128,
+        horizons=(1, 2, 5, 10, 32),
+        obvious_horizons=(10,),
+        memory_horizons=(4, 1, 8, 16, 32),
+        seeds=(1, 2, 4, 8),
+        product_size=2_048,
+        copy_bytes=2**28,
+    ),
+    "miniature": Scale(
+        config=SMALLEST,
+        demo=SMALLEST,
+        repeats=1,
+        seconds=0.0,
+        copies=(2,),
+        env_steps=2,
+        vector_envs=2,
+        horizons=(2,),
+        obvious_horizons=(2,),
+        memory_horizons=(1, 2),
+        seeds=(1, 2),
+        product_size=8,
+        copy_bytes=64,
+    ),
+}
+"""By name: what is reported, and as little as goes through all of the code."""
