@@ -420,10 +420,17 @@ def ranges_from_flags(values: flags.FlagValues) -> dict[str, tuple[float, float]
         given = values[f"{name}_range"].value or []
         try:
             low, high = map(float, given)
+            fits = _fits(searched, low, high)
         except ValueError:
+            fits = False
+        if not fits:
             refuse(f"{name}_range", given, _ends(searched))
         ranges[name] = low, high
     return ranges
+
+
+def _fits(searched: Searched, low: float, high: float) -> bool:
+    return low <= high and all(searched.allowed.accepts(as_computed(end)) for end in (low, high))
 
 
 def validate(
@@ -439,8 +446,7 @@ def validate(
         if not NUMBERS[name].accepts(value):
             refuse(name, value, NUMBERS[name].text)
     for name, searched in SEARCHED.items():
-        low, high = ranges[name]
-        if not (low <= high and all(searched.allowed.accepts(as_computed(end)) for end in (low, high))):
+        if not _fits(searched, *ranges[name]):
             refuse(f"{name}_range", list(map(str, ranges[name])), _ends(searched))
     if config.seed + config.num_seeds + num_fresh_seeds > 2**31:
         refuse("seed", config.seed, "at most 2^31 - --num_seeds - --num_fresh_seeds")
