@@ -121,7 +121,9 @@ def _draw_hyperparameter(column: Figure, name: str, runs: Sequence[_Run]) -> Non
             deviation = _pooled_deviation(run.metrics[f"meta_grad/{name}"])
             spread.plot(run.metrics["env_steps"][:, 0], deviation, **run.style)
     _fit_lines(path)
-    path.set_ylim(*np.clip(path.get_ylim(), *INTERVALS[name]))  # bands may reach beyond what there is
+    low, high = np.clip(path.get_ylim(), *INTERVALS[name])  # bands may reach beyond what there is
+    if low < high:
+        path.set_ylim(low, high)
     path.set(title=name)
     path.ticklabel_format(axis="y", useOffset=False)
     spread.set(yscale="log", title="meta-gradient: std over seeds", ylabel="d outer loss / d eta")

@@ -249,13 +249,14 @@ def test_folders_that_cannot_be_played_from_arerefused(comparison, tmp_path, cap
         "board_size": ("5", "environment_state/body is int32[3, 4, 3, 4], expected int32[3, 4, 5, 5]"),
         "meta_params": ([*SETTINGS.meta_params, "value_cost"], "eta/value_cost is not in it, expected float32[3]"),
         "optimizer": ("rmsprop", "outer_critic/optimizer_state/0/mu/value_conv_1/b is float32[3, 4], expected none"),
-        "num_seeds": (2, "eta/discount is float32[3], expected float32[2]"),
     }
     for name, (value, message) in misfits.items():
         (folder / "config.json").write_text(json.dumps(content | {"flags": content["flags"] | {name: value}}))
         error = refused(capsys, f"--logdir={folder}")
         assert error.startswith(f"{folder}/checkpoint/{steps}: does not fit its run's settings: ")
         assert error.endswith(f"{message}\n")
+    (folder / "config.json").write_text(json.dumps(content | {"flags": content["flags"] | {"num_seeds": 2}}))
+    assert "metrics.csv: has not the seeds that config.json says" in refused(capsys, f"--logdir={folder}")
     shutil.copytree(comparison / "multi_step", tmp_path / "all" / "multi_step")
     assert "its runs differ in their game, seeds or networks" in refused(capsys, f"--logdir={tmp_path}/all")
 
