@@ -32,6 +32,7 @@ class Figure(NamedTuple):
       work: of one call of ours.
       product_share: of the machine's rate of matrix products, which `work.flops` over the time is.
       copy_share: of the machine's bandwidth, which `work.bytes` over the time is.
+        Where caches hold what is moved, it may be above one.
     """
 
     unit: str

@@ -39,6 +39,7 @@ def draw(report: Report, picture: pathlib.Path) -> None:
       picture: the PNG to write.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogFormatter
 
     from experiments.plots import OKABE_ITO
 
@@ -46,7 +47,10 @@ def draw(report: Report, picture: pathlib.Path) -> None:
         (f"{suite}: ours / peer", {name: figure["ratio"] for name, figure in figures.items() if "ratio" in figure})
         for suite, figures in report.items()
     ]
-    for share, title in (("product_share", "share of the rate of matrix products"), ("copy_share", "of the bandwidth")):
+    for share, title in (
+        ("product_share", "share of the rate of matrix products"),
+        ("copy_share", "share of the bandwidth"),
+    ):
         shares = {
             f"{suite}.{name}": figure[share]
             for suite, figures in report.items()
@@ -69,6 +73,8 @@ def draw(report: Report, picture: pathlib.Path) -> None:
             axes.plot([low, high], [place, place], color=colour, alpha=0.5, linewidth=3)
             axes.plot(estimate, place, "o", color=colour, markersize=5)
         axes.set(title=title, xscale="log")
+        for formatted in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            formatted(LogFormatter(minor_thresholds=(1.5, 0.5)))
         axes.set_yticks(range(len(values)), list(values), fontsize=8)
         axes.set_ylim(len(values) - 0.5, -0.5)
         axes.axvline(1.0, color="black", linewidth=0.8)
