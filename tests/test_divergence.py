@@ -179,7 +179,7 @@ def marked(tmp_path):
 
 def test_a_comparison_leaves_a_dropped_seed_out_and_names_it(marked):
     config, folder = marked
-    result = compare._summarise(config, "mixing", folder)
+    result = compare._summarise(config, run_folder.read_metrics(folder), None)
     assert result["dropped_seeds"] == [POISONED]
     assert result["final_return"]["estimate"] == 2.0
     assert result["meta_grad_std"]["discount"]["estimate"] == pytest.approx(math.sqrt(2.0), rel=1e-5)
@@ -192,7 +192,9 @@ def test_pictures_say_how_many_seeds_were_dropped(marked, monkeypatch):
     monkeypatch.setattr(plots.plt, "close", figures.append)
     plots.draw_training(marked[1])
     returns = figures[0].axes[0]
-    assert [text.get_text() for text in returns.get_legend().get_texts()] == ["mixing (1 seeds dropped)"]
+    assert [text.get_text() for text in returns.get_legend().get_texts()] == [
+        f"mixing({marked[0].horizon}) (1 seeds dropped)"
+    ]
     np.testing.assert_array_equal(returns.lines[0].get_ydata(), [2.0] * 3)
 
 
@@ -209,6 +211,6 @@ def test_a_run_without_survivors_is_drawn_and_compared(marked):
         names = ("episode_return", "hyper/discount", "meta_grad/discount", "loss/value")
         writer.write_metrics(4 * WINDOW, dict.fromkeys(names, np.full(3, np.nan)))
     plots.draw_training(folder)
-    result = compare._summarise(config, "mixing", folder)
+    result = compare._summarise(config, run_folder.read_metrics(folder), None)
     assert result["final_return"]["estimate"] is None
     assert result["dropped_seeds"] == [5, 6, 7]
