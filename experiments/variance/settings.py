@@ -33,7 +33,7 @@ AT_ENV_STEPS = {"quick": (64_000,), "paper": (6_400_000,)}
 NUM_SAMPLES = {"quick": 256, "paper": 4_096, "tabular": 6_400}
 """Windows of a point by default: of a preset, or of the tabular problem."""
 
-CHUNK_SIZES = {"quick": 16, "paper": 64, "tabular": 320}
+CHUNK_SIZES = {"quick": 16, "paper": 32, "tabular": 320}
 """Windows of one call by default, likewise: on a GPU and for the tables, all are drawn at once."""
 
 UNUSED = (
