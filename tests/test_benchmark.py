@@ -268,7 +268,7 @@ def test_an_unknown_suite_is_refused(suite, tmp_path, capsys):
 
 def test_an_unknown_scale_is_refused(tmp_path, capsys):
     assert command_line.run(benchmark, "--scale=large", f"--logdir={tmp_path / 'new'}") == 2
-    assert "full|miniature" in capsys.readouterr().err
+    assert "full|accelerator|miniature" in capsys.readouterr().err
 
 
 def test_moves_that_crash_are_not_played():

@@ -100,7 +100,11 @@ def define_flags() -> flags.FlagValues:
     where: dict[str, Any] = {"flag_values": values}
     flags.DEFINE_list("suite", list(SUITES), f"what is measured: a comma list of {', '.join(SUITES)}", **where)
     flags.DEFINE_enum(
-        "scale", "full", list(SCALES), "how much: full for figures, miniature to see in minutes that all works", **where
+        "scale",
+        "full",
+        list(SCALES),
+        "how much: full for CPUs, accelerator for a GPU, miniature to see in minutes that all works",
+        **where,
     )
     flags.DEFINE_string("logdir", None, "new or empty folder that the results go to", **where)
     return values
