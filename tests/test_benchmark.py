@@ -157,6 +157,12 @@ def test_the_networks_operations_are_those_that_xla_counts():
     assert 0.8 < by_hand / counted < 1.0  # it also multiplies by the zeros around the board, and rectifies
 
 
+def test_the_products_of_an_update_have_its_operations():
+    config = Config(board_size="5x4", num_envs=3, rollout_length=7, time_limit=2)
+    counted = sum(2 * rows * inner * cols * times for rows, inner, cols, times in work.update_products(config))
+    assert counted == work.update_flops(config)
+
+
 def test_operations_of_windows_grow_as_they_should():
     long = 1_000_000  # so that bootstraps are nothing
     config = Config(num_envs=1, rollout_length=long, time_limit=long, outer_critic=False)
