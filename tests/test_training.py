@@ -261,7 +261,9 @@ def test_an_agent_that_tunes_nothing_is_the_same_with_an_outer_critic_to_the_bit
 
 
 def test_no_key_is_used_twice():
-    agent = tables.agent(weights=estimators.single_step())
+    critic = tables.critic()
+    drawn = critic.network._replace(init=lambda key, _: {"table": {"v": jax.random.normal(key, (tables.NUM_STATES,))}})
+    agent = tables.agent(weights=estimators.single_step(), outer_critic=critic._replace(network=drawn))
     with jax.debug_key_reuse(True):
         state = jax.jit(partial(training.init, agent))(jax.random.key(0))
         jax.jit(partial(training.train, agent))(state, 2)
