@@ -165,7 +165,9 @@ def final_returns(env_steps: np.ndarray, episode_returns: np.ndarray) -> np.ndar
 
 
 def _final_returns(metrics: Metrics) -> np.ndarray:
-    return final_returns(metrics["env_steps"][:, 0], metrics["episode_return"])
+    """Returns each seed's; NaN where it was dropped, though it may have had episodes in the last tenth until then."""
+    returns = final_returns(metrics["env_steps"][:, 0], metrics["episode_return"])
+    return np.where(dropped_seeds(metrics), np.nan, returns)
 
 
 def _summarise(config: Config, metrics: Metrics, fixed: Metrics | None) -> dict[str, Any]:
@@ -174,14 +176,14 @@ def _summarise(config: Config, metrics: Metrics, fixed: Metrics | None) -> dict[
     Seeds that were dropped have no part in them.
     """
     survivors = of_survivors(metrics)
-    returns = _final_returns(survivors)
+    returns = _final_returns(metrics)
     summary = {
         "final_return": statistics.mean(returns),
         "interquartile_mean": statistics.interquartile_mean(returns),
         "mean_return": statistics.mean(statistics.mean(survivors["episode_return"]).estimate),
     }
     if fixed is not None and fixed is not metrics:
-        pairs = _final_returns(metrics), _final_returns(fixed)  # seed by seed, NaN where one was dropped
+        pairs = returns, _final_returns(fixed)  # seed by seed
         summary["gain"] = statistics.mean(pairs[0] - pairs[1])
         summary["probability_of_improvement"] = statistics.probability_of_improvement(*pairs)
     tuned = () if config.estimator == "none" else config.meta_params

@@ -177,11 +177,15 @@ def marked(tmp_path):
     return config, tmp_path / "mixing"
 
 
-def test_a_comparison_leaves_a_dropped_seed_out_and_names_it(marked):
+@pytest.mark.parametrize("points", [[0, 1, 2], [0] * 19 + [2]], ids=["early", "in_the_last_tenth"])
+def test_a_comparison_leaves_a_dropped_seed_out_and_names_it(points, marked):
     config, folder = marked
-    result = compare._summarise(config, run_folder.read_metrics(folder), None)
+    metrics = {name: column[points] for name, column in run_folder.read_metrics(folder).items()}
+    metrics["env_steps"] = np.tile(np.arange(1.0, len(points) + 1)[:, None], 3)
+    fixed = metrics | {"episode_return": np.zeros((len(points), 3))}
+    result = compare._summarise(config, metrics, fixed)
     assert result["dropped_seeds"] == [POISONED]
-    assert result["final_return"]["estimate"] == 2.0
+    assert result["final_return"]["estimate"] == result["gain"]["estimate"] == 2.0
     assert result["meta_grad_std"]["discount"]["estimate"] == pytest.approx(math.sqrt(2.0), rel=1e-5)
     comparison = {"num_seeds": 3, "estimators": {"mixing": result | {"wall_seconds": 1.0}}}
     assert "mixing (1 of 3 seeds dropped)" in compare._table(comparison, ("discount",))

@@ -424,6 +424,10 @@ def test_the_agent_is_what_its_settings_say():
     assert (agent.env.num_rows, agent.env.num_cols, agent.env.time_limit) == (4, 5, 77)
     assert (agent.num_envs, agent.rollout_length) == (6, 7)
     assert agent.weights == estimators.multi_step(3)
+    mixing = dataclasses.replace(FLAGS, estimator="mixing", mixing_decay=0.5)
+    assert make_agent(mixing).weights == estimators.mixing(3)
+    geometric = dataclasses.replace(mixing, mixing_weights="geometric")
+    assert make_agent(geometric).weights == estimators.mixing(3, 0.5)
     assert agent.tuning.tuned == ("lambda", "value_cost")
     assert agent.tuning.initial == {
         "discount": 0.5,
@@ -543,12 +547,17 @@ def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_pa
                 assert values[0] != values[1]
 
 
+HANDED_ON = {"network": "the user's own", "quiet": True}
+"""What every run of a comparison is given, whatever it is."""
+
+
 @pytest.fixture
 def trained(monkeypatch):
     """Replaces training: writes metrics by a rule, and notes which settings went where, in order."""
     configs, points = {}, 20
 
     def fake(config, folder, execution, **options):
+        assert options == HANDED_ON
         configs[folder.name] = config
         best = {"single_step": 0.3, "mixing": 0.1}.get(config.estimator, 0.0)
         gain = 0.0 if config.estimator == "none" else 2.0 - abs(config.meta_learning_rate - best)
@@ -570,7 +579,7 @@ def trained(monkeypatch):
 
 def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, trained):
     config = dataclasses.replace(FLAGS, seed=4, num_seeds=3, num_env_steps=2_520, meta_learning_rate=0.5)
-    comparison = compare.compare(compare.make_configs(config, config_lib.ESTIMATORS, []), tmp_path)
+    comparison = compare.compare(compare.make_configs(config, config_lib.ESTIMATORS, []), tmp_path, **HANDED_ON)
     assert list(trained) == list(config_lib.ESTIMATORS) == list(comparison["estimators"])
     for estimator, used in trained.items():
         assert used == dataclasses.replace(config, estimator=estimator, outer_critic=estimator != "none")
@@ -589,7 +598,7 @@ def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, traine
 def test_compare_chooses_each_meta_learning_rate_on_other_seeds(tmp_path, trained):
     config = dataclasses.replace(FLAGS, seed=4, num_seeds=3, num_env_steps=2_520)
     configs = compare.make_configs(config, ["none", "single_step", "mixing:2"], ["discount:0.3"])
-    comparison = compare.compare(configs, tmp_path, compare.Grid((0.1, 0.3), num_seeds=2))
+    comparison = compare.compare(configs, tmp_path, compare.Grid((0.1, 0.3), num_seeds=2), **HANDED_ON)
     tried = [f"{name}_{rate}" for name in ("single_step", "mixing_2") for rate in ("0.1", "0.3")]
     assert sorted(trained) == sorted(["none", "single_step", "mixing_2", "baseline", *tried])
     for name, chosen in (("single_step", 0.3), ("mixing_2", 0.1)):
@@ -602,6 +611,11 @@ def test_compare_chooses_each_meta_learning_rate_on_other_seeds(tmp_path, traine
             assert trial["final_return"]["estimate"] == pytest.approx(7.5 + 2.0 - abs(rate - chosen))
     assert comparison["estimators"]["baseline"]["gain"]["estimate"] == 0.0
     assert comparison["wall_seconds"] == 8.0
+
+
+def test_a_meta_learning_rate_under_which_no_episode_ended_is_the_worst():
+    trials = [{"meta_learning_rate": rate, "final_return": {"estimate": mean}} for rate, mean in ((1, None), (2, -0.5))]
+    assert compare._best_rate(trials) == compare._best_rate(trials[::-1]) == 2
 
 
 @pytest.mark.parametrize(

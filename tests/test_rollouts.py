@@ -96,10 +96,36 @@ def test_bootstrap_observations_are_those_before_the_reset(collected):
     assert seen > 0
 
 
-def test_environments_do_not_share_their_randomness(collected):
-    _, pairs = collected
-    grids = np.concatenate([np.asarray(rollout.observation.grid) for _, rollout, _ in pairs])
-    assert len({grids[:, index].tobytes() for index in range(NUM_ENVS)}) == NUM_ENVS
+class Dice:
+    """Every state is a fresh draw, and every third ends an episode."""
+
+    num_actions, time_limit = 2, 3
+
+    def initial(self, key):
+        return {"drawn": jax.random.bits(key), "step": jnp.int32(0)}
+
+    def transition(self, state, action, key):
+        return {"drawn": jax.random.bits(key), "step": state["step"] + 1}
+
+    def observation(self, state):
+        return state["drawn"]
+
+    def reward(self, state, action, next_state):
+        return jnp.float32(0.0)
+
+    def terminal(self, state):
+        return state["step"] == 3
+
+    def truncated(self, state):
+        return jnp.bool_(False)
+
+
+def test_no_two_states_share_their_randomness():
+    """Neither those of two environments, first states and later ones, nor those of one."""
+    network = Network(lambda *_: {}, lambda _, seen: Predictions(jnp.zeros((*seen.shape, 2)), jnp.zeros(seen.shape)))
+    actor = rollouts.start(Dice(), 8, jax.random.key(0))
+    _, rollout = jax.jit(rollouts.collect(Dice(), network, 10))({}, actor, jax.random.key(1))
+    assert len(np.unique(rollout.observation)) == rollout.observation.size
 
 
 def test_length_out_of_range_is_refused():

@@ -57,19 +57,22 @@ def test_num_windows_does_not_recompile():
 
 
 def test_summary_counts_the_episodes_that_the_updates_saw():
-    agent = make_agent(CONFIG)
+    """Those that the time limit cut as well as those that ended by themselves."""
+    agent = make_agent(dataclasses.replace(CONFIG, time_limit=40))
     state = jax.jit(partial(training.init, agent))(jax.random.key(1))
     after, summary = jax.jit(partial(training.train, agent))(state, 20)
     problem = training.inner_problem(agent)
     advance = jax.jit(partial(windows.advance, problem))
-    position, key, returns, lengths = state.position, state.key, [], []
+    position, key, returns, lengths, kinds = state.position, state.key, [], [], []
     for _ in range(20):
-        ended = np.asarray(position.batch.rollout.terminated | position.batch.rollout.truncated)
+        ends = position.batch.rollout.terminated, position.batch.rollout.truncated
+        kinds.append([np.any(end) for end in ends])
+        ended = np.asarray(ends[0] | ends[1])
         returns.extend(np.asarray(position.batch.rollout.episode_return)[ended])
         lengths.extend(np.asarray(position.batch.rollout.episode_length)[ended])
         key, window_key = jax.random.split(key)
         position, _ = advance(state.eta, position, window_key)
-    assert len(returns) > 0
+    assert np.all(np.any(kinds, 0))
     assert summary.num_episodes == len(returns)
     np.testing.assert_allclose(summary.return_sum, np.sum(returns))
     np.testing.assert_allclose(summary.length_sum, np.sum(lengths))
@@ -258,7 +261,9 @@ def test_an_agent_that_tunes_nothing_is_the_same_with_an_outer_critic_to_the_bit
 
 
 def test_no_key_is_used_twice():
-    agent = tables.agent(weights=estimators.single_step())
+    critic = tables.critic()
+    drawn = critic.network._replace(init=lambda key, _: {"table": {"v": jax.random.normal(key, (tables.NUM_STATES,))}})
+    agent = tables.agent(weights=estimators.single_step(), outer_critic=critic._replace(network=drawn))
     with jax.debug_key_reuse(True):
         state = jax.jit(partial(training.init, agent))(jax.random.key(0))
         jax.jit(partial(training.train, agent))(state, 2)

@@ -59,6 +59,15 @@ def test_neither_the_agent_nor_the_outer_critic_learns_during_the_walk(walked):
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), start.batch.outer_targets, expected)
 
 
+def test_each_outer_loss_takes_its_advantages_from_the_critic_that_it_is_called_by(walked):
+    agent, _, (start, _) = walked
+    losses = snake_points._outer_losses(agent, start.learner_state, start.batch)
+    outer_loss = partial(training.inner_problem(agent).outer_loss, start.learner_state)
+    assert losses[OUTER_CRITIC] == pytest.approx(outer_loss(start.batch))
+    assert losses[OWN_CRITIC] == pytest.approx(outer_loss(start.batch._replace(outer_targets=None)))
+    assert losses[OUTER_CRITIC] != pytest.approx(losses[OWN_CRITIC])
+
+
 def _adding_up():
     """A learner that adds eta up, `x_k = k (a + 10 b)`, and two outer losses."""
     return windows.InnerProblem(
