@@ -179,16 +179,6 @@ class RunWriter:
             self._events.write_event(Event(wall_time=time.time(), step=env_steps, summary=scalar(name, mean)))
         self._events.flush()
 
-    def stays(self, env_steps: int) -> bool:
-        """Returns whether a checkpoint is to stay: at the end, and where a logging point first reaches another stretch.
-
-        Args:
-          env_steps: of a logging point.
-        """
-        stretch = _stretch(self._config, self._execution)
-        crossed = env_steps // stretch > (env_steps - self._config.steps_per_point) // stretch
-        return crossed or env_steps == self._config.num_env_steps
-
     def write_checkpoint(self, env_steps: int, state: Any, seconds: float) -> None:
         """Saves a tree of arrays, keys included, and removes earlier checkpoints that do not stay.
 
@@ -218,6 +208,19 @@ class RunWriter:
         for entry in place.iterdir():
             if entry.is_dir() and not entry.name.isdecimal():
                 shutil.rmtree(entry)
+
+
+def stays(config: Config, execution: Execution, env_steps: int) -> bool:
+    """Returns whether a checkpoint is to stay: at the end, and where a logging point first reaches another stretch.
+
+    Args:
+      config: the run's settings.
+      execution: how it is carried out.
+      env_steps: of a logging point.
+    """
+    stretch = _stretch(config, execution)
+    crossed = env_steps // stretch > (env_steps - config.steps_per_point) // stretch
+    return crossed or env_steps == config.num_env_steps
 
 
 def _stretch(config: Config, execution: Execution) -> int:

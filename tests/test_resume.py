@@ -298,12 +298,10 @@ def test_rows_of_a_longer_run_are_as_far_apart_as_of_one_that_was_as_long_at_onc
 )
 def test_what_stays_does_not_depend_on_when_else_checkpoints_were_written(num_windows, keep, every, stops):
     config, execution = dataclasses.replace(CONFIG, num_env_steps=num_windows * WINDOW), Execution(every, keep)
-    writer = RunWriter.__new__(RunWriter)
-    writer._config, writer._execution = config, execution
     points = [*range(config.steps_per_point, config.num_env_steps, config.steps_per_point), config.num_env_steps]
     steps = []
     for index, env_steps in enumerate(points):
-        if writer.stays(env_steps) or (index + 1) % every == 0 or index in stops:
+        if run_folder.stays(config, execution, env_steps) or (index + 1) % every == 0 or index in stops:
             steps = run_folder.staying([*steps, env_steps], run_folder._stretch(config, execution))
             assert steps[-1] == env_steps
     spread = -(-len(points) // keep)
