@@ -71,7 +71,7 @@ class RunWriter:
             undo.callback(self._metrics_file.close)
             self._lock()
             self._claim()
-            with _told(folder):
+            with told(folder):
                 self._checkpoints = self._open_checkpoints()
                 undo.callback(self._checkpoints.close)
                 self._go_back()
@@ -91,7 +91,7 @@ class RunWriter:
             refuse("logdir", self._folder, f"without a {METRICS} that is not of a run")
         check_settings(self._folder, self._config)
         if not path.exists() or config_lib.load(path) != self._config:
-            with _told(self._folder):
+            with told(self._folder):
                 config_lib.save(self._config, path)
 
     def _open_checkpoints(self) -> "ocp.CheckpointManager":
@@ -158,7 +158,7 @@ class RunWriter:
         means = {name: np.nanmean(column) for name, column in metrics.items() if not np.isnan(column).all()}
         if self._header not in (b"", header):
             raise UsageError(f"{self._folder / METRICS}: has other columns than this version writes")
-        with _told(self._folder):
+        with told(self._folder):
             self._metrics_file.write(rows.getvalue().encode()[len(self._header) :])
             self._metrics_file.flush()
             self._header = header
@@ -192,7 +192,7 @@ class RunWriter:
         """
         import orbax.checkpoint as ocp
 
-        with _told(self._folder):
+        with told(self._folder):
             self._checkpoints.save(
                 env_steps, args=ocp.args.StandardSave(without_keys(state)), custom_metadata={"seconds": seconds}
             )
@@ -260,7 +260,7 @@ def check_settings(folder: pathlib.Path, config: Config) -> None:
 
 
 @contextlib.contextmanager
-def _told(folder: pathlib.Path) -> Iterator[None]:
+def told(folder: pathlib.Path) -> Iterator[None]:
     """Tells in one line that a folder cannot be written to."""
     try:
         yield

@@ -14,7 +14,7 @@ import pathlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ from experiments import interrupts, run_folder
 from experiments.building import init_seed, init_seeds, make_agent
 from experiments.config import EXECUTION, Config, Execution, refuse
 from experiments.hosts import ALONE, Hosts, LostError
-from experiments.layout import Layout, lay_out, over_batch
+from experiments.layout import Layout, fits_memory, lay_out, over_batch
 from experiments.run_folder import Metrics, WriteError
 from experiments.shared_folder import SharedFolder
 from metagrad import meta_parameters
@@ -223,7 +223,7 @@ def _advance(
     summaries = []
     for index, windows in enumerate(layout.split(num_windows.astype(np.int32))):
         state, summary = program(*jax.device_put((batches[index], windows), layout.sharding))
-        _wait(summary, hosts)
+        wait(summary, hosts)
         batches[index] = _aside(state, batches)
         summaries.append(summary)
     return layout.join(summaries)
@@ -234,22 +234,15 @@ def _aside(batch: TrainingState, batches: Sequence) -> TrainingState:
     return jax.device_get(batch) if len(batches) > 1 else batch
 
 
-@contextlib.contextmanager
-def _seeds_fit_memory(config: Config, layout: Layout) -> Iterator[None]:
+def _seeds_fit_memory(config: Config, layout: Layout) -> contextlib.AbstractContextManager[None]:
     """Says in one line which flag to lower where the memory is too small."""
-    share = layout.size // layout.mesh.size
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        if share > 1:
-            at_once = min(layout.size, config.num_seeds)
-            refuse("seeds_per_batch", at_once, f"below {at_once}, since the memory does not hold so many seeds at once")
-        refuse("num_envs", config.num_envs, f"below {config.num_envs}, since the memory does not hold a seed")
+    at_once = min(layout.size, config.num_seeds)
+    if layout.size > layout.mesh.size:
+        return fits_memory("seeds_per_batch", at_once, "so many seeds at once")
+    return fits_memory("num_envs", config.num_envs, "a seed")
 
 
-def _wait(summary: Summary, hosts: Hosts = ALONE) -> None:
+def wait(summary: Summary, hosts: Hosts = ALONE) -> None:
     """Waits for the device in small steps: inside one long call, no signal and no end of others would be seen."""
     while not summary.num_updates.is_ready():
         hosts.check()

@@ -30,6 +30,9 @@ WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
 CONFIG = Config(num_env_steps=64 * WINDOW, **train_on_tables.FLAGS | {"num_seeds": 5})
 """Shares of two and three seeds."""
 
+PATIENCE = 300
+"""Seconds, for a busy machine."""
+
 SLOWLY = """
 import time
 import train_on_tables
@@ -78,8 +81,7 @@ def _on_slurm():
     node = {"SLURM_JOB_ID": str(_free_port()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
     node["JAX_COORDINATOR_PORT"] = str(_free_port())
     return [
-        (["--coordinator=auto"], node | {"SLURM_PROCID": str(index), "SLURM_LOCALID": str(index)})
-        for index in range(2)
+        (["--coordinator=auto"], node | {"SLURM_PROCID": str(index), "SLURM_LOCALID": str(index)}) for index in range(2)
     ]
 
 
@@ -103,8 +105,8 @@ def test_two_processes_leave_what_one_leaves_though_each_was_killed(tmp_path, mo
         _until_a_later_checkpoint(folder, processes)
         processes[victim].kill()
         killed = time.monotonic()
-        _, error = processes[1 - victim].communicate(timeout=60)
-        assert time.monotonic() - killed < 10
+        _, error = processes[1 - victim].communicate(timeout=PATIENCE)
+        assert time.monotonic() - killed < hosts.LOST_SECONDS
         assert processes[1 - victim].returncode == 1
         assert error.splitlines()[-1].startswith(f"stopped: process {victim} has ended, for which its own output has")
         assert "Traceback" not in error
@@ -114,14 +116,14 @@ def test_two_processes_leave_what_one_leaves_though_each_was_killed(tmp_path, mo
     _until_a_later_checkpoint(folder, processes)
     processes[1].send_signal(signal.SIGTERM)
     for process in processes:
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=PATIENCE)
         assert process.returncode == 128 + signal.SIGTERM
         assert error.splitlines()[-1] == "stopped; the same command goes on from here"
     rows = (folder / run_folder.METRICS).read_text().splitlines()
     assert 0 < max(run_folder.checkpoint_steps(folder)) == int(rows[-1].split(",")[0]) < CONFIG.num_env_steps
     processes = _start(folder, _on_slurm(), environment)
     for process in processes:
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, error
     test_resume._assert_same(folder, tmp_path / "alone", test_resume._like(CONFIG))
     assert (folder / "train.png").exists()
@@ -153,7 +155,7 @@ def _together(function, everybody):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE)
         assert not thread.is_alive()
     return outcomes
 
@@ -231,7 +233,8 @@ def test_a_seed_that_diverges_is_dropped_or_stops_all(tmp_path, monkeypatch, cap
 
     first, second = _together(drop, _linked(2))
     assert capsys.readouterr().err == told
-    assert first.metrics.keys() and not second.metrics
+    assert first.metrics.keys()
+    assert not second.metrics
     like = test_resume._like(config, test_divergence._agent(config))
     test_resume._assert_same(tmp_path / "run", tmp_path / "alone", like)
 
@@ -255,7 +258,8 @@ def test_processes_must_have_the_same_settings(tmp_path, as_threads):
 
     first, second = _together(differ, _linked(2))
     assert isinstance(first, LostError)
-    assert isinstance(second, UsageError) and str(second) == "--keep=7: must be 8, as process 0 has it"
+    assert isinstance(second, UsageError)
+    assert str(second) == "--keep=7: must be 8, as process 0 has it"
     few = dataclasses.replace(CONFIG, num_seeds=2)
     outcomes = _together(lambda everybody: train.train(few, tmp_path, quiet=True, hosts=everybody), _linked(3))
     assert {str(error) for error in outcomes} == {"--num_processes=3: must be at most --num_seeds (2)"}
@@ -264,20 +268,13 @@ def test_processes_must_have_the_same_settings(tmp_path, as_threads):
 # How they find each other
 
 
-def test_processes_join_whoever_else_calls(monkeypatch):
+def test_processes_join_whoever_else_calls():
     port = _free_port()
+    outcomes, opened = {}, contextlib.ExitStack()
 
-    def join(index, number=3):
-        with contextlib.ExitStack() as opened:
-            joined = opened.enter_context(hosts.joined(Place(index, number, "127.0.0.1", port)))
-            opened.pop_all()
-            return joined
-
-    outcomes = {}
-
-    def note(name, *arguments):
+    def note(name, index, number=3):
         try:
-            outcomes[name] = join(*arguments)
+            outcomes[name] = opened.enter_context(hosts.joined(Place(index, number, "127.0.0.1", port)))
         except UsageError as error:
             outcomes[name] = str(error)
 
@@ -296,12 +293,11 @@ def test_processes_join_whoever_else_calls(monkeypatch):
     assert outcomes["taken"] == "--process_id=2: must be that of no process that is there already"
     everybody = [outcomes[name] for name in ("first", "last", "second")]
     assert [(one.index, one.number) for one in everybody] == [(0, 3), (1, 3), (2, 3)]
-    whole = _together(lambda one: one.everywhere(np.array([one.index])), everybody)
-    np.testing.assert_array_equal(whole, [[0, 1, 2]] * 3)
-    for one in everybody:
-        for link in one.links:
+    with opened:
+        whole = _together(lambda one: one.everywhere(np.array([one.index])), everybody)
+        np.testing.assert_array_equal(whole, [[0, 1, 2]] * 3)
+        for link in (link for one in everybody for link in one.links):
             assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == hosts.LOST_SECONDS // 4
-            link.close()
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -326,14 +322,20 @@ def test_a_port_that_is_taken_is_one_line():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ("--num_processes=2", "--num_processes=2: must be left out, or given with --coordinator=HOST:PORT of process 0"),
+        (
+            "--num_processes=2",
+            "--num_processes=2: must be left out, or given with --coordinator=HOST:PORT of process 0",
+        ),
         ("--coordinator=auto --process_id=1", "--process_id=1: must be left out with --coordinator=auto"),
         ("--coordinator=auto", "--coordinator=auto: must be HOST:PORT of process 0, since JAX detects no cluster here"),
         ("--coordinator=a:1 --process_id=0", "--num_processes=: must be given with --coordinator=a:1, at least 2"),
         ("--coordinator=a:1 --num_processes=1 --process_id=0", "--num_processes=1: must be given with"),
         ("--coordinator=a:1 --num_processes=2", "--process_id=: must be in [0, 1], with --num_processes=2"),
         ("--coordinator=a:1 --num_processes=2 --process_id=2", "--process_id=2: must be in [0, 1], with"),
-        ("--coordinator=a --num_processes=2 --process_id=0", "--coordinator=a: must be HOST:PORT of process 0, or auto"),
+        (
+            "--coordinator=a --num_processes=2 --process_id=0",
+            "--coordinator=a: must be HOST:PORT of process 0, or auto",
+        ),
         ("--coordinator=a:65536 --num_processes=2 --process_id=0", "--coordinator=a:65536: must be HOST:PORT of"),
     ],
 )

@@ -237,7 +237,7 @@ def test_a_second_signal_stops_at_once_even_while_the_device_is_at_work():
     told, before, work = [], signal.getsignal(signal.SIGINT), Working()
     summary = train.Summary(work, *[None] * 6)
     with pytest.raises(KeyboardInterrupt) as stop, interrupts.held_back(lambda: told.append("told")):
-        train._wait(summary)
+        train.wait(summary)
     assert stop.value.args == (signal.SIGTERM,)
     assert told == ["told"]
     assert work.asked < 10  # Python sees a signal soon, if not before the next call returns
