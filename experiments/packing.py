@@ -19,7 +19,7 @@ def unpack(data: bytes, like: Any) -> Any:
       like: a tree of arrays, or of their shapes and dtypes, that are the same but for N.
 
     Returns:
-      The tree, of NumPy arrays that cannot be written to.
+      The tree, of NumPy arrays of their own.
 
     Raises:
       ValueError: if these are not the bytes of such a tree.
@@ -31,7 +31,7 @@ def unpack(data: bytes, like: Any) -> Any:
     arrays, start = [], 0
     for leaf in leaves:
         array = np.frombuffer(data, leaf.dtype, number * _row(leaf) // leaf.dtype.itemsize, start)
-        arrays.append(array.reshape(number, *leaf.shape[1:]))
+        arrays.append(array.reshape(number, *leaf.shape[1:]).copy())
         start += array.nbytes
     return jax.tree.unflatten(structure, arrays)
 
