@@ -8,13 +8,14 @@ reach the first process's port could take part, as with JAX's runtime, so the ne
 """
 
 import contextlib
+import dataclasses
 import itertools
 import select
 import socket
 import struct
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -47,7 +48,8 @@ class LostError(Exception):
     """Another process has ended, or is out of reach; its text is the user's one line."""
 
 
-class Place(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Place:
     """Where a process stands among all.
 
     Attributes:
@@ -63,7 +65,8 @@ class Place(NamedTuple):
     port: int
 
 
-class Hosts(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Hosts:
     """The processes of a run, which call the same methods in the same order.
 
     Attributes:

@@ -258,10 +258,10 @@ def _write_checkpoint(file: pathlib.Path, checkpoint: Checkpoint) -> None:
       WriteError: if it cannot be written; the one before is intact.
     """
     partial_file = file.with_suffix(".npz.partial")
-    arrays = checkpoint._replace(states=np.frombuffer(pack(checkpoint.states), np.uint8))
+    arrays: Any = checkpoint._replace(states=np.frombuffer(pack(checkpoint.states), np.uint8))._asdict()
     with run_folder.told(file.parent):
         with partial_file.open("wb") as stream:
-            np.savez(stream, **{name: np.asarray(array) for name, array in arrays._asdict().items()})
+            np.savez(stream, **arrays)
         os.replace(partial_file, file)
 
 
