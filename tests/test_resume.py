@@ -208,7 +208,7 @@ def test_a_signal_stops_a_run_with_a_checkpoint_that_it_goes_on_from(undisturbed
     ("error", "status"), [(KeyboardInterrupt(signal.SIGTERM), 143), (KeyboardInterrupt(), 130)], ids=["term", "int"]
 )
 def test_a_stopped_command_says_in_one_line_that_it_goes_on(error, status, tmp_path, monkeypatch, capsys):
-    def stopped(*_):
+    def stopped(*_, **__):
         raise error
 
     class Exit(BaseException):
@@ -529,7 +529,7 @@ def test_rows_that_a_full_disk_cut_come_again(started):
 
 @pytest.mark.parametrize("size", [50, 600, 3_000])
 def test_a_command_on_a_full_disk_ends_in_one_line(size, tmp_path, monkeypatch, capfd):
-    def hindered(config, folder, execution):
+    def hindered(config, folder, execution, **_):
         with RunWriter(folder, config, execution) as writer, _full_disk(size):
             writer.write_checkpoint(9 * WINDOW, _state(9), 8.0)
 
