@@ -20,7 +20,7 @@ from absl import app, flags, logging
 
 from envs.environment import Environment
 from envs.snake import LARGEST_BOARD, SMALLEST_BOARD
-from experiments import compilation, environments
+from experiments import compilation, devices, environments
 from experiments.environments import SNAKE
 from metagrad.meta_parameters import INTERVALS
 
@@ -562,6 +562,7 @@ def run(
             return
         logging.set_verbosity(logging.FATAL)  # orbax tells the story of every file, and of errors besides raising them
         compilation.keep_programs(values.compilation_cache)
+        devices.use_all_cores()
         try:
             main(values)
         except UsageError as error:

@@ -11,7 +11,6 @@ one.
 
 import csv
 import pathlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -33,17 +32,19 @@ ENOUGH = 30.0
 
 
 class Curve(NamedTuple):
-    """A mean over ten seeds along training.
+    """Ten seeds along training.
 
     Attributes:
       env_steps: float [points], of one seed.
-      returns: fruits an episode, [points].
-      discounts: the tuned discount, [points], or the fixed one.
+      returns: fruits an episode, the mean over seeds, [points].
+      discounts: the discount, likewise.
+      paths: float [points, seeds], each seed's discount, where it is known.
     """
 
     env_steps: np.ndarray
     returns: Estimate
     discounts: Estimate
+    paths: np.ndarray | None = None
 
 
 def read_run(folder: pathlib.Path) -> Curve:
@@ -51,7 +52,8 @@ def read_run(folder: pathlib.Path) -> Curve:
     metrics, config = read_metrics(folder), config_lib.load(folder / CONFIG)
     fixed = np.full_like(metrics["env_steps"], config.discount, dtype=float)
     discounts = metrics.get("hyper/discount", fixed)
-    return Curve(metrics["env_steps"][:, 0], statistics.mean(metrics["episode_return"].T), statistics.mean(discounts.T))
+    returns, means = statistics.mean(metrics["episode_return"].T), statistics.mean(discounts.T)
+    return Curve(metrics["env_steps"][:, 0], returns, means, discounts)
 
 
 def read_published(agent: str) -> Curve:
@@ -73,7 +75,7 @@ def steps_until(curve: Curve, enough: float = ENOUGH) -> float:
 
 
 def draw(curves: dict[str, tuple[Curve, dict[str, Any]]], picture: pathlib.Path) -> None:
-    """Draws returns and discounts.
+    """Draws returns and discounts: means with bands, or each seed's discount and their median.
 
     Args:
       curves: by label, each with the style of its line.
@@ -82,9 +84,14 @@ def draw(curves: dict[str, tuple[Curve, dict[str, Any]]], picture: pathlib.Path)
     figure, (returns, discounts) = plt.subplots(1, 2, figsize=(13.0, 5.4), layout="constrained")
     for label, (curve, style) in curves.items():
         _line(returns, curve.env_steps, curve.returns, style | {"label": label})
-        _line(discounts, curve.env_steps, curve.discounts, style, lambda discount: 1.0 - discount)
+        if curve.paths is None:
+            _line(discounts, curve.env_steps, Estimate(*(1.0 - part for part in curve.discounts)), style)
+        else:
+            # A mean near 1 says nothing of the seeds, and its interval goes beyond.
+            discounts.plot(curve.env_steps, 1.0 - curve.paths, **style | {"linewidth": 0.8, "alpha": 0.45})
+            discounts.plot(curve.env_steps, 1.0 - np.median(curve.paths, axis=1), **style)
     returns.set(title="Return", ylabel="fruits an episode", ylim=(0.0, 36.0))
-    discounts.set(title="Discount", yscale="log", ylim=(0.5, 5e-4))
+    discounts.set(title="Discount (ours: each seed and their median)", yscale="log", ylim=(1.1, 3e-4))
     discounts.yaxis.set_major_formatter(FuncFormatter(lambda distance, _: f"{1.0 - distance:g}"))
     discounts.yaxis.set_minor_formatter("")
     for axes in (returns, discounts):
@@ -98,14 +105,8 @@ def draw(curves: dict[str, tuple[Curve, dict[str, Any]]], picture: pathlib.Path)
     plt.close(figure)
 
 
-def _line(
-    axes: Axes,
-    env_steps: np.ndarray,
-    estimate: Estimate,
-    style: dict[str, Any],
-    transform: Callable[[np.ndarray], np.ndarray] = lambda values: values,
-) -> None:
-    mean, low, high = map(transform, estimate)
+def _line(axes: Axes, env_steps: np.ndarray, estimate: Estimate, style: dict[str, Any]) -> None:
+    mean, low, high = estimate
     axes.plot(env_steps, mean, **style)
     axes.fill_between(env_steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
@@ -116,6 +117,7 @@ def curves() -> dict[str, tuple[Curve, dict[str, Any]]]:
     theirs = {"linewidth": 1.2, "linestyle": (0, (4, 2))}
     return {
         "mixing(5), from 0.8": (read_run(RUNS / "mixing"), ours | {"color": COLOURS["mixing"]}),
+        "single-step, from 0.8": (read_run(RUNS / "single_step"), ours | {"color": COLOURS["single_step"]}),
         "fixed at 0.8": (read_run(RUNS / "none"), ours | {"color": COLOURS["none"]}),
         "published, single-step with outer critic": (
             read_published("single-step with outer critic"),

@@ -10,6 +10,8 @@ from hypothesis import settings
 quick_to_compile = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
 if metadata.version("jax").startswith("0.10."):  # JAX 0.11 ends the process where a flag is not known
     quick_to_compile.append("--xla_cpu_use_fusion_emitters=false")
+# One device, as in a script that uses the library: commands would make one of every core.
+quick_to_compile.append("--xla_force_host_platform_device_count=1")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *quick_to_compile])
 # Processes and runs share what was compiled.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")

@@ -21,7 +21,7 @@ from absl import flags
 from tqdm.auto import tqdm
 
 from experiments import config as config_lib
-from experiments import reporting
+from experiments import devices, reporting
 from experiments.benchmark import figures, report, timing
 from experiments.benchmark.settings import SCALES, SUITES, Scale
 from experiments.config import refuse
@@ -71,7 +71,7 @@ def device(scale: Scale) -> dict[str, Any]:
         "kind": first.device_kind,
         "number": jax.local_device_count(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": devices.num_cores(),
         "matrix_product_flops_per_second": reporting.as_json(rates["product"]),
         "copy_bytes_per_second": reporting.as_json(rates["copy"]),
     }
@@ -100,7 +100,11 @@ def define_flags() -> flags.FlagValues:
     where: dict[str, Any] = {"flag_values": values}
     flags.DEFINE_list("suite", list(SUITES), f"what is measured: a comma list of {', '.join(SUITES)}", **where)
     flags.DEFINE_enum(
-        "scale", "full", list(SCALES), "how much: full for figures, miniature to see in minutes that all works", **where
+        "scale",
+        "full",
+        list(SCALES),
+        "how much: full for CPUs, accelerator for a GPU, miniature to see in minutes that all works",
+        **where,
     )
     flags.DEFINE_string("logdir", None, "new or empty folder that the results go to", **where)
     return values

@@ -3,6 +3,7 @@
 Every side does the same number of updates on as many environment steps. `none` has no outer critic to train; the
 estimators have. The obvious way is `jax.grad` over a Python loop, with the same update, data and outer loss: what one
 would write first, and what the library's windows compute as well.
+A study draws several windows in one program.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from experiments.benchmark.settings import Scale
 from experiments.benchmark.work import Work
 from experiments.building import init_seed, make_agent
 from experiments.config import Config
+from experiments.layout import over_devices
 from metagrad import estimators, windows
 from metagrad.estimators import Weights
 from metagrad.meta_parameters import MetaParameters
@@ -123,6 +125,7 @@ def suite(scale: Scale) -> Figures:
         for name, make_weights in ESTIMATORS.items():
             for what, measure in (("time", _obvious_time), ("memory", _obvious_memory), ("compile", _obvious_compile)):
                 suite[f"obvious_{what}_{name}_{horizon}"] = partial(measure, scale, make_weights(horizon))
+        suite[f"study_{horizon}"] = partial(_study, scale, horizon)
     return suite
 
 
@@ -137,6 +140,26 @@ def _against_none(
         "an update that tunes nothing",
         Side(program(agent, make_window(agent)), horizon),
         Side(program(plain, untuned(plain, horizon)), horizon),
+        scale,
+        Work(flops),
+    )
+
+
+def _study(scale: Scale, horizon: int) -> Figure:
+    """Measures a window of all estimators as a study draws them: two for each device, all at once."""
+    config = _tuned(scale)
+    agent = make_agent(config)
+    number = 2 * jax.local_device_count()
+    state = jax.jit(partial(init_seed, agent))(0)
+    keys = jax.random.split(state.key, number)
+    together = over_devices(lambda key: forward(agent, horizon)(state.eta, state.position, key)[0])
+    compiled = jax.jit(together).lower(keys).compile()
+    flops = number * work.window_flops(config, horizon, len(config.meta_params))
+    return figures.race(
+        SECONDS,
+        "one window at a time",
+        Side(lambda: jax.block_until_ready(compiled(keys)), number),
+        Side(program(agent, forward(agent, horizon))),
         scale,
         Work(flops),
     )

@@ -37,6 +37,7 @@ def suite(scale: Scale) -> Figures:
         "stable_baselines3": partial(
             _against, scale, "stable_baselines3", "stable-baselines3's A2C through Gymnasium", _stable_baselines_agent
         ),
+        "products": partial(_against_its_products, scale),
     }
 
 
@@ -46,6 +47,26 @@ def _against(scale: Scale, package: str, against: str, make_peer: Any) -> Figure
     peer = Side(make_peer(config), env_steps) if figures.installed(package) else None
     ours = Side(programs.training(config, UPDATES), env_steps)
     return figures.race(STEPS_A_SECOND, against, ours, peer, scale, Work(UPDATES * work.update_flops(config)))
+
+
+def _against_its_products(scale: Scale) -> Figure:
+    """Holds an update against its products of matrices alone, which no layout of the rest can undercut."""
+    config = scale.config.with_estimator("none")
+    matrices = [
+        (jnp.ones((product.times, product.rows, product.inner)), jnp.ones((product.inner, product.cols)))
+        for product in work.update_products(config)
+    ]
+    multiply = jax.jit(
+        lambda matrices: [jax.lax.map(lambda left, right=right: left @ right, lefts) for lefts, right in matrices]
+    )
+    return figures.race(
+        figures.SECONDS,
+        "its products of matrices alone",
+        Side(programs.training(config, UPDATES), UPDATES),
+        Side(lambda: jax.block_until_ready(multiply(matrices))),
+        scale,
+        Work(UPDATES * work.update_flops(config)),
+    )
 
 
 def _jumanjis_agent(config: Config) -> Program:

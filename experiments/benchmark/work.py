@@ -64,18 +64,26 @@ def halves(config: Config) -> tuple[Half, Half]:
     Returns:
       Those of the policy's half of the network, and those of the value's.
     """
+
+    def half(name: str) -> Half:
+        flops = {place: 2.0 * inner * cols * uses for place, inner, cols, uses in _layers(config, name)}
+        return Half(sum(flops.values()), flops[f"{name}_conv_2"])
+
+    return half("policy"), half("value")
+
+
+def _layers(config: Config, name: str) -> list[tuple[str, int, int, int]]:
+    """Returns a half's layers on Snake: name, inputs, outputs, and how often an observation uses its weights."""
     rows, cols = board_shape(config.board_size)
     network = networks.actor_critic_network(len(MOVES), config.num_channels, config.policy_width, config.value_width)
     params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, rows, cols, len(FEATURES))))
     cells = -(-rows // 2) * -(-cols // 2)  # of both convolutions' outputs
-
-    def half(name: str) -> Half:
-        weights = {place: layer["w"] for place, layer in params.items() if place.startswith(name)}
+    return [
         # A kernel is used once in every cell, a matrix once.
-        flops = {place: 2.0 * w.size * (cells if w.ndim == 4 else 1) for place, w in weights.items()}
-        return Half(sum(flops.values()), flops[f"{name}_conv_2"])
-
-    return half("policy"), half("value")
+        (place, layer["w"].size // layer["w"].shape[-1], layer["w"].shape[-1], cells if layer["w"].ndim == 4 else 1)
+        for place, layer in params.items()
+        if place.startswith(name)
+    ]
 
 
 def update_flops(config: Config) -> float:
@@ -123,6 +131,39 @@ def window_flops(config: Config, horizon: int, num_directions: int | None = None
     if num_directions is None:
         return updates + chain + outer + observations * policy.backward
     return updates + num_directions * chain + outer + horizon * observations * policy.backward
+
+
+class Product(NamedTuple):
+    """Products of matrices [rows, inner], as many as `times`, and the same [inner, cols], one after another."""
+
+    rows: int
+    inner: int
+    cols: int
+    times: int = 1
+
+
+def update_products(config: Config) -> list[Product]:
+    """Lists the products whose operations `update_flops` counts, a layer's each as large as the data allow.
+
+    Args:
+      config: the settings.
+
+    Returns:
+      The products.
+    """
+    observations, bootstraps = _observations(config), _bootstraps(config)
+    products = []
+    for name in ("policy", "value"):
+        for place, inner, cols, uses in _layers(config, name):
+            rows = observations * uses
+            products += [Product(rows, inner, cols), Product(inner, rows, cols)]  # forward, and the weights' slope
+            if place != f"{name}_conv_2":
+                products.append(Product(rows, cols, inner))  # the inputs' slope
+            if name == "policy":
+                products.append(Product(config.num_envs * uses, inner, cols, config.rollout_length))  # acting
+            else:
+                products.append(Product(bootstraps * uses, inner, cols))
+    return products
 
 
 def counted(compiled: jax.stages.Compiled) -> Work:
