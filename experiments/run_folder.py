@@ -386,11 +386,18 @@ def _unreadable(folder: pathlib.Path, env_steps: int, error: Exception) -> Usage
 def _checkpoint_manager(folder: pathlib.Path, read_only: bool) -> "ocp.CheckpointManager":
     import orbax.checkpoint as ocp
 
+    place = (folder / CHECKPOINTS).resolve()
+    if not read_only:
+        place.mkdir(exist_ok=True)
+    # Where several processes train a run, the first has all that is saved, and none waits for the others.
+    alone = ocp.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix="first")
     return ocp.CheckpointManager(
-        (folder / CHECKPOINTS).resolve(),
+        place,
         # Not in the background, for the next interval reuses the state's memory.
-        options=ocp.CheckpointManagerOptions(read_only=read_only, enable_async_checkpointing=False),
-        item_handlers=ocp.StandardCheckpointHandler(),
+        options=ocp.CheckpointManagerOptions(
+            read_only=read_only, create=False, enable_async_checkpointing=False, multiprocessing_options=alone
+        ),
+        item_handlers=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
     )
 
 

@@ -70,7 +70,8 @@ class SharedFolder:
         whole = jax.eval_shape(run_folder.without_keys, like)
         if self._folder and self._writer:
             whole = run_folder.without_keys(run_folder.read_checkpoint(self._folder, self.env_steps, like))
-        return self._hosts.from_first(whole, self._shares)
+        mine = self._shares[self._hosts.index]
+        return jax.tree.map(lambda leaf: leaf[mine], self._hosts.from_first(whole))
 
     def write_metrics(self, env_steps: int, metrics: Metrics) -> None:
         """Adds a logging point, of all seeds, as `RunWriter.write_metrics` does."""
@@ -84,10 +85,10 @@ class SharedFolder:
           WriteError: if they cannot be written; the checkpoints before are intact.
           LostError: if another process has ended.
         """
-        whole = self._hosts.at_first(states)
+        whole = self._hosts.everywhere(states)
         if self._writer:
             self._writer.write_checkpoint(env_steps, whole, seconds)
-        self._hosts.from_first(np.zeros(1))  # that it is there
+        self._hosts.everywhere(np.zeros(1))  # that it is there
 
     def read_metrics(self) -> Metrics:
         """Reads `metrics.csv`; elsewhere than in the first process, there is nothing to read."""

@@ -9,7 +9,6 @@ checkpoint, and ends with the same results. Several processes, on as many hosts,
 
 import contextlib
 import math
-import os
 import pathlib
 import sys
 import tempfile
@@ -32,7 +31,7 @@ from experiments import hosts as hosts_lib
 from experiments import interrupts, run_folder
 from experiments.building import init_seed, init_seeds, make_agent
 from experiments.config import EXECUTION, Config, Execution, refuse
-from experiments.hosts import ALONE, Hosts, LostError
+from experiments.hosts import ALONE, Hosts
 from experiments.layout import Layout, fits_memory, lay_out, over_batch
 from experiments.run_folder import Metrics, WriteError
 from experiments.shared_folder import SharedFolder
@@ -148,7 +147,7 @@ def train(
                     points += 1
                     num_windows = (env_steps - start) // config.steps_per_window
                     windows = np.where(dropped, 0, num_windows)[mine]
-                    own = _advance(compiled, layout, batches, windows, hosts)
+                    own = _advance(compiled, layout, batches, windows)
                     eta, summary = hosts.everywhere((layout.join([batch.eta for batch in batches]), own))
                     for index, divergence in _divergences(config, summary).items():
                         if execution.on_divergence == "stop":
@@ -216,14 +215,12 @@ def _start(agent: Agent, config: Config, layout: Layout, mine: slice) -> list[Tr
     return [_aside(init(jax.device_put(batch, layout.sharding)), seeds) for batch in seeds]
 
 
-def _advance(
-    program: Callable, layout: Layout, batches: list[TrainingState], num_windows: np.ndarray, hosts: Hosts
-) -> Summary:
+def _advance(program: Callable, layout: Layout, batches: list[TrainingState], num_windows: np.ndarray) -> Summary:
     """Trains every seed for its number of windows, batch by batch; the new states take the places of the old ones."""
     summaries = []
     for index, windows in enumerate(layout.split(num_windows.astype(np.int32))):
         state, summary = program(*jax.device_put((batches[index], windows), layout.sharding))
-        wait(summary, hosts)
+        wait(summary)
         batches[index] = _aside(state, batches)
         summaries.append(summary)
     return layout.join(summaries)
@@ -242,10 +239,9 @@ def _seeds_fit_memory(config: Config, layout: Layout) -> contextlib.AbstractCont
     return fits_memory("num_envs", config.num_envs, "a seed")
 
 
-def wait(summary: Summary, hosts: Hosts = ALONE) -> None:
-    """Waits for the device in small steps: inside one long call, no signal and no end of others would be seen."""
+def wait(summary: Summary) -> None:
+    """Waits for the device in small steps: inside one long call, no signal would be seen."""
     while not summary.num_updates.is_ready():
-        hosts.check()
         time.sleep(POLL_SECONDS)
 
 
@@ -312,19 +308,15 @@ def main(values: flags.FlagValues) -> None:
         refuse("outer_critic", True, "left out with --estimator=none, which has no outer loss")
     config = config.with_estimator(config.estimator)
     execution = config_lib.execution_from_flags(values)
-    writes = place is None or place.index == 0
-    folder = config_lib.new_logdir(values.logdir, run_folder.OWN) if writes else None
     try:
-        with hosts_lib.joined(place) as hosts:
+        with hosts_lib.joined(place, (NonFiniteError, WriteError)) as hosts:
+            folder = config_lib.new_logdir(values.logdir, run_folder.OWN) if hosts.first else None
             train(config, folder, execution, hosts=hosts)
+            if folder is not None:
+                plots.draw_training(folder)
+                print(f"The run is in {folder}, its picture is {folder / plots.TRAINING_PICTURE}")
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
-    except LostError as error:
-        print(error, file=sys.stderr, flush=True)
-        os._exit(1)  # at once: the interpreter's own end would wait for what the devices are still at
-    if folder is not None:
-        plots.draw_training(folder)
-        print(f"The run is in {folder}, its picture is {folder / plots.TRAINING_PICTURE}")
 
 
 if __name__ == "__main__":

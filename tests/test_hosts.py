@@ -3,13 +3,13 @@
 import contextlib
 import dataclasses
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import command_line
 import jax
@@ -23,7 +23,7 @@ import train_on_tables
 
 from experiments import building, hosts, run_folder, train
 from experiments.config import Config, Execution, UsageError
-from experiments.hosts import ALONE, Hosts, LostError, Place
+from experiments.hosts import ALONE, Hosts, LostError
 from experiments.packing import pack, unpack
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
@@ -113,10 +113,10 @@ def test_two_processes_leave_what_one_leaves_though_each_was_killed(alone, tmp_p
         processes[victim].kill()
         killed = time.monotonic()
         _, error = processes[1 - victim].communicate(timeout=PATIENCE)
-        assert time.monotonic() - killed < hosts.LOST_SECONDS
-        assert processes[1 - victim].returncode == 1
-        assert error.splitlines()[-1].startswith(f"stopped: process {victim} has ended, for which its own output has")
-        assert "Traceback" not in error
+        assert time.monotonic() - killed < 60
+        assert processes[1 - victim].returncode != 0
+        # Ours, or JAX's own, which ends what has lost process 0.
+        assert "stopped: another process has ended" in error or "another task died" in error, error
         processes[victim].communicate()
     assert 0 < max(run_folder.checkpoint_steps(folder)) < CONFIG.num_env_steps
     processes = _start(folder, _on_slurm(), environment)
@@ -131,25 +131,36 @@ def test_two_processes_leave_what_one_leaves_though_each_was_killed(alone, tmp_p
 
 
 def _linked(number):
-    """Returns the processes of a run, connected."""
-    pairs = [socket.socketpair() for _ in range(1, number)]
-    first = Hosts(0, number, tuple(ours for ours, _ in pairs))
-    return [first, *(Hosts(index, number, (theirs,)) for index, (_, theirs) in enumerate(pairs, 1))]
+    """Returns the processes of a run, as threads; who ends breaks the barrier that the others wait at."""
+    barrier, told = threading.Barrier(number), [b""] * number
+
+    def gather(index, data):
+        try:
+            told[index] = data
+            barrier.wait(PATIENCE)
+            everything = list(told)
+            barrier.wait(PATIENCE)
+        except threading.BrokenBarrierError as error:
+            raise LostError("stopped: another process has ended") from error
+        return everything
+
+    return barrier, [Hosts(index, number, partial(gather, index)) for index in range(number)]
 
 
-def _together(function, everybody):
-    """Calls a function with each of the processes at once; returns what each returns or raises."""
-    outcomes = [None] * len(everybody)
+def _together(function, number):
+    """Calls a function with each of some processes at once; returns what each returns or raises."""
+    barrier, everybody = _linked(number)
+    outcomes = [None] * number
 
     def call(index):
         try:
             outcomes[index] = function(everybody[index])
         except (Exception, KeyboardInterrupt) as error:
             outcomes[index] = error
-            for link in everybody[index].links:
-                link.close()
+            if not isinstance(error, KeyboardInterrupt | train.NonFiniteError):
+                barrier.abort()
 
-    threads = [threading.Thread(target=call, args=(index,)) for index in range(len(everybody))]
+    threads = [threading.Thread(target=call, args=(index,)) for index in range(number)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -177,39 +188,19 @@ def as_threads(monkeypatch):
 
 def test_what_is_sent_arrives_in_order():
     def exchange(everybody):
-        (share, *_) = [everybody.shares(7)[everybody.index]]
+        share = everybody.shares(7)[everybody.index]
         tree = {"a": np.arange(7)[share], "b": np.arange(14.0).reshape(7, 2)[share] + 0.5}
-        whole = everybody.everywhere(tree)
-        gathered = everybody.at_first(tree)
-        told = everybody.from_first(np.array([everybody.index + 5]))
-        part = everybody.from_first(np.arange(7) * 2, everybody.shares(7))
-        return whole, gathered, told, part
+        return everybody.everywhere(tree), everybody.from_first(np.arange(everybody.index + 5))
 
-    results = _together(exchange, _linked(3))
-    for index, (whole, gathered, told, part) in enumerate(results):
+    for whole, told in _together(exchange, 3):
         np.testing.assert_array_equal(whole["a"], np.arange(7))
         np.testing.assert_array_equal(whole["b"], np.arange(14.0).reshape(7, 2) + 0.5)
-        np.testing.assert_array_equal(told, [5])
-        np.testing.assert_array_equal(part, [[0, 2], [4, 6], [8, 10, 12]][index])
-        assert (gathered is None) == (index > 0)
-    np.testing.assert_array_equal(results[0][1]["a"], np.arange(7))
-
-
-def test_the_end_of_another_is_seen_without_waiting_and_behind_what_it_sent():
-    first, one, two = _linked(3)
-    one._send(0, b"its last words")
-    first.check()
-    one.links[0].close()
-    with pytest.raises(LostError, match="stopped: process 1 has ended"):
-        first.check()
-    # They are read, all the same: it may have ended well.
-    two._send(0, b"words")
-    assert first._collect() == [b"its last words", b"words"]
-    two.links[0].close()
-    with pytest.raises(LostError, match="process 1 has ended"):
-        first._send(1, b"anything")
-    for link in first.links:
-        link.close()
+        np.testing.assert_array_equal(told, np.arange(5))
+    assert [(share.start, share.stop) for share in Hosts(0, 3, lambda data: [data]).shares(7)] == [
+        (0, 2),
+        (2, 4),
+        (4, 7),
+    ]
 
 
 def test_a_seed_that_diverges_is_dropped_or_stops_all(tmp_path, monkeypatch, capsys, as_threads):
@@ -228,14 +219,14 @@ def test_a_seed_that_diverges_is_dropped_or_stops_all(tmp_path, monkeypatch, cap
     def stop(everybody):
         return train.train(config, tmp_path / "run", quiet=True, hosts=everybody)
 
-    stopped = _together(stop, _linked(2))
+    stopped = _together(stop, 2)
     assert all(isinstance(error, train.NonFiniteError) for error in stopped)
     assert str(stopped[0]) == str(stopped[1])
 
     def drop(everybody):
         return train.train(config, tmp_path / "run", test_divergence.DROP, quiet=True, hosts=everybody)
 
-    first, second = _together(drop, _linked(2))
+    first, second = _together(drop, 2)
     assert capsys.readouterr().err == told
     assert first.metrics.keys()
     assert not second.metrics
@@ -246,18 +237,18 @@ def test_a_seed_that_diverges_is_dropped_or_stops_all(tmp_path, monkeypatch, cap
 def test_a_signal_to_one_stops_all_at_the_same_point_and_one_alone_goes_on(alone, tmp_path, monkeypatch, as_threads):
     calls, wait = [], train.wait
 
-    def signalled(summary, everybody):
-        wait(summary, everybody)
-        calls.append(everybody.index)
-        if calls.count(1) == 21:
-            as_threads[threading.get_ident()][:] = [signal.SIGTERM]
+    def signalled(summary):
+        wait(summary)
+        calls.append(threading.get_ident())
+        if calls[-1] != calls[0] and calls.count(calls[-1]) == 21:  # to one of them
+            as_threads[calls[-1]][:] = [signal.SIGTERM]
 
     monkeypatch.setattr(train, "wait", signalled)
 
     def in_batches(everybody):
         return train.train(CONFIG, tmp_path, Execution(seeds_per_batch=2), quiet=True, hosts=everybody)
 
-    stops = _together(in_batches, _linked(2))
+    stops = _together(in_batches, 2)
     assert [stop.args for stop in stops] == [(signal.SIGTERM,)] * 2
     assert 0 < max(run_folder.checkpoint_steps(tmp_path)) < CONFIG.num_env_steps
     monkeypatch.setattr(train, "wait", wait)
@@ -270,67 +261,17 @@ def test_processes_must_have_the_same_settings(tmp_path, as_threads):
         execution = Execution(keep=8 - everybody.index)
         return train.train(CONFIG, tmp_path, execution, quiet=True, hosts=everybody)
 
-    first, second = _together(differ, _linked(2))
+    first, second = _together(differ, 2)
     assert isinstance(first, LostError)
     assert isinstance(second, UsageError)
     assert str(second) == "--keep=7: must be 8, as process 0 has it"
     few = dataclasses.replace(CONFIG, num_seeds=2)
-    outcomes = _together(lambda everybody: train.train(few, tmp_path, quiet=True, hosts=everybody), _linked(3))
-    assert {str(error) for error in outcomes} == {"--num_processes=3: must be at most --num_seeds (2)"}
+    outcomes = _together(lambda everybody: train.train(few, tmp_path, quiet=True, hosts=everybody), 3)
+    refused = {str(error) for error in outcomes if not isinstance(error, LostError)}
+    assert refused == {"--num_processes=3: must be at most --num_seeds (2)"}
 
 
 # How they find each other
-
-
-def test_processes_join_whoever_else_calls():
-    port = _free_port()
-    outcomes, opened = {}, contextlib.ExitStack()
-
-    def note(name, index, number=3):
-        try:
-            outcomes[name] = opened.enter_context(hosts.joined(Place(index, number, "127.0.0.1", port)))
-        except UsageError as error:
-            outcomes[name] = str(error)
-
-    first = threading.Thread(target=note, args=("first", 0))
-    first.start()
-    note("other number", 2, 4)
-    second = threading.Thread(target=note, args=("second", 2))
-    with socket.create_connection(("127.0.0.1", port)) as stranger:
-        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        second.start()
-        second.join()
-    note("taken", 2)
-    note("last", 1)
-    first.join()
-    assert outcomes["other number"] == "--num_processes=4: must be 3, as process 0 has it"
-    assert outcomes["taken"] == "--process_id=2: must be that of no process that is there already"
-    everybody = [outcomes[name] for name in ("first", "last", "second")]
-    assert [(one.index, one.number) for one in everybody] == [(0, 3), (1, 3), (2, 3)]
-    with opened:
-        whole = _together(lambda one: one.everywhere(np.array([one.index])), everybody)
-        np.testing.assert_array_equal(whole, [[0, 1, 2]] * 3)
-        for link in (link for one in everybody for link in one.links):
-            assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == hosts.LOST_SECONDS // 4
-
-
-@pytest.mark.parametrize("index", [0, 1])
-def test_one_that_does_not_come_is_told_in_time(index, monkeypatch):
-    monkeypatch.setattr(hosts, "JOIN_SECONDS", 0.3)
-    with pytest.raises(LostError) as error, hosts.joined(Place(index, 2, "127.0.0.1", _free_port())):
-        pass
-    what = ("process 1 did not come", r"process 0 was not to be found at 127.0.0.1:\d+")[index]
-    assert re.fullmatch(f"stopped: {what} within 0.3 seconds", str(error.value))
-
-
-def test_a_port_that_is_taken_is_one_line():
-    with socket.create_server(("", 0)) as server:
-        port = server.getsockname()[1]
-        with (
-            pytest.raises(UsageError, match=f"--coordinator=here:{port}: cannot be listened on"),
-            hosts.joined(Place(0, 2, "here", port)),
-        ):
-            pass
 
 
 @pytest.mark.parametrize(
@@ -341,7 +282,6 @@ def test_a_port_that_is_taken_is_one_line():
             "--num_processes=2: must be left out, or given with --coordinator=HOST:PORT of process 0",
         ),
         ("--coordinator=auto --process_id=1", "--process_id=1: must be left out with --coordinator=auto"),
-        ("--coordinator=auto", "--coordinator=auto: must be HOST:PORT of process 0, since JAX detects no cluster here"),
         ("--coordinator=a:1 --process_id=0", "--num_processes=: must be given with --coordinator=a:1, at least 2"),
         ("--coordinator=a:1 --num_processes=1 --process_id=0", "--num_processes=1: must be given with"),
         ("--coordinator=a:1 --num_processes=2", "--process_id=: must be in [0, 1], with --num_processes=2"),
@@ -361,16 +301,22 @@ def test_impossible_places_are_one_line(arguments, complaint, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_cluster_of_one_process_needs_no_other(monkeypatch):
-    for name, value in {"JOB_ID": 1, "STEP_NODELIST": "node", "NTASKS": 1, "PROCID": 0, "LOCALID": 0}.items():
-        monkeypatch.setenv(f"SLURM_{name}", str(value))
+def test_a_missing_cluster_is_one_line(monkeypatch, tmp_path, capsys):
+    def initialize(*_, **__):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    assert command_line.run(train, "--coordinator=auto", f"--logdir={tmp_path / 'run'}") == 2
+    complaint = "--coordinator=auto: must be HOST:PORT of process 0, since JAX detects no cluster here"
+    assert capsys.readouterr().err.startswith(complaint)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_cluster_is_left_to_jax_and_one_process_needs_none():
     values = train.define_flags()
     values(["train", "--coordinator=auto"])
-    with contextlib.ExitStack() as restored:
-        for name in ("jax_cuda_visible_devices", "jax_rocm_visible_devices"):
-            restored.callback(jax.config.update, name, getattr(jax.config, name, "all"))
-        assert hosts.place_from_flags(values) is None
-    with hosts.joined(None) as everybody:
+    assert hosts.place_from_flags(values) == hosts.Place(None, None, None)
+    with hosts.joined(None, ()) as everybody:
         assert everybody is ALONE
 
 
