@@ -5,7 +5,8 @@ CPUs the layout does not change a bit of the results, unless a share is a single
 loop over the share, and rounds otherwise.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.building import over_leading_axis
+from experiments.config import refuse
 
 AXIS = "items"
 
@@ -92,3 +94,23 @@ def over_devices(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return jax.tree.map(lambda leaf: leaf[:number], results)
 
     return mapped
+
+
+@contextlib.contextmanager
+def fits_memory(flag: str, value: int, what: str) -> Iterator[None]:
+    """Says in one line which flag to lower where the memory of a device is too small.
+
+    Args:
+      flag: the flag.
+      value: its value.
+      what: the memory does not hold then.
+
+    Raises:
+      UsageError: in place of JAX's error.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        refuse(flag, value, f"below {value}, since the memory does not hold {what}")

@@ -71,7 +71,7 @@ class RunWriter:
             undo.callback(self._metrics_file.close)
             self._lock()
             self._claim()
-            with _told(folder):
+            with told(folder):
                 self._checkpoints = self._open_checkpoints()
                 undo.callback(self._checkpoints.close)
                 self._go_back()
@@ -91,7 +91,7 @@ class RunWriter:
             refuse("logdir", self._folder, f"without a {METRICS} that is not of a run")
         check_settings(self._folder, self._config)
         if not path.exists() or config_lib.load(path) != self._config:
-            with _told(self._folder):
+            with told(self._folder):
                 config_lib.save(self._config, path)
 
     def _open_checkpoints(self) -> "ocp.CheckpointManager":
@@ -158,7 +158,7 @@ class RunWriter:
         means = {name: np.nanmean(column) for name, column in metrics.items() if not np.isnan(column).all()}
         if self._header not in (b"", header):
             raise UsageError(f"{self._folder / METRICS}: has other columns than this version writes")
-        with _told(self._folder):
+        with told(self._folder):
             self._metrics_file.write(rows.getvalue().encode()[len(self._header) :])
             self._metrics_file.flush()
             self._header = header
@@ -179,16 +179,6 @@ class RunWriter:
             self._events.write_event(Event(wall_time=time.time(), step=env_steps, summary=scalar(name, mean)))
         self._events.flush()
 
-    def stays(self, env_steps: int) -> bool:
-        """Returns whether a checkpoint is to stay: at the end, and where a logging point first reaches another stretch.
-
-        Args:
-          env_steps: of a logging point.
-        """
-        stretch = _stretch(self._config, self._execution)
-        crossed = env_steps // stretch > (env_steps - self._config.steps_per_point) // stretch
-        return crossed or env_steps == self._config.num_env_steps
-
     def write_checkpoint(self, env_steps: int, state: Any, seconds: float) -> None:
         """Saves a tree of arrays, keys included, and removes earlier checkpoints that do not stay.
 
@@ -202,7 +192,7 @@ class RunWriter:
         """
         import orbax.checkpoint as ocp
 
-        with _told(self._folder):
+        with told(self._folder):
             self._checkpoints.save(
                 env_steps, args=ocp.args.StandardSave(without_keys(state)), custom_metadata={"seconds": seconds}
             )
@@ -218,6 +208,19 @@ class RunWriter:
         for entry in place.iterdir():
             if entry.is_dir() and not entry.name.isdecimal():
                 shutil.rmtree(entry)
+
+
+def stays(config: Config, execution: Execution, env_steps: int) -> bool:
+    """Returns whether a checkpoint is to stay: at the end, and where a logging point first reaches another stretch.
+
+    Args:
+      config: the run's settings.
+      execution: how it is carried out.
+      env_steps: of a logging point.
+    """
+    stretch = _stretch(config, execution)
+    crossed = env_steps // stretch > (env_steps - config.steps_per_point) // stretch
+    return crossed or env_steps == config.num_env_steps
 
 
 def _stretch(config: Config, execution: Execution) -> int:
@@ -257,7 +260,7 @@ def check_settings(folder: pathlib.Path, config: Config) -> None:
 
 
 @contextlib.contextmanager
-def _told(folder: pathlib.Path) -> Iterator[None]:
+def told(folder: pathlib.Path) -> Iterator[None]:
     """Tells in one line that a folder cannot be written to."""
     try:
         yield
@@ -383,11 +386,18 @@ def _unreadable(folder: pathlib.Path, env_steps: int, error: Exception) -> Usage
 def _checkpoint_manager(folder: pathlib.Path, read_only: bool) -> "ocp.CheckpointManager":
     import orbax.checkpoint as ocp
 
+    place = (folder / CHECKPOINTS).resolve()
+    if not read_only:
+        place.mkdir(exist_ok=True)
+    # Where several processes train a run, the first has all that is saved, and none waits for the others.
+    alone = ocp.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix="first")
     return ocp.CheckpointManager(
-        (folder / CHECKPOINTS).resolve(),
+        place,
         # Not in the background, for the next interval reuses the state's memory.
-        options=ocp.CheckpointManagerOptions(read_only=read_only, enable_async_checkpointing=False),
-        item_handlers=ocp.StandardCheckpointHandler(),
+        options=ocp.CheckpointManagerOptions(
+            read_only=read_only, create=False, enable_async_checkpointing=False, multiprocessing_options=alone
+        ),
+        item_handlers=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
     )
 
 

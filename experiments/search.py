@@ -5,15 +5,20 @@ Example:
 
 What one would do without meta-gradients, and what it costs. Every setting is trained with the same seeds. The best of
 many owes something to luck, so its return is measured anew, with seeds on which it was not chosen.
+
+Stopped in the middle, the same command goes on from its last checkpoint, and ends with the same results.
 """
 
 import dataclasses
+import itertools
 import json
 import math
+import os
 import pathlib
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,28 +32,36 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from agents import training
-from agents.training import Summary, TrainingState
+from agents.training import Agent, Summary, TrainingState
 from experiments import config as config_lib
+from experiments import interrupts, run_folder
 from experiments.building import init_seeds, make_agent, over_leading_axis
 from experiments.compare import final_returns
 from experiments.config import (
+    EXECUTION,
     LOGGING_POINTS,
     POSITIVE,
     PRESETS,
     UNIT_OPEN,
     Config,
     Range,
+    UsageError,
     as_computed,
     flag_name,
     refuse,
 )
+from experiments.packing import pack, unpack
 from experiments.plots import OKABE_ITO
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
-from experiments.train import progress_bar
+from experiments.run_folder import WriteError
+from experiments.train import progress_bar, wait
 from metagrad import statistics
 from metagrad.meta_parameters import Tuning
 
-RESULTS, PICTURE = "search.json", "search.png"
+RESULTS, PICTURE, ASKED = "search.json", "search.png", "asked.json"
+
+CHECKPOINTS = "searching.npz", "confirming.npz"
+"""The last checkpoint of each part, until the part is complete."""
 
 Settings = Mapping[str, np.ndarray]
 """Many settings of the hyperparameters in `SEARCHED`, float32 [settings] each."""
@@ -130,23 +143,35 @@ class Outcome(NamedTuple):
       returns: float [settings, seeds], mean episode returns over the last tenth of training; NaN where training broke,
         or no episode ended.
       diverged: bool [settings, seeds], whether a loss or a parameter became NaN or infinite.
+      seconds: that training took, compilation and earlier calls included.
     """
 
     returns: np.ndarray
     diverged: np.ndarray
+    seconds: float
 
 
-def train_settings(config: Config, settings: Settings, quiet: bool = False) -> Outcome:
+def train_settings(config: Config, settings: Settings, checkpoint: pathlib.Path, quiet: bool = False) -> Outcome:
     """Trains every seed of a run with every setting, in one program, of which the settings are data.
+
+    After SIGINT or SIGTERM, for which it must run in the main thread, training goes on to the next logging point and
+    writes a checkpoint there.
 
     Args:
       config: validated settings, with estimator `none`; the hyperparameters that are searched are not used.
       settings: these hyperparameters.
+      checkpoint: the file to go on from, if it is there, and to write.
       quiet: whether to show no progress.
 
     Returns:
       The outcome.
+
+    Raises:
+      UsageError: if the checkpoint cannot be read.
+      WriteError: if it cannot be written.
+      KeyboardInterrupt: with a signal's number, if one came.
     """
+    began = time.monotonic()
     agent = make_agent(config)
     num_settings = len(settings["discount"])
     num_windows = config.num_env_steps // agent.steps_per_window
@@ -166,28 +191,98 @@ def train_settings(config: Config, settings: Settings, quiet: bool = False) -> O
         return over_leading_axis(lambda one: advance_setting(one[0], one[1], num_windows))((settings, states))
 
     what, runs = "settings" if num_settings > 1 else "setting", num_settings * config.num_seeds
-    with progress_bar(
-        f"{num_settings} {what} × {config.num_seeds} seeds", config.num_env_steps * runs, quiet=quiet
-    ) as bar:
+    place = f"{num_settings} {what} × {config.num_seeds} seeds"
+    values = {name: jnp.asarray(value) for name, value in settings.items()}
+    like = jax.eval_shape(partial(_start, agent, config, num_settings))
+    if checkpoint.exists():
+        before = _read_checkpoint(checkpoint, like, len(ends))
+        states = run_folder.with_keys(before.states, like)
+    else:
+        states = _start(agent, config, num_settings)
+        before = Checkpoint((), np.zeros((num_settings, config.num_seeds), bool), (), 0.0)
+    returns, diverged, seconds = list(before.returns), before.diverged, before.seconds
+    done = [0, *ends][len(returns)] * agent.steps_per_window
+    with progress_bar(place, config.num_env_steps * runs, done * runs, quiet) as bar:
         bar.set_postfix_str("compiling")
-        values = {name: jnp.asarray(value) for name, value in settings.items()}
-        seeds = init_seeds(agent, config)
-        states = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_settings, *leaf.shape)), seeds)
         program = advance.lower(values, states, windows_per_point).compile()
         bar.unpause()  # the time left counts from here, not from compilation
-        diverged = np.zeros((num_settings, config.num_seeds), bool)
-        returns = []
-        for start, end in zip([0, *ends], ends, strict=False):
-            states, summary = program(values, states, end - start)
-            summary = jax.device_get(summary)
-            diverged |= np.any([update >= 0 for update in summary.first_nonfinite.values()], 0)
-            with np.errstate(invalid="ignore"):
-                returns.append(summary.return_sum / summary.num_episodes)
-            highest = np.fmax.reduce(returns[-1][~diverged], initial=np.nan)
-            bar.set_postfix_str(f"highest return {highest:.2f}", refresh=False)
-            bar.update((end - start) * agent.steps_per_window * runs)
+        tell = partial(bar.set_postfix_str, "stopping at the next logging point; a second Ctrl-C stops at once")
+        with interrupts.held_back(tell) as signals:
+            for start, end in itertools.pairwise([0, *ends][len(returns) :]):
+                states, summary = program(values, states, end - start)
+                wait(summary)
+                summary = jax.device_get(summary)
+                diverged = diverged | np.any([update >= 0 for update in summary.first_nonfinite.values()], 0)
+                with np.errstate(invalid="ignore"):
+                    returns.append(summary.return_sum / summary.num_episodes)
+                seconds = before.seconds + time.monotonic() - began
+                stopping = bool(signals)
+                if stopping or len(returns) % EXECUTION.checkpoint_every == 0:
+                    plain = run_folder.without_keys(states)
+                    _write_checkpoint(checkpoint, Checkpoint(returns, diverged, plain, seconds))
+                highest = np.fmax.reduce(returns[-1][~diverged], initial=np.nan)
+                bar.set_postfix_str(f"highest return {highest:.2f}", refresh=False)
+                bar.update((end - start) * agent.steps_per_window * runs)
+                if stopping:
+                    break
     final = final_returns(np.array(ends) * agent.steps_per_window, np.array(returns))
-    return Outcome(np.where(diverged, np.nan, final), diverged)
+    return Outcome(np.where(diverged, np.nan, final), diverged, seconds)
+
+
+def _start(agent: Agent, config: Config, num_settings: int) -> TrainingState:
+    """Initialises every seed, the same for every setting."""
+    seeds = init_seeds(agent, config)
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_settings, *leaf.shape)), seeds)
+
+
+class Checkpoint(NamedTuple):
+    """How far training has come.
+
+    Attributes:
+      returns: float [settings, seeds] for each logging point so far.
+      diverged: bool [settings, seeds].
+      states: of all seeds, without keys, [settings, seeds, ...] each.
+      seconds: that it took.
+    """
+
+    returns: Sequence[np.ndarray]
+    diverged: np.ndarray
+    states: Any
+    seconds: float
+
+
+def _write_checkpoint(file: pathlib.Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint whole or not at all, wherever the process is killed.
+
+    Raises:
+      WriteError: if it cannot be written; the one before is intact.
+    """
+    partial_file = file.with_suffix(".npz.partial")
+    arrays: Any = checkpoint._replace(states=np.frombuffer(pack(checkpoint.states), np.uint8))._asdict()
+    with run_folder.told(file.parent):
+        with partial_file.open("wb") as stream:
+            np.savez(stream, **arrays)
+        os.replace(partial_file, file)
+
+
+def _read_checkpoint(file: pathlib.Path, like: Any, num_points: int) -> Checkpoint:
+    """Reads a checkpoint; `like` are the states' shapes and dtypes, with keys.
+
+    Raises:
+      UsageError: if it is not one of this training.
+    """
+    plain = jax.eval_shape(run_folder.without_keys, like)
+    shape = like.num_updates.shape
+    try:
+        with np.load(file, allow_pickle=False) as saved:
+            returns, diverged, seconds = saved["returns"], saved["diverged"], float(saved["seconds"])
+            states = unpack(saved["states"].tobytes(), plain)
+        right = len(returns) <= num_points and returns.shape[1:] == diverged.shape == shape == states.num_updates.shape
+        if not (right and diverged.dtype == bool and np.issubdtype(returns.dtype, np.floating)):
+            raise ValueError("it has other arrays")
+    except Exception as error:  # whatever a damaged file leads to
+        raise UsageError(f"{file}: is not a checkpoint of this search; without it, it starts anew ({error})") from error
+    return Checkpoint(list(returns), diverged, states, seconds)
 
 
 def search(
@@ -201,51 +296,108 @@ def search(
 ) -> dict[str, Any]:
     """Searches, and writes `search.json`: once the settings are trained, and again once the best is confirmed.
 
+    Stopped anywhere, the same call goes on from the last checkpoint, to the same end.
+
     Args:
       config: the settings; nothing is tuned, whatever its estimator, and its seeds are those of the search.
       ranges: ends of the range of each hyperparameter in `SEARCHED`.
       num_settings: settings to draw.
       num_fresh_seeds: seeds for the best of them; they follow those of the search.
-      folder: where to write, if anywhere.
+      folder: new, empty, or that of the same search. None leaves nothing on disk.
       quiet: whether to show no progress.
 
     Returns:
       The content of `search.json`; its `best` is None if no setting has a return.
 
     Raises:
-      UsageError: if a setting is impossible.
+      UsageError: if a setting is impossible, or the folder holds another search or spoilt files.
+      WriteError: if the folder cannot be written to any more.
+      KeyboardInterrupt: with a signal's number, if one came.
     """
     config = config.with_estimator("none")
     validate(config, ranges, num_settings, num_fresh_seeds)
-    began = time.monotonic()
-    settings = sample(ranges, num_settings, config.seed)
-    searched = _describe(settings, train_settings(config, settings, quiet))
-    best = ranking(searched)[0]
+    if folder is None:
+        with tempfile.TemporaryDirectory() as place:
+            return search(config, ranges, num_settings, num_fresh_seeds, pathlib.Path(place), quiet=quiet)
     unused = {flag_name(field) for field in dataclasses.fields(config) if field.name in UNUSED}
-    results: dict[str, Any] = {
-        "env_steps": config.num_env_steps * config.num_seeds * num_settings,
-        "wall_seconds": round(time.monotonic() - began, 1),
+    asked = {
         "flags": {name: value for name, value in config_lib.by_flag(config).items() if name not in unused},
         "ranges": {name: list(ends) for name, ends in ranges.items()},
-        "best": None,
-        "settings": searched,
     }
-    _save(results, folder)
-    if searched[best]["return"]["estimate"] is None:
+    _claim(folder, asked | {"num_settings": num_settings, "num_fresh_seeds": num_fresh_seeds})
+    settings = sample(ranges, num_settings, config.seed)
+    searching, confirming = (folder / name for name in CHECKPOINTS)
+    results = _read_results(folder / RESULTS, num_settings)
+    if results is None:
+        outcome = train_settings(config, settings, searching, quiet)
+        results = {
+            "env_steps": config.num_env_steps * config.num_seeds * num_settings,
+            "wall_seconds": round(outcome.seconds, 1),
+            **asked,
+            "best": None,
+            "settings": _describe(settings, outcome),
+        }
+        _save(results, folder)
+    best = ranking(results["settings"])[0]
+    if results["best"] is not None or results["settings"][best]["return"]["estimate"] is None:
         return results
     fresh = dataclasses.replace(config, seed=config.seed + config.num_seeds, num_seeds=num_fresh_seeds)
     chosen = {name: values[best : best + 1] for name, values in settings.items()}
-    (confirmed,) = _describe(chosen, train_settings(fresh, chosen, quiet))
+    outcome = train_settings(fresh, chosen, confirming, quiet)
+    (confirmed,) = _describe(chosen, outcome)
     results["best"] = {"setting": best, "seeds": [fresh.seed + index for index in range(num_fresh_seeds)]} | confirmed
     results["env_steps"] += fresh.num_env_steps * num_fresh_seeds
-    results["wall_seconds"] = round(time.monotonic() - began, 1)
+    results["wall_seconds"] = round(results["wall_seconds"] + outcome.seconds, 1)
     _save(results, folder)
     return results
 
 
-def _save(results: dict[str, Any], folder: pathlib.Path | None) -> None:
-    if folder is not None:
-        (folder / RESULTS).write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+def _claim(folder: pathlib.Path, asked: dict[str, Any]) -> None:
+    """Marks the folder as that of this search, or checks that it is.
+
+    Raises:
+      UsageError: if it is that of another one.
+    """
+    file, content = folder / ASKED, json.dumps(asked, indent=2) + "\n"
+    if file.exists():
+        if file.read_bytes() != content.encode():
+            refuse("logdir", folder, "a new or empty folder, or one of a search with the same settings")
+        return
+    with run_folder.told(folder):
+        _write(file, content)
+
+
+def _read_results(file: pathlib.Path, num_settings: int) -> dict[str, Any] | None:
+    """Reads `search.json`, if it is there yet.
+
+    Raises:
+      UsageError: if it is something else.
+    """
+    if not file.exists():
+        return None
+    try:
+        results = json.loads(file.read_text())
+        complete = {"env_steps", "wall_seconds", "flags", "best"} <= results.keys()
+        if not complete or len(ranking(results["settings"])) != num_settings:
+            raise ValueError("it has something else in it")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{file}: is not the results of this search; without it, it starts anew ({error})") from error
+    return results
+
+
+def _save(results: dict[str, Any], folder: pathlib.Path) -> None:
+    """Writes `search.json`, and removes the checkpoints that it makes superfluous."""
+    with run_folder.told(folder):
+        _write(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
+        for file in (file for name in CHECKPOINTS for file in folder.glob(f"{name}*")):
+            file.unlink()
+
+
+def _write(file: pathlib.Path, content: str) -> None:
+    """Writes a file whole or not at all, wherever the process is killed."""
+    partial_file = file.with_name(f"{file.name}.partial")
+    partial_file.write_text(content)
+    os.replace(partial_file, file)
 
 
 def _describe(settings: Settings, outcome: Outcome) -> list[dict[str, Any]]:
@@ -385,6 +537,9 @@ def _confirmation(results: dict[str, Any]) -> str:
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
     values = config_lib.define_flags(SEARCH_PRESETS, UNUSED)
+    values[
+        "logdir"
+    ].help = "folder that the results go to: new, empty, or that of the same search, to go on from its last checkpoint"
     values["num_seeds"].help = "seeds of every setting in the search; at least 1 and below 2^31"
     where: dict[str, Any] = {"flag_values": values}
     flags.DEFINE_integer("num_settings", 32, f"settings to draw; {NUMBERS['num_settings'].text}", **where)
@@ -458,8 +613,11 @@ def main(values: flags.FlagValues) -> None:
     config = config_lib.config_from_flags(values, SEARCH_PRESETS)
     ranges = ranges_from_flags(values)
     validate(config, ranges, values.num_settings, values.num_fresh_seeds)
-    folder = config_lib.new_logdir(values.logdir)
-    results = search(config, ranges, values.num_settings, values.num_fresh_seeds, folder)
+    folder = config_lib.new_logdir(values.logdir, (ASKED,))
+    try:
+        results = search(config, ranges, values.num_settings, values.num_fresh_seeds, folder)
+    except WriteError as error:
+        sys.exit(str(error))
     print(_table(results))
     if results["best"] is None:
         sys.exit(f"stopped: no setting has a return, so there is none to confirm; {folder / RESULTS} has them all")
@@ -469,4 +627,4 @@ def main(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    config_lib.run(main, define_flags())
+    config_lib.run(main, define_flags(), "the same command goes on from here")

@@ -4,7 +4,7 @@ Example:
     python -m experiments.train --preset=quick --estimator=mixing --logdir=runs/mixing
 
 The game is Snake unless `--environment` names another. Stopped in the middle, the same command goes on from the last
-checkpoint, and ends with the same results.
+checkpoint, and ends with the same results. Several processes, on as many hosts, train one run with `--coordinator`.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import pathlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -27,18 +27,25 @@ from agents import training
 from agents.networks import Network
 from agents.training import Agent, Summary, TrainingState
 from experiments import config as config_lib
+from experiments import hosts as hosts_lib
 from experiments import interrupts, run_folder
 from experiments.building import init_seed, init_seeds, make_agent
 from experiments.config import EXECUTION, Config, Execution, refuse
-from experiments.layout import Layout, lay_out, over_batch
-from experiments.run_folder import Metrics, RunWriter, WriteError, read_metrics
+from experiments.hosts import ALONE, Hosts
+from experiments.layout import Layout, fits_memory, lay_out, over_batch
+from experiments.run_folder import Metrics, WriteError
+from experiments.shared_folder import SharedFolder
 from metagrad import meta_parameters
 from metagrad.meta_parameters import MetaParameters
 
 POLL_SECONDS = 0.01
 
 
-define_flags = config_lib.define_training_flags
+def define_flags() -> flags.FlagValues:
+    """Returns the command's flags."""
+    values = config_lib.define_training_flags()
+    hosts_lib.define_flags(values)
+    return values
 
 
 class NonFiniteError(Exception):
@@ -49,7 +56,8 @@ class Result(NamedTuple):
     """What became of a run.
 
     Attributes:
-      metrics: the columns of `metrics.csv`, float [logging points, seeds] each; NaN where nothing was measured.
+      metrics: the columns of `metrics.csv`, float [logging points, seeds] each; NaN where nothing was measured. Of
+        several processes, only the first has them.
       seconds: that training took up to the last checkpoint, compilation and earlier calls included.
     """
 
@@ -64,6 +72,7 @@ def train(
     *,
     network: Network | None = None,
     quiet: bool = False,
+    hosts: Hosts = ALONE,
 ) -> Result:
     """Trains every seed of a run and writes the run's folder, but for the picture.
 
@@ -73,10 +82,11 @@ def train(
     Args:
       config: the settings.
       folder: new, empty, or that of the same run; a run with fewer environment steps becomes longer. None leaves
-        nothing on disk.
+        nothing on disk. Of several processes, only the first takes notice of it.
       execution: how it is carried out.
       network: in place of the one that is chosen by the observations; a folder does not remember it.
       quiet: whether to show no progress.
+      hosts: the processes that train the run, of which each calls this with the same settings.
 
     Returns:
       What became of the run.
@@ -84,25 +94,35 @@ def train(
     Raises:
       UsageError: if a setting is impossible, the folder holds anything else, or the memory is too small for a batch of
         seeds.
+      LostError: if another process has ended.
       WriteError: if the folder cannot be written to any more.
       NonFiniteError: if training broke, and is to stop then; the metrics up to the interval before are on disk.
-      KeyboardInterrupt: with a signal's number, if one came.
+      KeyboardInterrupt: with a signal's number, if one came, to whichever process.
     """
     config_lib.validate(config)
     config_lib.validate_execution(execution)
-    if folder is None:
+    if folder is None and hosts.first:
         with tempfile.TemporaryDirectory() as place:
-            return train(config, pathlib.Path(place), execution, network=network, quiet=quiet)
+            return train(config, pathlib.Path(place), execution, network=network, quiet=quiet, hosts=hosts)
     began = time.monotonic()
     agent = make_agent(config) if network is None else make_agent(config, network)
-    layout = lay_out(config.num_seeds, execution.seeds_per_batch)
-    with RunWriter(folder, config, execution) as writer:
+    with SharedFolder(folder, config, execution, hosts) as writer:
         env_steps, seconds = writer.env_steps, writer.seconds
         if env_steps == config.num_env_steps:
-            return Result(read_metrics(folder), seconds)
+            return Result(writer.read_metrics(), seconds)
+        shares = hosts.shares(config.num_seeds)
+        mine = shares[hosts.index]
+        # The largest share decides in all processes, so that all run the same program.
+        layout = lay_out(max(share.stop - share.start for share in shares), execution.seeds_per_batch)
+        layout = layout._replace(number=mine.stop - mine.start)
         what = f"{config.estimator:>11} × {config.num_seeds} seeds"
         with (
-            progress_bar(what, config.num_env_steps * config.num_seeds, env_steps * config.num_seeds, quiet) as bar,
+            progress_bar(
+                what,
+                config.num_env_steps * config.num_seeds,
+                env_steps * config.num_seeds,
+                quiet or not hosts.first,
+            ) as bar,
             _seeds_fit_memory(config, layout),
         ):
             bar.set_postfix_str("compiling")
@@ -110,14 +130,14 @@ def train(
             compiled = program.lower(*inputs).compile()
             if env_steps:
                 like = jax.eval_shape(partial(init_seeds, agent, config))
-                states = run_folder.read_checkpoint(folder, env_steps, like)
-                dropped = states.num_updates < env_steps // (config.num_envs * config.rollout_length)
+                states = writer.read_checkpoint(like)
+                dropped = hosts.everywhere(states.num_updates < env_steps // (config.num_envs * config.rollout_length))
                 if dropped.any() and execution.on_divergence == "stop":
                     refuse("on_divergence", "stop", f"drop, to go on with the run in {folder}, which has dropped seeds")
-                batches = layout.split(run_folder.without_keys(states))
+                batches = layout.split(states)
             else:
                 dropped = np.zeros(config.num_seeds, bool)
-                batches = _start(agent, config, layout)
+                batches = _start(agent, config, layout, mine)
             bar.unpause()  # the time left counts from here, not from compilation
             tell = partial(bar.set_postfix_str, "stopping at the next logging point; a second Ctrl-C stops at once")
             with interrupts.held_back(tell) as signals:
@@ -126,7 +146,9 @@ def train(
                     start, env_steps = env_steps, min(env_steps + config.steps_per_point, config.num_env_steps)
                     points += 1
                     num_windows = (env_steps - start) // config.steps_per_window
-                    summary = _advance(compiled, layout, batches, np.where(dropped, 0, num_windows))
+                    windows = np.where(dropped, 0, num_windows)[mine]
+                    own = _advance(compiled, layout, batches, windows)
+                    eta, summary = hosts.everywhere((layout.join([batch.eta for batch in batches]), own))
                     for index, divergence in _divergences(config, summary).items():
                         if execution.on_divergence == "stop":
                             raise NonFiniteError(
@@ -134,11 +156,16 @@ def train(
                                 "--on_divergence=drop the other seeds go on from there"
                             )
                         dropped[index] = True
-                        bar.write(f"dropped: {divergence}; its state from before is kept", file=sys.stderr)
-                    metrics = _metrics(agent, layout.join([batch.eta for batch in batches]), summary, dropped)
+                        if hosts.first:
+                            bar.write(f"dropped: {divergence}; its state from before is kept", file=sys.stderr)
+                    metrics = _metrics(agent, eta, summary, dropped)
                     writer.write_metrics(env_steps, metrics)
-                    stopping = bool(signals)
-                    if stopping or points % execution.checkpoint_every == 0 or writer.stays(env_steps):
+                    # A signal to one of the processes stops all, at the same point.
+                    stopping = int(hosts.everywhere(np.array(signals[:1] or [0])).max())
+                    if stopping and not signals:
+                        signals.append(stopping)
+                    stays = run_folder.stays(config, execution, env_steps)
+                    if stopping or stays or points % execution.checkpoint_every == 0:
                         seconds = writer.seconds + time.monotonic() - began
                         writer.write_checkpoint(env_steps, layout.join(batches), seconds)
                     marked = f", {dropped.sum()} seeds dropped" if dropped.any() else ""
@@ -146,7 +173,7 @@ def train(
                     bar.update((env_steps - start) * config.num_seeds)
                     if stopping:
                         break
-    return Result(read_metrics(folder), seconds)
+        return Result(writer.read_metrics(), seconds)
 
 
 def training_program(agent: Agent, layout: Layout) -> tuple[jax.stages.Wrapped, tuple[TrainingState, chex.Array]]:
@@ -177,14 +204,14 @@ def training_program(agent: Agent, layout: Layout) -> tuple[jax.stages.Wrapped, 
     return jax.jit(advance, donate_argnums=0), inputs
 
 
-def _start(agent: Agent, config: Config, layout: Layout) -> list[TrainingState]:
-    """Initialises every seed, batch by batch."""
+def _start(agent: Agent, config: Config, layout: Layout, mine: slice) -> list[TrainingState]:
+    """Initialises this process's share of the seeds, batch by batch."""
 
     @jax.jit
     def init(seeds: chex.Array) -> TrainingState:
         return over_batch(lambda seed: run_folder.without_keys(init_seed(agent, seed)), layout)(seeds)
 
-    seeds = layout.split(np.int32(config.seed) + np.arange(config.num_seeds, dtype=np.int32))
+    seeds = layout.split(np.int32(config.seed) + np.arange(config.num_seeds, dtype=np.int32)[mine])
     return [_aside(init(jax.device_put(batch, layout.sharding)), seeds) for batch in seeds]
 
 
@@ -193,7 +220,7 @@ def _advance(program: Callable, layout: Layout, batches: list[TrainingState], nu
     summaries = []
     for index, windows in enumerate(layout.split(num_windows.astype(np.int32))):
         state, summary = program(*jax.device_put((batches[index], windows), layout.sharding))
-        _wait(summary)
+        wait(summary)
         batches[index] = _aside(state, batches)
         summaries.append(summary)
     return layout.join(summaries)
@@ -204,22 +231,15 @@ def _aside(batch: TrainingState, batches: Sequence) -> TrainingState:
     return jax.device_get(batch) if len(batches) > 1 else batch
 
 
-@contextlib.contextmanager
-def _seeds_fit_memory(config: Config, layout: Layout) -> Iterator[None]:
+def _seeds_fit_memory(config: Config, layout: Layout) -> contextlib.AbstractContextManager[None]:
     """Says in one line which flag to lower where the memory is too small."""
-    share = layout.size // layout.mesh.size
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        if share > 1:
-            at_once = min(layout.size, config.num_seeds)
-            refuse("seeds_per_batch", at_once, f"below {at_once}, since the memory does not hold so many seeds at once")
-        refuse("num_envs", config.num_envs, f"below {config.num_envs}, since the memory does not hold a seed")
+    at_once = min(layout.size, config.num_seeds)
+    if layout.size > layout.mesh.size:
+        return fits_memory("seeds_per_batch", at_once, "so many seeds at once")
+    return fits_memory("num_envs", config.num_envs, "a seed")
 
 
-def _wait(summary: Summary) -> None:
+def wait(summary: Summary) -> None:
     """Waits for the device in small steps: inside one long call, no signal would be seen."""
     while not summary.num_updates.is_ready():
         time.sleep(POLL_SECONDS)
@@ -282,18 +302,21 @@ def main(values: flags.FlagValues) -> None:
     """Trains as the flags say."""
     from experiments import plots  # not above, so that --help need not wait for Matplotlib
 
+    place = hosts_lib.place_from_flags(values)
     config = config_lib.config_from_flags(values)
     if config.estimator == "none" and values["outer_critic"].present and config.outer_critic:
         refuse("outer_critic", True, "left out with --estimator=none, which has no outer loss")
     config = config.with_estimator(config.estimator)
     execution = config_lib.execution_from_flags(values)
-    folder = config_lib.new_logdir(values.logdir, run_folder.OWN)
     try:
-        train(config, folder, execution)
+        with hosts_lib.joined(place, (NonFiniteError, WriteError)) as hosts:
+            folder = config_lib.new_logdir(values.logdir, run_folder.OWN) if hosts.first else None
+            train(config, folder, execution, hosts=hosts)
+            if folder is not None:
+                plots.draw_training(folder)
+                print(f"The run is in {folder}, its picture is {folder / plots.TRAINING_PICTURE}")
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
-    plots.draw_training(folder)
-    print(f"The run is in {folder}, its picture is {folder / plots.TRAINING_PICTURE}")
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ def test_impossible_environments_are_one_line(command, arguments, complaint, tmp
 
 def test_the_paper_preset_has_nothing_of_snake_elsewhere(tmp_path, monkeypatch):
     configs = []
-    monkeypatch.setattr(train, "train", lambda config, *_: configs.append(config))
+    monkeypatch.setattr(train, "train", lambda config, *_, **__: configs.append(config))
     monkeypatch.setattr(plots, "draw_training", lambda folder: None)
     assert not command_line.run(train, "--preset=paper", "--environment=catch", f"--logdir={tmp_path}")
     assert configs == [Config(**(config_lib.PRESETS["paper"] | {"environment": "catch", "board_size": "6"}))]

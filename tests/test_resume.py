@@ -208,7 +208,7 @@ def test_a_signal_stops_a_run_with_a_checkpoint_that_it_goes_on_from(undisturbed
     ("error", "status"), [(KeyboardInterrupt(signal.SIGTERM), 143), (KeyboardInterrupt(), 130)], ids=["term", "int"]
 )
 def test_a_stopped_command_says_in_one_line_that_it_goes_on(error, status, tmp_path, monkeypatch, capsys):
-    def stopped(*_):
+    def stopped(*_, **__):
         raise error
 
     class Exit(BaseException):
@@ -237,7 +237,7 @@ def test_a_second_signal_stops_at_once_even_while_the_device_is_at_work():
     told, before, work = [], signal.getsignal(signal.SIGINT), Working()
     summary = train.Summary(work, *[None] * 6)
     with pytest.raises(KeyboardInterrupt) as stop, interrupts.held_back(lambda: told.append("told")):
-        train._wait(summary)
+        train.wait(summary)
     assert stop.value.args == (signal.SIGTERM,)
     assert told == ["told"]
     assert work.asked < 10  # Python sees a signal soon, if not before the next call returns
@@ -298,12 +298,10 @@ def test_rows_of_a_longer_run_are_as_far_apart_as_of_one_that_was_as_long_at_onc
 )
 def test_what_stays_does_not_depend_on_when_else_checkpoints_were_written(num_windows, keep, every, stops):
     config, execution = dataclasses.replace(CONFIG, num_env_steps=num_windows * WINDOW), Execution(every, keep)
-    writer = RunWriter.__new__(RunWriter)
-    writer._config, writer._execution = config, execution
     points = [*range(config.steps_per_point, config.num_env_steps, config.steps_per_point), config.num_env_steps]
     steps = []
     for index, env_steps in enumerate(points):
-        if writer.stays(env_steps) or (index + 1) % every == 0 or index in stops:
+        if run_folder.stays(config, execution, env_steps) or (index + 1) % every == 0 or index in stops:
             steps = run_folder.staying([*steps, env_steps], run_folder._stretch(config, execution))
             assert steps[-1] == env_steps
     spread = -(-len(points) // keep)
@@ -531,7 +529,7 @@ def test_rows_that_a_full_disk_cut_come_again(started):
 
 @pytest.mark.parametrize("size", [50, 600, 3_000])
 def test_a_command_on_a_full_disk_ends_in_one_line(size, tmp_path, monkeypatch, capfd):
-    def hindered(config, folder, execution):
+    def hindered(config, folder, execution, **_):
         with RunWriter(folder, config, execution) as writer, _full_disk(size):
             writer.write_checkpoint(9 * WINDOW, _state(9), 8.0)
 

@@ -1,15 +1,18 @@
 """The search for fixed hyperparameters, in miniature."""
 
+import contextlib
 import dataclasses
 import json
+import signal
 
 import command_line
+import jax
 import numpy as np
 import pytest
 
 from experiments import compare, run_folder, search, train
 from experiments import config as config_lib
-from experiments.config import Config
+from experiments.config import Config, UsageError
 from experiments.search import SEARCHED, Outcome
 
 SMALL = [
@@ -46,7 +49,7 @@ def found(tmp_path_factory):
 
 def test_a_search_writes_its_files(found):
     folder, results = found
-    assert {path.name for path in folder.iterdir()} == {"search.json", "search.png"}
+    assert {path.name for path in folder.iterdir()} == {"asked.json", "search.json", "search.png"}
     assert (folder / "search.png").read_bytes().startswith(b"\x89PNG")
     assert results["env_steps"] == (3 * 2 + 2) * 1_000
     assert results["wall_seconds"] > 0
@@ -122,10 +125,10 @@ LUCKY = np.array([[9.0, 1.0], [6.0, 5.0], [np.nan, 99.0], [3.0, np.nan]])
 def _stand_in(calls, returns):
     """Returns what stands in for training: it records what it is asked for, and the fresh seeds earn 4, 5 and 6."""
 
-    def train_settings(config, settings, quiet):
+    def train_settings(config, settings, checkpoint, quiet):
         calls.append((config, settings))
         earned = returns if len(calls) == 1 else np.array([[4.0, 5.0, 6.0]])
-        return Outcome(earned, np.nan_to_num(earned, nan=0.0) == 99.0)
+        return Outcome(earned, np.nan_to_num(earned, nan=0.0) == 99.0, 2.0)
 
     return train_settings
 
@@ -163,10 +166,10 @@ def test_the_best_is_the_best_mean_confirmed_with_fresh_seeds(tmp_path, monkeypa
 def test_what_was_searched_is_on_disk_before_the_best_is_confirmed(tmp_path, monkeypatch):
     stand_in = _stand_in([], LUCKY)
 
-    def stopped(config, settings, quiet):
+    def stopped(config, settings, checkpoint, quiet):
         if config != CONFIG:
             raise KeyboardInterrupt
-        return stand_in(config, settings, quiet)
+        return stand_in(config, settings, checkpoint, quiet)
 
     monkeypatch.setattr(search, "train_settings", stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -183,6 +186,86 @@ def test_where_every_setting_diverges_there_is_no_best(tmp_path, monkeypatch, ca
     assert status.startswith("stopped: no setting has a return")
     assert "\n" not in status
     assert json.loads((tmp_path / "run" / "search.json").read_text())["best"] is None
+
+
+def _stopped_and_finished(folder, monkeypatch, stop):
+    """Searches, stopped again and again after a few logging points each, until it ends; returns what it ends with."""
+    points, fold = [], search.wait
+
+    def wait(summary):
+        fold(summary)
+        points.append(None)
+        if len(points) % 30 == 0:
+            stop()
+
+    monkeypatch.setattr(search, "wait", wait)
+    for calls in range(1, 20):
+        with contextlib.suppress(KeyboardInterrupt):
+            return search.search(TINY, RANGES, 3, 2, folder, quiet=True), calls, len(points)
+    raise AssertionError
+
+
+def _killed():
+    raise KeyboardInterrupt  # nothing is written any more
+
+
+TINY = Config(
+    **{"seed": 3, "num_seeds": 2, "estimator": "none", "outer_critic": False, "board_size": "3", "num_envs": 4},
+    **{"rollout_length": 5, "num_env_steps": 1000, "num_channels": 4, "policy_width": 8, "value_width": 8},
+    time_limit=50,
+)
+"""50 logging points in either part."""
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return search.search(TINY, RANGES, 3, 2, quiet=True)
+
+
+@pytest.mark.parametrize("stop", [lambda: signal.raise_signal(signal.SIGTERM), _killed])
+def test_a_search_that_was_stopped_ends_with_the_same(stop, whole, tmp_path, monkeypatch):
+    results, calls, points = _stopped_and_finished(tmp_path, monkeypatch, stop)
+    assert results | {"wall_seconds": None} == whole | {"wall_seconds": None}
+    assert results == json.loads((tmp_path / "search.json").read_text())
+    assert calls > 3
+    # A kill loses the points since the last checkpoint, of which there is one in eight; a signal loses none.
+    assert points == 100 if stop is not _killed else 100 < points < 100 + 8 * calls
+    assert {path.name for path in tmp_path.iterdir()} == {"asked.json", "search.json"}
+    monkeypatch.setattr(search, "train_settings", None)  # nothing is begun
+    assert search.search(TINY, RANGES, 3, 2, tmp_path) == results
+    with pytest.raises(UsageError, match=f"--logdir={tmp_path}: must be a new or empty folder, or one of a search"):
+        search.search(TINY, RANGES, 4, 2, tmp_path)
+
+
+@pytest.mark.parametrize("name", [search.RESULTS, search.CHECKPOINTS[0]])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"PK\x03\x04", b'{"settings": 5}'])
+def test_spoilt_files_of_a_search_are_one_line(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match="of this search; without it, it starts anew") as error:
+        search.search(TINY, RANGES, 3, 2, tmp_path, quiet=True)
+    assert str(error.value).startswith(f"{tmp_path / name}: is not")
+
+
+def test_a_checkpoint_of_other_arrays_is_refused(tmp_path, monkeypatch):
+    like = jax.eval_shape(lambda: search._start(search.make_agent(TINY), TINY, 3))
+    states = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(run_folder.without_keys, like))
+    right = search.Checkpoint([np.ones((3, 2))] * 4, np.eye(3, 2, dtype=bool), states, 1.5)
+    file = tmp_path / "part.npz"
+    search._write_checkpoint(file, right)
+    back = search._read_checkpoint(file, like, 4)
+    assert (len(back.returns), back.seconds) == (4, 1.5)
+    np.testing.assert_array_equal(back.diverged, right.diverged)
+    jax.tree.map(np.testing.assert_array_equal, back.states, states)
+    fewer = jax.tree.map(lambda leaf: leaf[:2], states)
+    for wrong in (
+        right._replace(returns=[np.ones((3, 2))] * 5),
+        right._replace(returns=[np.ones((2, 2))]),
+        right._replace(diverged=np.zeros((3, 2))),
+        right._replace(states=fewer),
+    ):
+        search._write_checkpoint(file, wrong)
+        with pytest.raises(UsageError, match=r"part\.npz: is not a checkpoint of this search"):
+            search._read_checkpoint(file, like, 4)
 
 
 @pytest.mark.parametrize(

@@ -324,6 +324,25 @@ def test_analysis_tells_bias_from_the_reference():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (["--chunk_size=5"], "--chunk_size=5: must be below 5, since the memory does not hold so many windows at once"),
+        (["--chunk_size=1"], "--horizon=5: must be below 5, since the memory does not hold so long a window"),
+    ],
+)
+def test_too_small_a_memory_is_one_line_that_names_the_flag(arguments, complaint, tmp_path, monkeypatch, capsys):
+    def exhausted(*_):
+        raise jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes."
+        )
+
+    monkeypatch.setattr(sampling, "draw", exhausted)
+    arguments = ["--problem=tabular", "--horizon=5", *arguments, f"--logdir={tmp_path}"]
+    assert command_line.run(variance, *arguments) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == complaint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
         (["--problem=chess"], "--problem=chess"),
         (["--num_samples=7"], "--num_samples=7: must be at least 8"),
         (["--horizon=1"], "--horizon=1: must be at least 2"),

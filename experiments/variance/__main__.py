@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from experiments import config as config_lib
 from experiments.config import refuse
+from experiments.layout import fits_memory
 from experiments.run_folder import WriteError
 from experiments.train import NonFiniteError
 from experiments.variance import analysis, picture, sampling, snake_points, tables, tabular_points, truth, truth_picture
@@ -69,7 +70,7 @@ def variance(folder: pathlib.Path | None = None, *, quiet: bool = False, **setti
       The content of `variance.json`.
 
     Raises:
-      UsageError: if a setting is impossible, or the folder holds anything else.
+      UsageError: if a setting is impossible, the folder holds anything else, or the memory is too small.
       WriteError: if the folder cannot be written to any more.
       NonFiniteError: if an agent that is trained for the study broke.
     """
@@ -140,18 +141,31 @@ def open_folder(logdir: str | None, study: Study) -> pathlib.Path:
 def _draw(study: Study, points: list[Point], folder: pathlib.Path, quiet: bool) -> dict[str, np.ndarray]:
     """Draws the windows of every point, float [N, C, n, M] by name."""
     programs = [point.windows for point in points]
-    return _sample(
-        study.num_samples, study.chunk_size, WINDOWS, study, points, programs, folder / SAMPLES, " windows", quiet
-    )
+    fits = fits_memory("horizon", study.config.horizon, "so long a window")
+    if study.chunk_size > jax.local_device_count():
+        fits = fits_memory("chunk_size", study.chunk_size, "so many windows at once")
+    with fits:
+        return _sample(
+            study.num_samples, study.chunk_size, WINDOWS, study, points, programs, folder / SAMPLES, " windows", quiet
+        )
 
 
 def _live(study: Study, points: list[Point], folder: pathlib.Path, quiet: bool) -> dict[str, np.ndarray]:
     """Draws pairs of lifetimes at every point where the true return is not known exactly, float [L, H, M] by name."""
     sampled = [point for point in points if point.lifetimes is not None]
     programs = [point.lifetimes for point in sampled]
-    return _sample(
-        study.num_lifetimes, LIFETIMES_AT_ONCE, PAIRS, study, sampled, programs, folder / LIFETIMES, " lifetimes", quiet
-    )
+    with fits_memory("horizon", study.config.horizon, f"{LIFETIMES_AT_ONCE} pairs of so long lifetimes"):
+        return _sample(
+            study.num_lifetimes,
+            LIFETIMES_AT_ONCE,
+            PAIRS,
+            study,
+            sampled,
+            programs,
+            folder / LIFETIMES,
+            " lifetimes",
+            quiet,
+        )
 
 
 def _sample(
