@@ -35,7 +35,7 @@ TRAINING = [
 ]
 SMALL = [*TRAINING, "--board_size=3x4", "--time_limit=50"]
 TABLES = [*TRAINING, "--environment=tables:process"]
-"""Compiles in a third of the time, for tests that do not depend on the game."""
+"""Compiles in half the time, for tests that do not depend on the game."""
 
 
 def test_ctrl_c_while_compiling_is_one_line(tmp_path):
