@@ -208,13 +208,14 @@ def train(agent: Agent, state: TrainingState, num_windows: chex.Numeric) -> tupl
     def body(carry: tuple[chex.Array, TrainingState, Summary]) -> tuple[chex.Array, TrainingState, Summary]:
         windows_left, state, so_far = carry
         before = state._replace(key=jax.random.clone(state.key))
-        following, window = _train_window(agent, state)
+        following, window = train_window(state)
         healthy = jnp.all(jnp.stack(list(window.first_nonfinite.values())) < 0)
         state = jax.tree.map(partial(jnp.where, healthy), following, before)
         state = state._replace(key=jax.random.clone(state.key))  # one of two, of which only one goes on
         return jnp.where(healthy, windows_left - 1, 0), state, _join(so_far, window)
 
-    _, shape = jax.eval_shape(partial(_train_window, agent), state)
+    train_window = jax.jit(partial(_train_window, agent))  # so that it is traced once, not for its shapes and again
+    _, shape = jax.eval_shape(train_window, state)
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
     nothing = nothing._replace(first_nonfinite=jax.tree.map(lambda leaf: leaf - 1, nothing.first_nonfinite))
     start = (jnp.asarray(num_windows, jnp.int32), state, nothing)

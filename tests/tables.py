@@ -23,8 +23,11 @@ INNER = {
 OUTER = {"discount": 0.95, "lambda": 0.9, "policy_cost": 1.0}
 
 
-def process(termination):
-    """A random process whose last state is terminal and entered with one probability from everywhere."""
+def process(termination=0.15):
+    """A random process whose last state is terminal and entered with one probability from everywhere.
+
+    As `--environment=tables:process` it has the commands train a network that is not a table, yet compiles quickly.
+    """
     rng = np.random.default_rng(0)
     going_on = rng.dirichlet(np.ones(NUM_STATES - 1), (NUM_STATES, NUM_ACTIONS)) * (1.0 - termination)
     return Tabular(

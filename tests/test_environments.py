@@ -318,13 +318,15 @@ def test_networks_fit_their_observations(shape, masked):
     assert num_axes == len(shape)
     network = networks.actor_critic_network(3, 2, 4, 5, num_axes=num_axes)
     critic = networks.value_network(2, 5, num_axes=num_axes)
-    params = network.init(jax.random.key(0), observations(2))
-    of_critic = critic.init(jax.random.key(0), observations(2))
+    params = jax.jit(network.init)(jax.random.key(0), observations(2))
+    of_critic = jax.eval_shape(critic.init, jax.random.key(0), observations(2))
     assert any("conv" in name for name in params) == (len(shape) > 1)
+    apply = jax.jit(network.apply)
     for leading in [(), (2,), (3, 2)]:
-        predictions = network.apply(params, observations(*leading))
+        predictions = apply(params, observations(*leading))
         assert predictions.logits.shape == (*leading, 3)
-        assert predictions.value.shape == critic.apply(of_critic, observations(*leading)).shape == leading
+        values = jax.eval_shape(critic.apply, of_critic, observations(*leading))
+        assert predictions.value.shape == values.shape == leading
         probabilities = jax.nn.softmax(predictions.logits)
         assert np.all((probabilities[..., 1] == 0.0) == masked)
 

@@ -36,13 +36,23 @@ def _always(action):
     )
 
 
+TABLES = (processes.chain(4, 0.3), processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15))
+
+
+@functools.cache
+def _many_episodes(mdp):
+    """Returns a policy on tables, and a program of 10,000 episodes, for any discount."""
+    network = tabular_network(mdp.num_states, mdp.num_actions, scale=0.7)
+    params = network.init(jax.random.key(0), None)
+    play = functools.partial(evaluation.episode_returns, mdp, network, num_episodes=10_000, max_steps=200)
+    return jax.nn.softmax(params["policy"]["table"]), jax.jit(functools.partial(play, params=params))
+
+
 @pytest.mark.parametrize("discount", [0.0, 0.6, 0.95, 1.0])
 def test_mean_return_is_what_the_linear_solve_says(discount):
-    for mdp in (processes.chain(4, 0.3), processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)):
-        network = tabular_network(mdp.num_states, mdp.num_actions, scale=0.7)
-        params = network.init(jax.random.key(0), None)
-        policy = jax.nn.softmax(params["policy"]["table"])
-        returns = _play(mdp, network, params, discount, num_episodes=10_000)
+    for mdp in TABLES:
+        policy, play = _many_episodes(mdp)
+        returns = play(discount=discount, key=KEY)
         for samples, exact in (
             (returns.discounted, tabular.discounted_return(mdp, policy, discount)),
             (returns.undiscounted, tabular.discounted_return(mdp, policy, 1.0)),

@@ -23,8 +23,7 @@ from experiments.building import init_seeds, make_agent, make_weights
 from experiments.config import EXECUTION, Config, Execution, UsageError
 from metagrad import estimators, meta_parameters
 
-SMALL = [
-    "--board_size=3x4",
+TRAINING = [
     "--num_seeds=2",
     "--num_envs=4",
     "--rollout_length=5",
@@ -33,8 +32,10 @@ SMALL = [
     "--num_channels=4",
     "--policy_width=8",
     "--value_width=8",
-    "--time_limit=50",
 ]
+SMALL = [*TRAINING, "--board_size=3x4", "--time_limit=50"]
+TABLES = [*TRAINING, "--environment=tables:process"]
+"""Compiles in half the time, for tests that do not depend on the game."""
 
 
 def test_ctrl_c_while_compiling_is_one_line(tmp_path):
@@ -124,7 +125,7 @@ def test_the_same_flags_give_the_same_metrics_to_the_bit(run, tmp_path):
 
 def test_compare_writes_its_files_and_a_table(tmp_path, capsys):
     arguments = ["--meta_params=discount,learning_rate", "--baseline=discount:0.5,lambda:0.3"]
-    assert not command_line.run(compare, *SMALL, *arguments, f"--logdir={tmp_path}/all")
+    assert not command_line.run(compare, *TABLES, *arguments, f"--logdir={tmp_path}/all")
     folder = tmp_path / "all"
     printed = capsys.readouterr().out
     comparison = json.loads((folder / "compare.json").read_text())
@@ -158,13 +159,13 @@ def test_compare_writes_its_files_and_a_table(tmp_path, capsys):
 def test_estimators_with_other_settings_train(tmp_path):
     arguments = ["--mixing_weights=geometric", "--optimizer=rmsprop", "--num_seeds=1", "--meta_params=value_cost"]
     outer = ["--outer_value_cost=0.5", "--outer_entropy_cost=0.01", "--shared_torso"]
-    assert not command_line.run(train, *SMALL, *arguments, *outer, f"--logdir={tmp_path}/other")
+    assert not command_line.run(train, *TABLES, *arguments, *outer, f"--logdir={tmp_path}/other")
     config = config_lib.load(tmp_path / "other" / "config.json")
     assert make_weights(config) == pytest.approx((1 / 1.8, 0.8 / 1.8))
 
 
 def test_numbers_that_are_not_finite_stop_the_run(tmp_path, capsys):
-    status = command_line.run(train, *SMALL, "--estimator=none", "--learning_rate=1e38", f"--logdir={tmp_path}/broken")
+    status = command_line.run(train, *TABLES, "--estimator=none", "--learning_rate=1e38", f"--logdir={tmp_path}/broken")
     assert "parameters of seed 0 was not finite at environment step 20 (update 1)" in status
     assert (tmp_path / "broken" / "config.json").exists()
     assert (tmp_path / "broken" / "metrics.csv").exists()
@@ -278,7 +279,7 @@ def test_a_missing_logdir_is_one_line(capsys):
 
 
 def test_flags_beat_the_preset(tmp_path):
-    assert not command_line.run(train, "--preset=paper", *SMALL, "--estimator=none", f"--logdir={tmp_path}/run")
+    assert not command_line.run(train, "--preset=paper", *TABLES, "--estimator=none", f"--logdir={tmp_path}/run")
     config = config_lib.load(tmp_path / "run" / "config.json")
     assert config.num_seeds == 2  # the flag
     assert config.discount == config_lib.PRESETS["paper"]["discount"]  # the preset
@@ -318,7 +319,7 @@ def test_an_outer_critic_is_learned_unless_it_is_left_out_or_nothing_is_tuned(ru
     assert config.outer_critic
     assert make_agent(config).outer_critic is not None
     assert make_agent(dataclasses.replace(config, outer_critic=False)).outer_critic is None
-    assert not command_line.run(train, *SMALL, "--estimator=none", f"--logdir={tmp_path / 'none'}")
+    assert not command_line.run(train, *TABLES, "--estimator=none", f"--logdir={tmp_path / 'none'}")
     assert not config_lib.load(tmp_path / "none" / "config.json").outer_critic
     assert not config.with_estimator("none").outer_critic
     assert config.with_estimator("multi_step").outer_critic

@@ -18,7 +18,8 @@ def test_convolve_is_a_convolution(extent, kernel_size, stride):
     expected = jax.lax.conv_general_dilated(
         maps, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    np.testing.assert_allclose(networks.convolve(maps, kernel, stride), expected, rtol=1e-4, atol=1e-5)
+    convolved = jax.jit(networks.convolve, static_argnums=2)(maps, kernel, stride)
+    np.testing.assert_allclose(convolved, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_patch_convolution_has_haikus_parameters_and_output():
@@ -35,9 +36,15 @@ def _observations(*leading, mask=True):
     return Observation(grid, jnp.full((*leading, 4), mask))
 
 
+def _network(shared_torso=False):
+    """A network as one program each for its parameters and what it says: op by op, much more is compiled."""
+    network = actor_critic_network(4, 8, 16, 16, shared_torso)
+    return networks.Network(jax.jit(network.init), jax.jit(network.apply))
+
+
 @pytest.mark.parametrize("shared_torso", [False, True])
 def test_predictions_have_the_leading_axes_of_the_observations(shared_torso):
-    network = actor_critic_network(4, 8, 16, 16, shared_torso)
+    network = _network(shared_torso)
     params = network.init(jax.random.key(0), _observations(2))
     for leading in [(2,), (3, 2)]:
         predictions = network.apply(params, _observations(*leading))
@@ -47,7 +54,7 @@ def test_predictions_have_the_leading_axes_of_the_observations(shared_torso):
 
 
 def test_separate_torsos_share_no_parameter():
-    network = actor_critic_network(4, 8, 16, 16)
+    network = _network()
     observations = _observations(2)
     params = network.init(jax.random.key(0), observations)
     of_policy = jax.grad(lambda params: network.apply(params, observations).logits.sum())(params)
@@ -57,7 +64,7 @@ def test_separate_torsos_share_no_parameter():
 
 
 def test_masked_actions_have_no_probability_and_no_nan():
-    network = actor_critic_network(4, 8, 16, 16)
+    network = _network()
     observations = _observations(3)
     mask = jnp.array([[True, False, True, True], [False, False, False, True], [False] * 4])
     observations = observations._replace(action_mask=mask)

@@ -16,13 +16,14 @@ from metagrad import estimators, meta_parameters, windows
 CONFIG = Config(
     num_seeds=2,
     estimator="none",
-    board_size="3",
+    environment="tables:process",
     num_envs=4,
     rollout_length=5,
     num_channels=4,
     policy_width=8,
     value_width=8,
 )
+SNAKE = dataclasses.replace(CONFIG, environment="snake", board_size="3")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_num_windows_does_not_recompile():
 
 def test_summary_counts_the_episodes_that_the_updates_saw():
     """Those that the time limit cut as well as those that ended by themselves."""
-    agent = make_agent(dataclasses.replace(CONFIG, time_limit=40))
+    agent = make_agent(dataclasses.replace(SNAKE, time_limit=40))  # whose returns are whole numbers
     state = jax.jit(partial(training.init, agent))(jax.random.key(1))
     after, summary = jax.jit(partial(training.train, agent))(state, 20)
     problem = training.inner_problem(agent)
@@ -108,8 +109,8 @@ def test_a_seed_does_not_depend_on_how_many_there_are():
 
 
 def test_seeds_are_the_same_all_at_once_and_one_after_another(monkeypatch):
-    agent = make_agent(CONFIG)
-    states = init_seeds(agent, CONFIG)
+    agent = make_agent(SNAKE)  # whose convolutions are batched then
+    states = init_seeds(agent, SNAKE)
     after = {}
     for backend in ("cpu", "gpu"):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
