@@ -6,7 +6,7 @@ import sys
 import tempfile
 from functools import partial
 
-from experiments import compilation
+from experiments import compilation, devices
 from experiments import config as config_lib
 from experiments.benchmark import figures, programs
 from experiments.benchmark.figures import SECONDS, Figure, Figures, Side
@@ -26,6 +26,7 @@ def first_step(settings: str, cache: str) -> None:
       cache: the folder that keeps compiled programs.
     """
     compilation.keep_programs(cache)
+    devices.use_all_cores()
     programs.training(config_lib.load(pathlib.Path(settings)), 1)()
 
 

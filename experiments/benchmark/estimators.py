@@ -122,9 +122,8 @@ def suite(scale: Scale) -> Figures:
         window = partial(forward, horizon=horizon)
         suite[f"forward_{horizon}"] = partial(_against_none, scale, horizon, window, len(tuned.meta_params))
     for horizon in scale.obvious_horizons:
-        for name, make_weights in ESTIMATORS.items():
-            for what, measure in (("time", _obvious_time), ("memory", _obvious_memory), ("compile", _obvious_compile)):
-                suite[f"obvious_{what}_{name}_{horizon}"] = partial(measure, scale, make_weights(horizon))
+        for what, measure in (("time", _obvious_time), ("memory", _obvious_memory), ("compile", _obvious_compile)):
+            suite[f"obvious_{what}_{horizon}"] = partial(measure, scale, estimators.mixing(horizon))
         suite[f"study_{horizon}"] = partial(_study, scale, horizon)
     return suite
 
@@ -189,7 +188,7 @@ def _obvious_compile(scale: Scale, weights: Weights) -> Figure:
 
     with timing.without_cache():
         return figures.race(
-            SECONDS, AGAINST_OBVIOUS, compiling(reverse), compiling(obvious), scale._replace(seconds=0.0)
+            SECONDS, AGAINST_OBVIOUS, compiling(reverse), compiling(obvious), scale._replace(seconds=0.0, repeats=1)
         )
 
 

@@ -57,15 +57,15 @@ SMALLEST = Config(
 FULL = Scale(
     config=Config(num_seeds=1, board_size="12", num_envs=128, discount=0.99, lambda_=0.95),
     demo=Config(),
-    repeats=7,
-    seconds=0.5,
+    repeats=6,
+    seconds=0.3,
     copies=(1, 128, 1_024, 16_384),
     env_steps=65_536,
     vector_envs=128,
-    horizons=(1, 2, 5, 10, 32),
+    horizons=(1, 5, 10),
     obvious_horizons=(10,),
-    memory_horizons=(4, 1, 8, 16, 32),
-    seeds=(1, 2, 4, 8),
+    memory_horizons=(4, 1, 32),
+    seeds=(1, 2, 8),
     product_size=2_048,
     copy_bytes=2**28,
 )
@@ -73,7 +73,11 @@ FULL = Scale(
 SCALES: Mapping[str, Scale] = {
     "full": FULL,
     "accelerator": FULL._replace(
-        copies=(1_024, 16_384, 131_072, 1_048_576), seeds=(1, 8, 64), product_size=8_192, copy_bytes=2**30
+        horizons=(1, 2, 5, 10, 32),
+        copies=(1_024, 16_384, 131_072, 1_048_576),
+        seeds=(1, 8, 64),
+        product_size=8_192,
+        copy_bytes=2**30,
     ),
     "miniature": Scale(
         config=SMALLEST,
