@@ -385,7 +385,7 @@ def make_environment(config: Config) -> Environment:
     try:
         return environments.make(config.environment, **settings)
     except ValueError as error:
-        raise UsageError(f"--environment={config.environment}: must be {environments.NAMES} ({error})") from error
+        raise UsageError(f"--environment={config.environment}: {error}") from error
 
 
 def check_named(config: Config, named: str | None, path: pathlib.Path) -> None:

@@ -48,10 +48,10 @@ def _call(name: str) -> Any:
     """Calls the factory that a name means; what goes wrong becomes one sentence, with the error as its cause."""
     module, colon, factory = name.partition(":")
     if not (module and colon and factory):
-        raise ValueError("this is none of them")
+        raise ValueError(f"must be {NAMES}")
     try:
         if module == GYMNAX:
             return importlib.import_module("envs.gymnax_adapter").Gymnax(factory)
         return getattr(importlib.import_module(module), factory)()
     except Exception as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        raise ValueError(f"must be {NAMES} ({type(error).__name__}: {error})") from error
