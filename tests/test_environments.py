@@ -190,7 +190,11 @@ def test_play_shows_what_has_a_render(run, tmp_path, capsys, monkeypatch):
         (train, ["--environment=no.such:Thing"], "(ModuleNotFoundError: No module named 'no')"),
         (train, ["--environment=test_environments:Nothing"], "has no attribute 'Nothing')"),
         (train, ["--environment=test_environments:breaking"], "(OSError: no such cartridge)"),
-        (train, ["--environment=builtins:dict"], "--environment=builtins:dict: the environment dict needs a method initial"),
+        (
+            train,
+            ["--environment=builtins:dict"],
+            "--environment=builtins:dict: the environment dict needs a method initial",
+        ),
     ],
 )
 def test_impossible_environments_are_one_line(command, arguments, complaint, tmp_path, capsys, nothing_is_trained):
