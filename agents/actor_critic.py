@@ -147,6 +147,7 @@ def update(
     learner: LearnerState,
     hyper: Hyperparameters,
     rollout: Rollout,
+    exact_targets: bool = True,
 ) -> tuple[LearnerState, dict[str, chex.Array]]:
     """Does one optimizer step on the actor-critic loss, `U` in the equations.
 
@@ -157,6 +158,8 @@ def update(
       learner: the state to update.
       hyper: all hyperparameters, float [] each.
       rollout: the data.
+      exact_targets: whether the map's derivative is whole. Otherwise, as many implementations have it, the values in
+        the targets are constants of the derivative in the parameters too, which leaves the discount and lambda.
 
     Returns:
       The next state, and the loss terms. Both are differentiable in the learner's state and the hyperparameters.
@@ -164,7 +167,8 @@ def update(
     # One evaluation serves the targets and, by its pullback, the gradient; only the latter treats targets as constants.
     predictions, pullback = jax.vjp(lambda params: network.apply(params, rollout.observation), learner.params)
     bootstrap_values = network.apply(learner.params, rollout.bootstrap_observation).value
-    constants = targets(predictions.value, bootstrap_values, rollout, hyper)
+    values = (predictions.value, bootstrap_values)
+    constants = targets(*(values if exact_targets else jax.lax.stop_gradient(values)), rollout, hyper)
     slope, terms = jax.grad(loss, has_aux=True)(predictions, rollout.action, constants, hyper)
     # As small as the parameters, and dear to compute: the backward pass of the meta-gradient keeps it.
     gradient = checkpoint_name(pullback(slope)[0], KEPT)

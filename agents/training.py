@@ -37,6 +37,7 @@ class Agent:
       outer_critic: whose advantages the outer loss takes, or None to take those of the agent's own critic.
       num_envs: B, environments of one seed.
       rollout_length: T, steps of a rollout.
+      exact_targets: see `actor_critic.update`.
     """
 
     env: Environment
@@ -49,6 +50,7 @@ class Agent:
     outer_critic: OuterCritic | None
     num_envs: int
     rollout_length: int
+    exact_targets: bool = True
 
     @property
     def updates_per_window(self) -> int:
@@ -135,7 +137,9 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
     ) -> tuple[actor_critic.LearnerState, Summary]:
         rollout = batch.rollout
         hyper = meta_parameters.hyperparameters(agent.tuning, eta)
-        learner, terms = actor_critic.update(agent.network, agent.optimizer, learner, hyper, rollout)
+        learner, terms = actor_critic.update(
+            agent.network, agent.optimizer, learner, hyper, rollout, agent.exact_targets
+        )
         ended = rollout.terminated | rollout.truncated
         return learner, Summary(
             num_updates=jnp.int32(1),

@@ -87,6 +87,7 @@ def make_agent(config: Config, network: Network | None = None) -> Agent:
         outer_critic=critic if config.outer_critic else None,
         num_envs=config.num_envs,
         rollout_length=config.rollout_length,
+        exact_targets=config.exact_targets,
     )
 
 

@@ -24,7 +24,7 @@ from experiments import compilation, devices, environments
 from experiments.environments import SNAKE
 from metagrad.meta_parameters import INTERVALS
 
-FORMAT = 4
+FORMAT = 5
 """Version of the run folder's layout, written to `config.json`."""
 
 LOGGING_POINTS = 64
@@ -121,6 +121,11 @@ class Config:
     outer_lambda: float = _setting(0.95, UNIT_CLOSED, "lambda of the outer loss")
     outer_critic: bool = _setting(
         True, ANYTHING, "whether the outer loss takes its advantages from a critic of its own (never with none)"
+    )
+    exact_targets: bool = _setting(
+        True,
+        ANYTHING,
+        "whether the meta-gradient follows an update's targets through the values in them; else these are constants",
     )
     outer_value_cost: float = _setting(0.0, _at_least(0), "cost of the outer loss's value term; 0 leaves it out")
     outer_entropy_cost: float = _setting(0.0, _at_least(0), "cost of the outer loss's entropy term; 0 leaves it out")

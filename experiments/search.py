@@ -94,7 +94,7 @@ SEARCHED = {
 
 UNUSED = (
     *("estimator", "horizon", "mixing_weights", "mixing_decay", "meta_params"),
-    *("meta_learning_rate", "meta_learning_rate_halving"),
+    *("meta_learning_rate", "meta_learning_rate_halving", "exact_targets"),
     *("meta_gradient_clip", "outer_discount", "outer_lambda", "outer_critic", "outer_value_cost", "outer_entropy_cost"),
     *("discount", "lambda_", "entropy_cost", "learning_rate"),
 )

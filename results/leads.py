@@ -462,8 +462,10 @@ def measure(study: Study, folder: pathlib.Path, names: Sequence[str], num_centre
 def main(values: flags.FlagValues) -> None:
     """Measures what the flags ask for."""
     study = study_from_flags(values)
-    if not study.trained or study.config.shared_torso or study.names != NAMES:
-        raise UsageError("leads: agents trained for a study, with torsos of their own and the default --meta_params")
+    if not study.trained or study.config.shared_torso or not study.config.exact_targets or study.names != NAMES:
+        raise UsageError(
+            "leads: agents trained for a study, with exact targets, torsos of their own and the default --meta_params"
+        )
     names = values.agents or list(study.trained)
     if not set(names) <= set(study.trained):
         refuse("agents", values.agents, f"among {', '.join(study.trained)}")

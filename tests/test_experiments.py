@@ -337,7 +337,7 @@ def test_folders_of_an_older_format_are_refused_in_one_line(run, tmp_path, capsy
     (tmp_path / "config.json").write_text(json.dumps(old | {"format": 1}))
     (tmp_path / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes())
     assert command_line.run(curves, f"--runs={tmp_path}") == 2
-    assert "has format 1, and this version reads format 4" in capsys.readouterr().err
+    assert "has format 1, and this version reads format 5" in capsys.readouterr().err
 
 
 def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp_path, capsys):
@@ -455,6 +455,8 @@ def test_the_outer_loss_has_settings_of_its_own():
     more = make_agent(dataclasses.replace(FLAGS, **costs)).outer_hyperparameters
     assert more == always | {"value_cost": 0.3, "entropy_cost": 0.02}
     assert make_agent(dataclasses.replace(FLAGS, outer_critic=False)).outer_critic is None
+    assert make_agent(FLAGS).exact_targets
+    assert not make_agent(dataclasses.replace(FLAGS, exact_targets=False)).exact_targets
     critic = make_agent(FLAGS).outer_critic
     shapes = _shapes(critic.network, make_agent(FLAGS).env)
     assert (shapes["value_conv_2"][-1], shapes["value_head/~/linear_0"][-1]) == (2, 5)

@@ -88,8 +88,11 @@ def _exact_gradients(*description):
 
 
 @functools.cache
-def _finite_differences(*description, step=3e-4):
-    """Returns g_1, ..., g_n by central differences with one Richardson extrapolation."""
+def _finite_differences(*description, step=3e-4, exact_targets=True):
+    """Returns g_1, ..., g_n by central differences with one Richardson extrapolation.
+
+    Without exact targets, the values in an update's targets stay those of the nominal run.
+    """
     agent = _agent(*description)
     start, eta = _start(*description)
     problem = training.inner_problem(agent)
@@ -98,16 +101,31 @@ def _finite_differences(*description, step=3e-4):
     for k in range(HORIZON):
         positions.append(advance(eta, positions[-1], jax.random.fold_in(KEY, k))[0])
 
-    def frozen_targets(position):
+    def nominal_targets(position, hyper):
         rollout, params = position.batch.rollout, position.learner_state.params
-        if agent.outer_critic is not None:
-            return position.batch.outer_targets
         values = agent.network.apply(params, rollout.observation).value
         bootstrap_values = agent.network.apply(params, rollout.bootstrap_observation).value
-        return actor_critic.targets(values, bootstrap_values, rollout, agent.outer_hyperparameters)
+        return actor_critic.targets(values, bootstrap_values, rollout, hyper)
+
+    def frozen_targets(position):
+        if agent.outer_critic is not None:
+            return position.batch.outer_targets
+        return nominal_targets(position, agent.outer_hyperparameters)
 
     frozen = [frozen_targets(position) for position in positions]
-    update = jax.jit(problem.update)
+
+    @jax.jit
+    def update(learner, eta, position):
+        if exact_targets:
+            return problem.update(learner, eta, position.batch)[0]
+        hyper, rollout = meta_parameters.hyperparameters(agent.tuning, eta), position.batch.rollout
+        targets = nominal_targets(position, hyper)
+
+        def loss(params):
+            predictions = agent.network.apply(params, rollout.observation)
+            return actor_critic.loss(predictions, rollout.action, targets, hyper)[0]
+
+        return actor_critic.descend(agent.optimizer, learner, jax.grad(loss)(learner.params), hyper["learning_rate"])
 
     @jax.jit
     def outer_loss(params, rollout, targets):
@@ -117,7 +135,7 @@ def _finite_differences(*description, step=3e-4):
     def outer_losses(eta):
         learner, losses = start.learner_state, []
         for k in range(HORIZON):
-            learner, _ = update(learner, eta, positions[k].batch)
+            learner = update(learner, eta, positions[k])
             losses.append(outer_loss(learner.params, positions[k + 1].batch.rollout, frozen[k + 1]))
         return np.array(losses)
 
@@ -164,6 +182,18 @@ def test_finite_differences_notice_targets_cut_by_stop_gradient(monkeypatch):
     # The value cost reaches the policy through the values alone.
     assert np.all(cut["value_cost"] == 0.0)
     assert np.all(differences["value_cost"][1:] != 0.0)
+
+
+def test_without_exact_targets_the_values_in_them_are_constants():
+    cut = _gradients(dataclasses.replace(_agent("adam"), exact_targets=False), *_start("adam"))
+    differences = _finite_differences("adam", exact_targets=False)
+    for name in INTERVALS:
+        np.testing.assert_allclose(cut[name], differences[name], rtol=TOLERANCE, atol=0.0, err_msg=name)
+    # The value cost reaches the policy through the values alone, and those of the first update do not depend on eta.
+    assert np.all(cut["value_cost"] == 0.0)
+    exact = _exact_gradients("adam")["discount"]
+    np.testing.assert_allclose(cut["discount"][0], exact[0], rtol=1e-9)
+    assert np.all(np.abs(cut["discount"][1:] / exact[1:] - 1.0) > 1e-4)
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))

@@ -164,7 +164,7 @@ def test_thousands_of_mutated_files_are_read_or_refused(kind, folder):
         (run_folder.CONFIG, b"[" * 100_000, "config.json: is not the settings of a run"),
         (
             run_folder.CONFIG,
-            b'{"format": 4, "flags": {"seed": "__import__"}}',
+            b'{"format": 5, "flags": {"seed": "__import__"}}',
             "config.json: is not the settings of a run",
         ),
         (run_folder.METRICS, b"\x80\x04", "metrics.csv: has not the rows of the checkpoint"),

@@ -44,7 +44,7 @@ UNUSED = (
 
 OF_TABULAR = ("seed", "horizon")
 OF_CHECKPOINTS = (
-    *("seed", "horizon", "meta_params"),
+    *("seed", "horizon", "meta_params", "exact_targets"),
     *("outer_discount", "outer_lambda", "outer_value_cost", "outer_entropy_cost"),
 )
 """Settings that a study of the tabular problem, or of a run's checkpoints, leaves open."""
@@ -320,7 +320,7 @@ def _settings_of_run(
     names = given.get("meta_params", theirs.meta_params)
     if not names or not set(names) <= set(theirs.meta_params):
         refuse("meta_params", names, f"among those that the checkpoint tuned: {', '.join(theirs.meta_params)}")
-    chosen = {name: value for name, value in given.items() if name == "horizon" or name.startswith("outer_")}
+    chosen = {name: given[name] for name in OF_CHECKPOINTS if name in given and name not in ("seed", "meta_params")}
     config = dataclasses.replace(theirs, **chosen)
     # The run's steps need not be those of whole windows of the study's horizon, which single steps do not ask for.
     config_lib.validate(dataclasses.replace(config, estimator="single_step"))
