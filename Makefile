@@ -23,7 +23,7 @@ test: $(INSTALLED)  ## Lint, check the types, and run the tests.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 soak: $(INSTALLED)  ## Kill training at random moments, and spoil its files, again and again.
 	$(BIN)/python -m pytest -m soak

@@ -4,6 +4,7 @@ import os
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # Tests compile much and compute little: the compiler takes its shortest ways. No screen is needed for pictures.
@@ -24,6 +25,18 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
+LONGEST = (
+    *("meta_gradients", "variance", "hosts", "experiments", "layout", "search", "resume", "examples", "training"),
+    *("environments", "tabular", "benchmark", "gymnasium", "evaluation", "snake", "discounting_chain", "divergence"),
+)
+"""Files that take more than twenty seconds, the longest first: a process that begins with one late is waited for."""
+
 # The first example of a property compiles, which takes its time on a busy machine.
 settings.register_profile("compiling", deadline=None)
 settings.load_profile("compiling")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Has the longest files begin first."""
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))

@@ -90,6 +90,15 @@ def test_any_weighting_is_that_average_of_horizons_in_both_modes(weights):
         np.testing.assert_allclose(forward[name], expected, rtol=1e-12)
 
 
+def test_mixing_is_the_average_of_multi_steps_on_the_same_keys():
+    def reverse(weights):
+        return windows.meta_gradient(_problem(), weights, _eta(), _start(), KEY)[0]
+
+    parts = [reverse(estimators.multi_step(horizon)) for horizon in range(1, HORIZON + 1)]
+    for name, mixed in reverse(estimators.mixing(HORIZON)).items():
+        np.testing.assert_allclose(mixed, np.mean([part[name] for part in parts]), rtol=1e-12)
+
+
 def test_both_modes_end_where_plain_learning_ends():
     position = _start()
     xs = []
