@@ -1,12 +1,15 @@
 """An agent on tables, which compiles in moments: for how parts are put together, whatever the network and the game."""
 
+from functools import partial
+
+import jax
 import numpy as np
 import optax
 
 from agents.networks import ValueNetwork
 from agents.outer_critic import OuterCritic
 from agents.tabular import tabular_network
-from agents.training import Agent
+from agents.training import Agent, TrainingState, init
 from envs.tabular import Tabular
 from metagrad import meta_parameters
 
@@ -62,3 +65,8 @@ def agent(termination=0.15, **changes):
         "rollout_length": LENGTH,
     }
     return Agent(**settings | changes)
+
+
+def start(agent: Agent, seed: int = 0) -> TrainingState:
+    """Returns the agent's first state, by one program: each operation by itself would be compiled too."""
+    return jax.jit(partial(init, agent))(jax.random.key(seed))

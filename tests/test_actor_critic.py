@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,7 +88,7 @@ def test_loss_is_its_equation(rollout):
 
 def _learner(network, optimizer, rollout):
     observation = jax.tree.map(lambda leaf: leaf[0], rollout.observation)
-    return actor_critic.init(network, optimizer, observation, jax.random.key(0))
+    return jax.jit(partial(actor_critic.init, network, optimizer))(observation, jax.random.key(0))
 
 
 def test_update_is_a_gradient_step_that_holds_its_targets_constant(rollout):
@@ -100,8 +102,8 @@ def test_update_is_a_gradient_step_that_holds_its_targets_constant(rollout):
         constants = actor_critic.targets(predictions.value, bootstrap, rollout, HYPER)
         return actor_critic.loss(predictions, rollout.action, jax.lax.stop_gradient(constants), HYPER)[0]
 
-    gradient = jax.grad(loss_with_constant_targets)(learner.params)
-    updated, _ = actor_critic.update(network, optimizer, learner, HYPER, rollout)
+    gradient = jax.jit(jax.grad(loss_with_constant_targets))(learner.params)
+    updated, _ = jax.jit(partial(actor_critic.update, network, optimizer))(learner, HYPER, rollout)
     jax.tree.map(
         lambda before, after, slope: np.testing.assert_allclose(
             after, before - HYPER["learning_rate"] * slope, rtol=1e-4, atol=1e-6
@@ -116,7 +118,7 @@ def test_outer_loss_is_a_semi_gradient(rollout):
     network = actor_critic_network(A, 4, 8, 8)
     learner = _learner(network, optax.identity(), rollout)
     outer = {"discount": 0.95, "lambda": 0.9, "policy_cost": 1.0}
-    gradient = jax.grad(lambda learner: actor_critic.outer_loss(network, outer, learner, rollout))(learner)
+    gradient = jax.jit(jax.grad(lambda learner: actor_critic.outer_loss(network, outer, learner, rollout)))(learner)
     for name, leaves in gradient.params.items():
         for leaf in leaves.values():
             # Advantages are constants, so with separate torsos the policy's loss does not move the value network.

@@ -115,13 +115,14 @@ def test_gradients_with_an_outer_critic_agree_with_finite_differences_on_frozen_
     def predictions(learner):
         return agent.network.apply(learner.params, jnp.eye(mdp.num_states))
 
+    @jax.jit
     def losses(eta):
         learner, found = start.learner_state, []
         for position, following in itertools.pairwise(nominal):
             learner, _ = problem.update(learner, eta, position.batch)
             # By hand, from the values of the nominal policy under the outer discount, whatever the agent's critic says.
             values = tabular.state_values(mdp, following.batch.policy, exact.OUTER_DISCOUNT)
-            follow = tabular.going_on(mdp) @ np.asarray(values)
+            follow = tabular.going_on(mdp) @ values
             advantages = mdp.rewards + follow - values[:, None]
             log_policy = jax.nn.log_softmax(predictions(learner).logits)
             frequencies = following.batch.states.mean(0)[:, None] * following.batch.policy

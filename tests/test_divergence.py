@@ -139,7 +139,7 @@ def test_nothing_finite_becomes_nan_at_the_ends_of_the_meta_parameters(end):
         weights=estimators.mixing(2),
         meta_optimizer=make_agent(Config(meta_params=tuned)).meta_optimizer,
     )
-    state = training.init(agent, jax.random.key(0))
+    state = tables.start(agent)
     advance = jax.jit(jax.vmap(partial(training.train, agent, num_windows=3)))
     # One at its end at a time, and all of them.
     etas = {name: jnp.array([end * (one in (name, "all")) for one in (*tuned, "all")]) for name in tuned}

@@ -79,9 +79,13 @@ def test_episodes_are_cut_after_the_last_step(max_steps):
 def _snake(time_limit=14):
     env = Snake(3, 3, time_limit)
     network = actor_critic_network(4, 4, 8, 8)
-    observation = env.observation(env.initial(KEY))
-    params = network.init(jax.random.key(1), jax.tree.map(lambda leaf: leaf[None], observation))
-    return env, network, params
+
+    @jax.jit
+    def init():
+        observation = env.observation(env.initial(KEY))
+        return network.init(jax.random.key(1), jax.tree.map(lambda leaf: leaf[None], observation))
+
+    return env, network, init()
 
 
 @pytest.mark.parametrize("steps_together", [3, 100])
@@ -90,19 +94,23 @@ def test_games_are_those_of_a_plain_loop_that_stops_at_each_end(steps_together, 
     env, network, params = _snake(time_limit=30)
     num_episodes, discount = 32, 0.9
     returns = _play(env, network, params, discount, num_episodes)
-    transition = jax.jit(env.transition)
-    logits = jax.jit(lambda state: network.apply(params, env.observation(state)).logits)
+    initial = jax.jit(env.initial)
+
+    @jax.jit
+    def move(game, key):
+        action_key, transition_key = jax.random.split(key)
+        logits = network.apply(params, env.observation(game)).logits
+        game = env.transition(game, jax.random.categorical(action_key, logits).astype(jnp.int32), transition_key)
+        return game, env.terminal(game), env.truncated(game)
+
     initial_key, play_key = jax.random.split(KEY)
     terminated = truncated = 0
     for index in range(num_episodes):
-        game, discounted, ended = env.initial(jax.random.fold_in(initial_key, index)), 0.0, False
+        game, discounted, ended = initial(jax.random.fold_in(initial_key, index)), 0.0, False
         while not ended:
             t, before = int(game.step_count), int(game.length)
-            action_key, transition_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(play_key, index), t))
-            action = jax.random.categorical(action_key, logits(game)).astype(jnp.int32)
-            game = transition(game, action, transition_key)
+            game, over, cut = move(game, jax.random.fold_in(jax.random.fold_in(play_key, index), t))
             discounted += discount**t * (int(game.length) - before)
-            over, cut = bool(env.terminal(game)), bool(env.truncated(game))
             ended = over or cut
             terminated, truncated = terminated + over, truncated + cut
         np.testing.assert_allclose(returns.discounted[index], discounted, rtol=1e-6)

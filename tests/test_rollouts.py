@@ -12,18 +12,28 @@ from envs.snake import Snake
 LENGTH, NUM_ENVS = 12, 16
 
 
+def _start(env, network, num_envs):
+    """Returns an actor and parameters."""
+
+    @jax.jit
+    def start():
+        actor = rollouts.start(env, num_envs, jax.random.key(0))
+        return actor, network.init(jax.random.key(1), actor.observation)
+
+    return jax.device_get(start())
+
+
 @pytest.fixture(scope="module")
 def collected():
     """Several consecutive rollouts, with terminations and truncations in them."""
     env = Snake(2, 3, time_limit=15)
     network = actor_critic_network(4, 4, 8, 8)
-    actor = rollouts.start(env, NUM_ENVS, jax.random.key(0))
-    params = network.init(jax.random.key(1), actor.observation)
+    actor, params = _start(env, network, NUM_ENVS)
     collect = jax.jit(rollouts.collect(env, network, LENGTH))
     pairs = []
     for key in jax.random.split(jax.random.key(2), 10):
         before = actor
-        actor, rollout = collect(params, actor, key)
+        actor, rollout = jax.device_get(collect(params, actor, key))
         pairs.append((before, rollout, actor))
     return env, pairs
 
@@ -123,7 +133,7 @@ class Dice:
 def test_no_two_states_share_their_randomness():
     """Neither those of two environments, first states and later ones, nor those of one."""
     network = Network(lambda *_: {}, lambda _, seen: Predictions(jnp.zeros((*seen.shape, 2)), jnp.zeros(seen.shape)))
-    actor = rollouts.start(Dice(), 8, jax.random.key(0))
+    actor, _ = _start(Dice(), network, 8)
     _, rollout = jax.jit(rollouts.collect(Dice(), network, 10))({}, actor, jax.random.key(1))
     assert len(np.unique(rollout.observation)) == rollout.observation.size
 
@@ -167,10 +177,16 @@ def _counted(time_limit):
         lambda params, observation: Predictions(observation, observation @ jnp.array([1.0, 100.0])),
     )
     env = Counter(time_limit)
-    actor = rollouts.start(env, 8, jax.random.key(0))
-    _, rollout = jax.jit(rollouts.collect(env, network, 10))({}, actor, jax.random.key(1))
-    values, bootstrap = (network.apply({}, seen).value for seen in (rollout.observation, rollout.bootstrap_observation))
-    return rollout, actor_critic.targets(values, bootstrap, rollout, {"discount": 0.5, "lambda": 0.0})
+    actor, _ = _start(env, network, 8)
+
+    @jax.jit
+    def collect():
+        _, rollout = rollouts.collect(env, network, 10)({}, actor, jax.random.key(1))
+        seen = (rollout.observation, rollout.bootstrap_observation)
+        values, bootstrap = (network.apply({}, observation).value for observation in seen)
+        return rollout, actor_critic.targets(values, bootstrap, rollout, {"discount": 0.5, "lambda": 0.0})
+
+    return jax.device_get(collect())
 
 
 def test_every_truncation_of_a_rollout_is_bootstrapped_with_what_followed_it():
@@ -193,8 +209,8 @@ def test_more_truncations_than_the_time_limit_allows_are_no_number():
 def test_policy_is_sampled_not_maximised():
     env = Snake(12, 12)
     network = actor_critic_network(4, 4, 8, 8)
-    actor = rollouts.start(env, 256, jax.random.key(0))
-    params = jax.tree.map(jnp.zeros_like, network.init(jax.random.key(1), actor.observation))
+    actor, params = _start(env, network, 256)
+    params = jax.tree.map(np.zeros_like, params)
     _, rollout = jax.jit(rollouts.collect(env, network, 10))(params, actor, jax.random.key(2))
     counts = np.bincount(np.asarray(rollout.action).ravel(), minlength=4)
     assert counts.min() > 0.2 * counts.sum()

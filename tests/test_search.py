@@ -212,9 +212,9 @@ def _killed():
 
 
 TINY = Config(
-    **{"seed": 3, "num_seeds": 2, "estimator": "none", "outer_critic": False, "board_size": "3", "num_envs": 4},
-    **{"rollout_length": 5, "num_env_steps": 1000, "num_channels": 4, "policy_width": 8, "value_width": 8},
-    time_limit=50,
+    **{"seed": 3, "num_seeds": 2, "estimator": "none", "outer_critic": False, "environment": "tables:process"},
+    **{"num_envs": 4, "rollout_length": 5, "num_env_steps": 1000, "num_channels": 4, "policy_width": 8},
+    value_width=8,
 )
 """50 logging points in either part."""
 

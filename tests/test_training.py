@@ -196,7 +196,7 @@ def test_an_outer_critic_that_is_not_finite_is_told(tabular):
 
 def test_the_outer_critic_judges_by_outer_returns_and_then_learns_them():
     agent = tables.agent(outer_critic=tables.critic(optax.sgd(0.3)))
-    state = training.init(agent, jax.random.key(0))
+    state = tables.start(agent)
     collect = jax.jit(training.inner_problem(agent).collect)
     actor = state.position.actor_state
     for key in jax.random.split(jax.random.key(1), 2):
@@ -223,7 +223,7 @@ def _own_outer_targets(agent, position):
 @pytest.mark.parametrize("critic", [None, tables.critic()], ids=["own_critic", "outer_critic"])
 def test_the_outer_loss_takes_its_advantages_from_the_critic_that_is_for_it(critic):
     agent = tables.agent(outer_critic=critic)
-    position = training.init(agent, jax.random.key(0)).position
+    position = tables.start(agent).position
     constants = _own_outer_targets(agent, position) if critic is None else position.batch.outer_targets
     rollout = position.batch.rollout
     log_policy = jax.nn.log_softmax(rollout.observation @ position.learner_state.params["policy"]["table"])
@@ -234,9 +234,10 @@ def test_the_outer_loss_takes_its_advantages_from_the_critic_that_is_for_it(crit
 
 def test_no_gradient_passes_through_the_outer_critic():
     agent = tables.agent()
-    position = training.init(agent, jax.random.key(0)).position
+    position = tables.start(agent).position
     problem, eta = training.inner_problem(agent), meta_parameters.initial_meta_parameters(agent.tuning)
-    slope = jax.grad(problem.outer_loss, argnums=1, allow_int=True)(position.learner_state, position.batch)
+    outer_slope = jax.jit(jax.grad(problem.outer_loss, argnums=1, allow_int=True))
+    slope = outer_slope(position.learner_state, position.batch)
     assert all(np.all(leaf == 0.0) for leaf in slope.outer_targets)
 
     def outer_loss_later(critic):
@@ -246,7 +247,7 @@ def test_no_gradient_passes_through_the_outer_critic():
             later.actor_state.outer_critic.params["table"]["v"]
         )
 
-    slope = jax.grad(outer_loss_later, allow_int=True)(position.actor_state.outer_critic)
+    slope = jax.jit(jax.grad(outer_loss_later, allow_int=True))(position.actor_state.outer_critic)
     assert np.all(slope.params["table"]["v"] == 0.0)
 
 

@@ -205,8 +205,8 @@ def test_each_horizon_is_held_against_its_own_truth():
     assert abs(mixing["total"]["cosine"]["estimate"]) < 0.1  # the mean of the three, (1/3, 0)
 
 
-def test_a_study_that_was_killed_goes_on_to_the_same_numbers(run, tmp_path, monkeypatch):
-    arguments = [*STUDY, f"--checkpoint={run}", "--num_checkpoints=1"]
+def test_a_study_that_was_killed_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
+    arguments = [*SMALL, *STUDY, "--meta_params=discount,value_cost", "--at_discounts=0.8"]
     write, written = sampling._write, []
 
     def write_once(file, chunk):
@@ -222,7 +222,8 @@ def test_a_study_that_was_killed_goes_on_to_the_same_numbers(run, tmp_path, monk
     assert [file.name for file in (tmp_path / "killed").rglob("*.npy")] == ["00000000.npy"]
     assert not study(*arguments, f"--logdir={tmp_path / 'killed'}")
     assert not study(*arguments, f"--logdir={tmp_path / 'whole'}")
-    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+    killed, whole = (results(tmp_path / name)["points"][POOR] for name in ("killed", "whole"))
+    assert killed | {"checkpoint": None} == whole | {"checkpoint": None}
 
 
 def test_checkpoints_are_studied_from_early_to_late(run, tmp_path, capsys):

@@ -31,7 +31,7 @@ NAMES = ("discount", "lambda")
 def walked():
     """The start of a window on tables, and what a walk by hand leads to."""
     agent = tables.agent(termination=0.0)
-    state = training.init(agent, jax.random.key(0))
+    state = tables.start(agent)
     fixed = (state.position.learner_state, state.position.actor_state)
     start = jax.jit(snake_points.make_start(agent, training.inner_problem(agent), BURN_IN))
     return agent, fixed, [start(fixed, key) for key in jax.random.split(jax.random.key(1), 2)]
