@@ -43,6 +43,12 @@ def draw(report: Report, picture: pathlib.Path) -> None:
 
     from experiments.plots import OKABE_ITO
 
+    class Plain(LogFormatter):
+        """Labels the ticks that Matplotlib would, without exponents."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
     panels: list[tuple[str, dict[str, Any]]] = [
         (f"{suite}: ours / peer", {name: figure["ratio"] for name, figure in figures.items() if "ratio" in figure})
         for suite, figures in report.items()
@@ -74,7 +80,7 @@ def draw(report: Report, picture: pathlib.Path) -> None:
             axes.plot(estimate, place, "o", color=colour, markersize=5)
         axes.set(title=title, xscale="log")
         for formatted in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-            formatted(LogFormatter(minor_thresholds=(1.5, 0.5)))
+            formatted(Plain(minor_thresholds=(1.5, 0.5)))
         axes.set_yticks(range(len(values)), list(values), fontsize=8)
         axes.set_ylim(len(values) - 0.5, -0.5)
         axes.axvline(1.0, color="black", linewidth=0.8)
