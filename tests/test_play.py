@@ -261,7 +261,7 @@ def test_folders_that_cannot_be_played_from_arerefused(comparison, tmp_path, cap
     assert "its runs differ in their game, seeds or networks" in refused(capsys, f"--logdir={tmp_path}/all")
 
     (folder / "config.json").write_text(json.dumps(content | {"format": 99}))
-    assert "has format 99, and this version reads format 4" in refused(capsys, f"--logdir={folder}")
+    assert "has format 99, and this version reads format 5" in refused(capsys, f"--logdir={folder}")
 
     (folder / "config.json").write_text(json.dumps(content))
     (folder / "checkpoint" / str(steps) / "default" / "_METADATA").write_text("{")
