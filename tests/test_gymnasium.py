@@ -270,7 +270,7 @@ def test_vector_wrappers() -> None:
             assert infos["episode"]["r"][index] == returns[index] == infos["score"][index]
             assert infos["episode"]["l"][index] == lengths[index]
             episodes += 1
-    assert episodes > 2 * 6
+    assert episodes >= 6 * (40 // 11)  # none takes more than its ten steps and one for the reset
 
 
 def test_rgb_array_shows_the_game() -> None:

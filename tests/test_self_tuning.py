@@ -34,6 +34,27 @@ def test_enough_is_reached_where_the_mean_stays_there():
     assert np.isnan(self_tuning.steps_until(curve(31.0, 29.0)))
 
 
+def test_an_ablation_is_held_against_the_whole_seed_by_seed(tmp_path, monkeypatch):
+    def run(name, gains):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text((self_tuning.WHOLE / "config.json").read_text())
+        rows = [
+            f"{steps},{seed},{seed + gain},{0.5 + steps / 1000}"
+            for steps in (10, 20)
+            for seed, gain in enumerate(gains)
+        ]
+        (folder / "metrics.csv").write_text("\n".join(["env_steps,seed,episode_return,hyper/discount", *rows, ""]))
+        return folder
+
+    monkeypatch.setattr(self_tuning, "WHOLE", run("whole", [0.0] * 4))
+    name, returned, difference, discounts = self_tuning.ablation(run("other", [2.0] * 4))
+    assert name == "other"
+    assert returned.startswith("3.5 [")
+    assert difference == "2 [2, 2]"
+    assert discounts == "0.520, 0.520, 0.520"
+
+
 def test_the_picture_is_drawn_from_what_is_committed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(self_tuning, "PICTURE", tmp_path / "picture.png")
     self_tuning.main()

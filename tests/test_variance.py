@@ -14,7 +14,7 @@ from agents import actor_critic, tabular, training
 from experiments import train
 from experiments.config import Config, UsageError
 from experiments.variance import __main__ as variance
-from experiments.variance import analysis, picture, sampling, tables
+from experiments.variance import analysis, picture, sampling, settings, tables
 from experiments.variance import truth as truth_lib
 from metagrad import estimators, windows
 from metagrad.meta_parameters import INTERVALS
@@ -247,6 +247,20 @@ def test_checkpoints_are_studied_from_early_to_late(run, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "late: discount" in printed
     assert "noise ratio" in printed
+
+
+@pytest.mark.parametrize(("flags", "exact"), [([], True), (["--noexact_targets"], False)])
+def test_what_a_study_of_checkpoints_leaves_open_is_taken_from_the_flags(flags, exact, run):
+    values = settings.define_flags()
+    values(["variance", f"--checkpoint={run}", "--horizon=7", "--noouter_critic", *flags])
+    with pytest.raises(UsageError, match="--outer_critic=False: must be left out, or True, as in"):
+        settings.study_from_flags(values)
+    values = settings.define_flags()
+    values(["variance", f"--checkpoint={run}", "--horizon=7", "--meta_params=discount", *flags])
+    study = settings.study_from_flags(values)
+    assert (study.config.horizon, study.config.exact_targets) == (7, exact)
+    assert study.names == ("discount",)
+    assert study.config.meta_params == ("discount", "entropy_cost")
 
 
 def test_samples_are_the_gradients_of_reverse_mode():
