@@ -18,10 +18,11 @@ from experiments.config import Config, UsageError, make_environment
 from metagrad import estimators, meta_parameters
 from metagrad.estimators import Weights
 
-# The inner optimizers are differentiated, so the square root's slope must stay finite where a gradient is zero.
+# The inner optimizers are differentiated, so the square root's slope must stay finite where a gradient is zero. RMSProp
+# is as Optax and arXiv 2211.10550 have it: decay 0.9, and 1e-8 under the root.
 INNER_OPTIMIZERS = {
     "adam": optax.scale_by_adam(eps_root=1e-10),
-    "rmsprop": optax.scale_by_rms(decay=0.99, eps=1e-10, eps_in_sqrt=True, bias_correction=True),
+    "rmsprop": optax.scale_by_rms(),
 }
 
 

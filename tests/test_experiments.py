@@ -465,11 +465,12 @@ def test_the_outer_loss_has_settings_of_its_own():
 def test_optimizers_are_those_of_the_flags():
     # After one gradient, a gradient of zero: Adam goes on by its momentum, RMSProp stops.
     going_on = (0.9 * 0.1 / (1 - 0.9**2)) / np.sqrt(0.999 * 0.001 / (1 - 0.999**2))
-    for name, second in (("adam", going_on), ("rmsprop", 0.0)):
+    # RMSProp's mean square starts at zero, of which it keeps 0.9.
+    for name, first, second in (("adam", 1.0, going_on), ("rmsprop", np.sqrt(1 / 0.1), 0.0)):
         agent = make_agent(dataclasses.replace(FLAGS, optimizer=name))
-        np.testing.assert_allclose(_steps(agent.optimizer, [[2.0], [0.0]])[:, 0], [1.0, second], rtol=1e-3)
+        np.testing.assert_allclose(_steps(agent.optimizer, [[2.0], [0.0]])[:, 0], [first, second], rtol=1e-3)
         critic_steps = _steps(agent.outer_critic.optimizer, [[2.0], [0.0]])[:, 0]
-        np.testing.assert_allclose(critic_steps, [-0.3, -0.3 * second], rtol=1e-3)
+        np.testing.assert_allclose(critic_steps, [-0.3 * first, -0.3 * second], rtol=1e-3)
 
 
 def test_the_meta_optimizer_is_adam_on_clipped_gradients():

@@ -1,0 +1,99 @@
+"""Trains in the published setting: game, network and numbers of arXiv 2211.10550, with this library's estimators.
+
+Example:
+    python -m results.published --estimator=mixing --logdir=runs/published/mixing
+
+The setting is that of Bonnet, Midgley and Laterre (2022), in their repository instadeepai/outer-value-function-meta-rl.
+Their game is the 6×6 Snake of Jumanji 0.1.3: agents are not told which moves crash, and the time limit ends an
+episode. The game alone, for other commands, is `--environment=results.published:PublishedSnake`.
+
+What is still ours: the outer loss sees the batch that the next update learns from, while theirs is collected apart and
+not counted; and their outer discount, 1, is out of our range, so that it is 0.999.
+"""
+
+import dataclasses
+
+import chex
+import haiku as hk
+import jax
+from absl import flags
+
+from agents.networks import Network, PatchConv2D, Predictions
+from envs.snake import Snake, State
+from experiments import config as config_lib
+from experiments import plots, run_folder
+from experiments.config import Config
+from experiments.train import train
+
+SETTING = Config(
+    environment="results.published:PublishedSnake",
+    num_envs=512,
+    rollout_length=5,
+    num_env_steps=75_008_000,
+    optimizer="rmsprop",
+    learning_rate=5e-4,
+    meta_params=("discount",),
+    meta_learning_rate=3e-3,
+    meta_gradient_clip=0.1,
+    discount=0.8,
+    lambda_=0.95,
+    entropy_cost=0.01,
+    outer_discount=0.999,
+    outer_lambda=1.0,
+)
+CHOSEN = ("estimator", "horizon", "seed", "num_seeds", "num_env_steps")
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedSnake(Snake):
+    """6×6 Snake as in Jumanji 0.1.3: without an action mask, and with a time limit that ends an episode."""
+
+    num_rows: int = 6
+    num_cols: int = 6
+    time_limit: int = 500
+
+    def observation(self, state: State) -> chex.Array:
+        """Returns the feature maps of one state, float [6, 6, 5], without the action mask."""
+        return super().observation(state).grid
+
+    def terminal(self, state: State) -> chex.Array:
+        """Tells whether the snake has crashed, fills the board or is out of time, bool []; nothing is truncated."""
+        return super().terminal(state) | (state.step_count >= self.time_limit)
+
+
+def published_network() -> Network:
+    """Builds the published network: for policy and value each a torso and two hidden layers, of 64 and 128 units."""
+
+    def forward(grid: chex.Array) -> Predictions:
+        logits, values = _half("policy", grid, 64, PublishedSnake().num_actions), _half("value", grid, 128, 1)
+        return Predictions(logits, values[..., 0])
+
+    transformed = hk.without_apply_rng(hk.transform(forward))
+
+    def apply(params: hk.Params, grid: chex.Array) -> Predictions:
+        flat = transformed.apply(params, grid.reshape(-1, *grid.shape[-3:]))
+        return jax.tree.map(lambda leaf: leaf.reshape(*grid.shape[:-3], *leaf.shape[1:]), flat)
+
+    return Network(transformed.init, apply)
+
+
+def _half(name: str, grid: chex.Array, width: int, outputs: int) -> chex.Array:
+    maps = grid
+    for stride in (2, 1):
+        maps = jax.nn.relu(PatchConv2D(32, 2, stride, f"{name}_conv_{stride}")(maps))
+    return hk.nets.MLP([width, width, outputs], name=f"{name}_head")(hk.Flatten()(maps))
+
+
+def main(values: flags.FlagValues) -> None:
+    """Trains in the published setting, with what the flags choose."""
+    config = dataclasses.replace(SETTING, **config_lib.given_settings(values))
+    config = config.with_estimator(config.estimator)
+    folder = config_lib.new_logdir(values.logdir, run_folder.OWN)
+    train(config, folder, config_lib.execution_from_flags(values), network=published_network())
+    plots.draw_training(folder)
+    print(f"The run is in {folder}, its picture is {folder / plots.TRAINING_PICTURE}")
+
+
+if __name__ == "__main__":
+    fixed = [field.name for field in dataclasses.fields(Config) if field.name not in CHOSEN]
+    config_lib.run(main, config_lib.define_training_flags(omit=fixed), "the same command goes on from here")
