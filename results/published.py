@@ -84,6 +84,12 @@ def _half(name: str, grid: chex.Array, width: int, outputs: int) -> chex.Array:
     return hk.nets.MLP([width, width, outputs], name=f"{name}_head")(hk.Flatten()(maps))
 
 
+def define_flags() -> flags.FlagValues:
+    """Returns the command's flags: what the setting leaves open."""
+    fixed = [field.name for field in dataclasses.fields(Config) if field.name not in CHOSEN]
+    return config_lib.define_training_flags(omit=fixed)
+
+
 def main(values: flags.FlagValues) -> None:
     """Trains in the published setting, with what the flags choose."""
     config = dataclasses.replace(SETTING, **config_lib.given_settings(values))
@@ -95,5 +101,4 @@ def main(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    fixed = [field.name for field in dataclasses.fields(Config) if field.name not in CHOSEN]
-    config_lib.run(main, config_lib.define_training_flags(omit=fixed), "the same command goes on from here")
+    config_lib.run(main, define_flags(), "the same command goes on from here")

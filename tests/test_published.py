@@ -1,0 +1,68 @@
+"""The published setting of results/published.py: its game, its network, and the command in miniature."""
+
+import json
+
+import command_line
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import fitting
+from envs.snake import Snake
+from results import published
+from results.published import SETTING, PublishedSnake, published_network
+
+GAME = PublishedSnake()
+
+
+def test_agents_are_not_told_which_moves_crash():
+    state = GAME.initial(jax.random.key(0))
+    np.testing.assert_array_equal(GAME.observation(state), Snake(6, 6).observation(state).grid)
+    shapes = fitting.observation_shape(GAME)
+    assert (shapes.shape, shapes.dtype) == ((6, 6, 5), jnp.float32)
+    fitting.check_environment(GAME)
+
+
+@pytest.mark.parametrize(("step_count", "over"), [(499, False), (500, True)])
+def test_the_time_limit_ends_an_episode(step_count, over):
+    state = GAME.initial(jax.random.key(0))._replace(step_count=jnp.int32(step_count))
+    assert GAME.terminal(state) == over
+    assert not GAME.truncated(state)
+    assert GAME.terminal(state._replace(crashed=jnp.bool_(True)))
+    assert GAME.terminal(state._replace(length=jnp.int32(36)))
+
+
+def test_the_network_has_two_hidden_layers_a_head():
+    network = published_network()
+    grids = jax.random.uniform(jax.random.key(0), (3, 2, 6, 6, 5))
+    params = network.init(jax.random.key(1), grids[0])
+    weights = {name: layer["w"].shape for name, layer in params.items()}
+    convolutions = {"conv_2": (2, 2, 5, 32), "conv_1": (2, 2, 32, 32)}
+    expected = {f"{half}_{name}": shape for half in ("policy", "value") for name, shape in convolutions.items()}
+    for half, width, outputs in (("policy", 64, 4), ("value", 128, 1)):
+        for number, shape in enumerate([(288, width), (width, width), (width, outputs)]):
+            expected[f"{half}_head/~/linear_{number}"] = shape
+    assert weights == expected
+    predictions = network.apply(params, grids)
+    one = network.apply(params, grids[2, 1])
+    np.testing.assert_allclose(predictions.logits[2, 1], one.logits, rtol=1e-5)
+    np.testing.assert_allclose(predictions.value[2, 1], one.value, rtol=1e-5)
+    assert np.ptp(predictions.value) > 0
+    fitting.check_network(network, GAME)
+
+
+def test_the_command_trains_as_published(tmp_path, capsys):
+    arguments = ["--estimator=single_step", "--num_seeds=1", "--num_env_steps=5120", f"--logdir={tmp_path}"]
+    assert not command_line.run(published, *arguments)
+    flags = json.loads((tmp_path / "config.json").read_text())["flags"]
+    assert (flags["num_env_steps"], flags["estimator"], flags["environment"]) == (
+        5_120,
+        "single_step",
+        SETTING.environment,
+    )
+    assert (flags["optimizer"], flags["learning_rate"], flags["meta_learning_rate"]) == ("rmsprop", 5e-4, 3e-3)
+    assert (flags["num_envs"], flags["rollout_length"], flags["meta_params"]) == (512, 5, ["discount"])
+    assert (tmp_path / "train.png").exists()
+    command_line.run(published, "--discount=0.9", f"--logdir={tmp_path}")
+    assert "discount" in capsys.readouterr().err
