@@ -7,8 +7,11 @@ The setting is that of Bonnet, Midgley and Laterre (2022), in their repository i
 Their game is the 6×6 Snake of Jumanji 0.1.3: agents are not told which moves crash, and the time limit ends an
 episode. The game alone, for other commands, is `--environment=results.published:PublishedSnake`.
 
-What is still ours: the outer loss sees the batch that the next update learns from, while theirs is collected apart and
-not counted; and their outer discount, 1, is out of our range, so that it is 0.999.
+With `--estimator=single_step` it is their algorithm with an outer critic, but for this: our outer loss sees the batch that
+the next update learns from, theirs one that is collected apart and not counted; their outer discount, 1, is out of our
+range, so that it is 0.999; their Adam of the meta-parameters has 1e-8 under its root, which shortens steps where
+meta-gradients are below about 1e-4; and their updates take the values in the targets for constants. The meta-learning
+rate is theirs for all estimators, though multi-step and mixing make one meta-update per `--horizon` updates.
 """
 
 import dataclasses
@@ -37,6 +40,7 @@ SETTING = Config(
     meta_gradient_clip=0.1,
     discount=0.8,
     lambda_=0.95,
+    value_cost=1.0,  # of half the squared error, theirs 0.5 of all of it
     entropy_cost=0.01,
     outer_discount=0.999,
     outer_lambda=1.0,
