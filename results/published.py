@@ -7,14 +7,15 @@ The setting is that of Bonnet, Midgley and Laterre (2022), in their repository i
 Their game is the 6×6 Snake of Jumanji 0.1.3: agents are not told which moves crash, and the time limit ends an
 episode. The game alone, for other commands, is `--environment=results.published:PublishedSnake`.
 
-With `--estimator=single_step` it is their algorithm with an outer critic, but for this: our outer loss sees the batch that
-the next update learns from, theirs one that is collected apart and not counted; their outer discount, 1, is out of our
-range, so that it is 0.999; their Adam of the meta-parameters has 1e-8 under its root, which shortens steps where
-meta-gradients are below about 1e-4; and their updates take the values in the targets for constants. The meta-learning
-rate is theirs for all estimators, though multi-step and mixing make one meta-update per `--horizon` updates.
+With `--estimator=single_step` it is their algorithm with an outer critic, but for this: our outer loss sees the batch
+that the next update learns from, theirs one that is collected apart and not counted; their outer discount, 1, is out of
+our range, so that it is 0.999; and their Adam of the meta-parameters has 1e-8 under its root, which shortens steps
+where meta-gradients are below about 1e-4. The meta-learning rate is theirs for all estimators, though multi-step and
+mixing make one meta-update per `--horizon` updates.
 """
 
 import dataclasses
+import sys
 
 import chex
 import haiku as hk
@@ -26,7 +27,8 @@ from envs.snake import Snake, State
 from experiments import config as config_lib
 from experiments import plots, run_folder
 from experiments.config import Config
-from experiments.train import train
+from experiments.run_folder import WriteError
+from experiments.train import NonFiniteError, train
 
 SETTING = Config(
     environment="results.published:PublishedSnake",
@@ -91,7 +93,11 @@ def _half(name: str, grid: chex.Array, width: int, outputs: int) -> chex.Array:
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags: what the setting leaves open."""
     fixed = [field.name for field in dataclasses.fields(Config) if field.name not in CHOSEN]
-    return config_lib.define_training_flags(omit=fixed)
+    values = config_lib.define_training_flags(omit=fixed)
+    del values.preset
+    for name in CHOSEN:
+        values.set_default(name, getattr(SETTING, name))
+    return values
 
 
 def main(values: flags.FlagValues) -> None:
@@ -99,7 +105,10 @@ def main(values: flags.FlagValues) -> None:
     config = dataclasses.replace(SETTING, **config_lib.given_settings(values))
     config = config.with_estimator(config.estimator)
     folder = config_lib.new_logdir(values.logdir, run_folder.OWN)
-    train(config, folder, config_lib.execution_from_flags(values), network=published_network())
+    try:
+        train(config, folder, config_lib.execution_from_flags(values), network=published_network())
+    except (NonFiniteError, WriteError) as error:
+        sys.exit(str(error))
     plots.draw_training(folder)
     print(f"The run is in {folder}, its picture is {folder / plots.TRAINING_PICTURE}")
 

@@ -3,10 +3,12 @@
 Example:
     python -m results.self_tuning
 
-Everything is in `results/self_tuning`. Our runs have every flag in their `config.json`. The published curves are those
-of Bonnet, Midgley and Laterre (2022, arXiv 2211.10550): means over ten seeds with 95% intervals, taken from the data in
-their repository, instadeepai/outer-value-function-meta-rl. Theirs are returns of the greedy policy, ours of the sampled
-one.
+Everything is in `results/self_tuning`. Our runs have every flag in their `config.json`; those of `as_published` have
+the network of `results.published` besides. The published curves are those of Bonnet, Midgley and Laterre (2022, arXiv
+2211.10550): means over ten seeds with 95% intervals, taken from the data in their repository,
+instadeepai/outer-value-function-meta-rl. Their fixed agents' returns are those of the greedy policy, those of their
+tuned ones, as all of ours, of the sampled one. Their game has no action mask, so that they are drawn beside our runs of
+that game.
 """
 
 import csv
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from experiments import config as config_lib
@@ -28,16 +31,20 @@ from metagrad.statistics import Estimate
 
 FOLDER = pathlib.Path(__file__).parent / "self_tuning"
 RUNS, PUBLISHED, PICTURE = FOLDER / "discount", FOLDER / "published.csv", FOLDER.with_suffix(".png")
+UNMASKED, AS_PUBLISHED = FOLDER / "unmasked", FOLDER / "as_published"
 WHOLE, ABLATIONS = FOLDER / "start_bad" / "mixing_5", FOLDER / "ablations"
 
 HEADER = ("from the bad start", "return", f"less that of {WHOLE.name}", "discount: median, lowest, highest")
+
+POINTS = (1e6, 3.75e6, 7.5e6, 15e6, 30e6, 74.5e6)
+"""Environment steps at which curves are told; the published ones end at 74.75 M."""
 
 ENOUGH = 30.0
 """Fruits an episode that tell an agent that has learned the game from those on the plateau below 20."""
 
 
 class Curve(NamedTuple):
-    """Ten seeds along training.
+    """Seeds along training.
 
     Attributes:
       env_steps: float [points], of one seed.
@@ -79,15 +86,24 @@ def steps_until(curve: Curve, enough: float = ENOUGH) -> float:
     return float(curve.env_steps[first]) if first < len(curve.env_steps) else np.nan
 
 
-def draw(curves: dict[str, tuple[Curve, dict[str, Any]]], picture: pathlib.Path) -> None:
-    """Draws returns and discounts: means with bands, or each seed's discount and their median.
+def draw(games: dict[str, dict[str, tuple[Curve, dict[str, Any]]]], picture: pathlib.Path) -> None:
+    """Draws returns and discounts, a row for each game: means with bands, or each seed's discount and their median.
 
     Args:
-      curves: by label, each with the style of its line.
+      games: by title, the curves by label, each with the style of its line.
       picture: the PNG to write.
     """
-    figure, (returns, discounts) = plt.subplots(1, 2, figsize=(13.0, 5.4), layout="constrained")
-    for label, (curve, style) in curves.items():
+    figure = plt.figure(figsize=(13.0, 5.4 * len(games)), layout="constrained")
+    rows = np.atleast_1d(figure.subfigures(len(games), 1))
+    for row, (title, curves_of_game) in zip(rows, games.items(), strict=True):
+        _draw_game(row, title, curves_of_game)
+    figure.savefig(picture, dpi=130)
+    plt.close(figure)
+
+
+def _draw_game(figure: SubFigure, title: str, curves_of_game: dict[str, tuple[Curve, dict[str, Any]]]) -> None:
+    returns, discounts = figure.subplots(1, 2)
+    for label, (curve, style) in curves_of_game.items():
         _line(returns, curve.env_steps, curve.returns, style | {"label": label})
         if curve.paths is None:
             _line(discounts, curve.env_steps, Estimate(*(1.0 - part for part in curve.discounts)), style)
@@ -96,7 +112,7 @@ def draw(curves: dict[str, tuple[Curve, dict[str, Any]]], picture: pathlib.Path)
             discounts.plot(curve.env_steps, 1.0 - curve.paths, **style | {"linewidth": 0.8, "alpha": 0.45})
             discounts.plot(curve.env_steps, 1.0 - np.median(curve.paths, axis=1), **style)
     returns.set(title="Return", ylabel="fruits an episode", ylim=(0.0, 36.0))
-    discounts.set(title="Discount (ours: each seed and their median)", yscale="log", ylim=(1.1, 3e-4))
+    discounts.set(title="Discount (ours: each seed and their median)", yscale="log", ylim=(1.1, 1e-5))
     discounts.yaxis.set_major_formatter(FuncFormatter(lambda distance, _: f"{1.0 - distance:g}"))
     discounts.yaxis.set_minor_formatter("")
     for axes in (returns, discounts):
@@ -105,9 +121,7 @@ def draw(curves: dict[str, tuple[Curve, dict[str, Any]]], picture: pathlib.Path)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*returns.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle("6×6 Snake, the discount starts at 0.8; means of ten seeds, 95% bands", fontsize=11)
-    figure.savefig(picture, dpi=130)
-    plt.close(figure)
+    figure.suptitle(title, fontsize=11)
 
 
 def _line(axes: Axes, env_steps: np.ndarray, estimate: Estimate, style: dict[str, Any]) -> None:
@@ -116,21 +130,56 @@ def _line(axes: Axes, env_steps: np.ndarray, estimate: Estimate, style: dict[str
     axes.fill_between(env_steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
 
-def curves() -> dict[str, tuple[Curve, dict[str, Any]]]:
-    """Returns every curve by its label, with the style of its line."""
+def curves() -> dict[str, dict[str, tuple[Curve, dict[str, Any]]]]:
+    """Returns every curve, with the style of its line, by game and label."""
     ours = {"linewidth": 2.0, "linestyle": "solid"}
+    sized = {"linewidth": 2.0, "linestyle": (0, (1, 1))}
     theirs = {"linewidth": 1.2, "linestyle": (0, (4, 2))}
     return {
-        "mixing(5), from 0.8": (read_run(RUNS / "mixing"), ours | {"color": COLOURS["mixing"]}),
-        "single-step, from 0.8": (read_run(RUNS / "single_step"), ours | {"color": COLOURS["single_step"]}),
-        "fixed at 0.8": (read_run(RUNS / "none"), ours | {"color": COLOURS["none"]}),
-        "published, single-step with outer critic": (
-            read_published("single-step with outer critic"),
-            theirs | {"color": COLOURS["multi_step"]},
-        ),
-        "published, single-step": (read_published("single-step"), theirs | {"color": COLOURS["single_step"]}),
-        "published, fixed at 0.8": (read_published("fixed"), theirs | {"color": "#000000"}),
+        "6×6 Snake with an action mask, the discount starts at 0.8; means of ten seeds, 95% bands": {
+            "mixing(5), from 0.8": (read_run(RUNS / "mixing"), ours | {"color": COLOURS["mixing"]}),
+            "single-step, from 0.8": (read_run(RUNS / "single_step"), ours | {"color": COLOURS["single_step"]}),
+            "fixed at 0.8": (read_run(RUNS / "none"), ours | {"color": COLOURS["none"]}),
+        },
+        "The published game, without an action mask, the discount starts at 0.8; means of "
+        "five seeds (our settings), three (published settings) and ten (published), 95% bands": {
+            "mixing(5), our settings": (read_run(UNMASKED / "mixing"), ours | {"color": COLOURS["mixing"]}),
+            "fixed at 0.8, our settings": (read_run(UNMASKED / "none"), ours | {"color": COLOURS["none"]}),
+            "single-step, published settings": (
+                read_run(AS_PUBLISHED / "single_step"),
+                sized | {"color": COLOURS["single_step"]},
+            ),
+            "fixed at 0.8, published settings": (read_run(AS_PUBLISHED / "none"), sized | {"color": COLOURS["none"]}),
+            "published, single-step with outer critic": (
+                read_published("single-step with outer critic"),
+                theirs | {"color": COLOURS["multi_step"]},
+            ),
+            "published, single-step": (read_published("single-step"), theirs | {"color": COLOURS["single_step"]}),
+            "published, fixed at 0.8": (read_published("fixed"), theirs | {"color": "#000000"}),
+        },
     }
+
+
+def progress(label: str, curve: Curve) -> list[str]:
+    """Tells a curve's returns at `POINTS`, interpolated, as far as it goes; a row of a table."""
+    points = [point for point in POINTS if curve.env_steps[0] <= point <= curve.env_steps[-1]]
+    parts = [np.interp(POINTS, curve.env_steps, part) for part in curve.returns]
+    cells = [
+        cell(as_json(Estimate(*values))) if point in points else ""
+        for point, *values in zip(POINTS, *parts, strict=True)
+    ]
+    return [label, *cells]
+
+
+def _story(curve: Curve) -> str:
+    """Tells when a curve gets to 30 fruits, and where it ends."""
+    end = Estimate(*(part[-1] for part in curve.returns))
+    steps = steps_until(curve)
+    reached = "never" if np.isnan(steps) else f"after {steps / 1e6:.2f} M steps"
+    return (
+        f"{ENOUGH:g} fruits {reached}; after {curve.env_steps[-1] / 1e6:5.2f} M: {end.estimate:.1f} "
+        f"[{end.low:.1f}, {end.high:.1f}], discount {curve.discounts.estimate[-1]:.4f}"
+    )
 
 
 def ablation(folder: pathlib.Path) -> list[str]:
@@ -147,17 +196,14 @@ def ablation(folder: pathlib.Path) -> list[str]:
 
 def main() -> None:
     """Draws the picture, and prints when each curve gets to 30 fruits and where it ends, and the ablations."""
-    every = curves()
-    draw(every, PICTURE)
-    for label, (curve, _) in every.items():
-        end = Estimate(*(part[-1] for part in curve.returns))
-        steps = steps_until(curve)
-        reached = "never" if np.isnan(steps) else f"after {steps / 1e6:.2f} M steps"
-        print(
-            f"{label:41} {ENOUGH:g} fruits {reached}; after "
-            f"{curve.env_steps[-1] / 1e6:5.2f} M: {end.estimate:.1f} [{end.low:.1f}, {end.high:.1f}], discount "
-            f"{curve.discounts.estimate[-1]:.4f}"
-        )
+    games = curves()
+    draw(games, PICTURE)
+    for title, every in games.items():
+        print(title)
+        for label, (curve, _) in every.items():
+            print(f"{label:41} {_story(curve)}")
+        header = ("return after", *(f"{point / 1e6:g} M steps" for point in POINTS))
+        print(f"\n{table(header, [progress(label, curve) for label, (curve, _) in every.items()])}\n")
     print(f"\n{table(HEADER, [ablation(folder) for folder in (WHOLE, *sorted(ABLATIONS.iterdir()))])}")
     print(f"\n{INTERVALS_NOTE} The picture is {PICTURE}")
 

@@ -14,6 +14,28 @@ from results import published
 from results.published import SETTING, PublishedSnake, published_network
 
 GAME = PublishedSnake()
+TRAIN = published.train
+AS_PUBLISHED = {
+    "environment": SETTING.environment,
+    "num_envs": 512,
+    "rollout_length": 5,
+    "optimizer": "rmsprop",
+    "learning_rate": 5e-4,
+    "meta_params": ["discount"],
+    "meta_learning_rate": 3e-3,
+    "meta_learning_rate_halving": 0,
+    "meta_gradient_clip": 0.1,
+    "discount": 0.8,
+    "lambda": 0.95,
+    "policy_cost": 1.0,
+    "value_cost": 1.0,  # of half the squared error
+    "entropy_cost": 0.01,
+    "outer_discount": 0.999,
+    "outer_lambda": 1.0,
+    "outer_critic": True,
+    "outer_value_cost": 0.0,
+    "outer_entropy_cost": 0.0,
+}
 
 
 def test_agents_are_not_told_which_moves_crash():
@@ -52,17 +74,28 @@ def test_the_network_has_two_hidden_layers_a_head():
     fitting.check_network(network, GAME)
 
 
-def test_the_command_trains_as_published(tmp_path, capsys):
+def test_the_command_trains_as_published(tmp_path, capsys, monkeypatch):
+    networks = []
+
+    def train(*arguments, network):
+        networks.append(network)
+        return TRAIN(*arguments, network=network)
+
+    monkeypatch.setattr(published, "train", train)
     arguments = ["--estimator=single_step", "--num_seeds=1", "--num_env_steps=5120", f"--logdir={tmp_path}"]
     assert not command_line.run(published, *arguments)
+    params = jax.eval_shape(networks[0].init, jax.random.key(0), jax.ShapeDtypeStruct((1, 6, 6, 5), jnp.float32))
+    assert "policy_head/~/linear_2" in params
     flags = json.loads((tmp_path / "config.json").read_text())["flags"]
-    assert (flags["num_env_steps"], flags["estimator"], flags["environment"]) == (
-        5_120,
-        "single_step",
-        SETTING.environment,
-    )
-    assert (flags["optimizer"], flags["learning_rate"], flags["meta_learning_rate"]) == ("rmsprop", 5e-4, 3e-3)
-    assert (flags["num_envs"], flags["rollout_length"], flags["meta_params"]) == (512, 5, ["discount"])
+    assert flags.items() >= AS_PUBLISHED.items()
+    assert (flags["num_env_steps"], flags["estimator"], flags["num_seeds"]) == (5_120, "single_step", 1)
     assert (tmp_path / "train.png").exists()
-    command_line.run(published, "--discount=0.9", f"--logdir={tmp_path}")
-    assert "discount" in capsys.readouterr().err
+    capsys.readouterr()
+    assert command_line.run(published, "--discount=0.9", f"--logdir={tmp_path}") == 2
+    assert "Unknown command line flag 'discount'" in capsys.readouterr().err
+
+
+def test_a_run_is_as_long_as_published_by_itself():
+    values = published.define_flags()
+    assert (values["num_env_steps"].default, values["num_env_steps"].present) == (75_008_000, 0)
+    assert "preset" not in values

@@ -60,7 +60,7 @@ def test_the_picture_is_drawn_from_what_is_committed(tmp_path, monkeypatch, caps
     self_tuning.main()
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in printed[:3]] == [
+    assert [line.split("  ")[0] for line in printed[1:4]] == [
         "mixing(5), from 0.8",
         "single-step, from 0.8",
         "fixed at 0.8",
