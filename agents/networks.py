@@ -145,19 +145,21 @@ def actor_critic_network(
     shared_torso: bool = False,
     dtype: Any = jnp.float32,
     num_axes: int = 3,
+    hidden_layers: int = 1,
 ) -> Network:
-    """Builds the network: torsos, and heads with one hidden layer.
+    """Builds the network: torsos and heads.
 
     The torso of a grid is two 2×2 convolutions (strides 2 and 1), that of a vector a layer as wide as the head's.
 
     Args:
       num_actions: A, the number of discrete actions.
       num_channels: channels of each convolution; of no effect on a vector.
-      policy_width: units of the policy head's hidden layer.
-      value_width: units of the value head's hidden layer.
+      policy_width: units of each hidden layer of the policy head.
+      value_width: units of each hidden layer of the value head.
       shared_torso: whether policy and value share one torso; by default each has its own.
       dtype: of the parameters and everything computed with them.
       num_axes: of one observation's array; see `observation_axes`.
+      hidden_layers: of each head.
 
     Returns:
       The network. Where an observation has an action mask, what it forbids has probability zero.
@@ -167,8 +169,8 @@ def actor_critic_network(
         inputs = _inputs(observation).astype(dtype)
         policy_features = _torso("shared" if shared_torso else "policy", num_channels, policy_width)(inputs)
         value_features = policy_features if shared_torso else _torso("value", num_channels, value_width)(inputs)
-        logits = hk.nets.MLP([policy_width, num_actions], name="policy_head")(policy_features)
-        value = hk.nets.MLP([value_width, 1], name="value_head")(value_features)
+        logits = hk.nets.MLP([policy_width] * hidden_layers + [num_actions], name="policy_head")(policy_features)
+        value = hk.nets.MLP([value_width] * hidden_layers + [1], name="value_head")(value_features)
         return Predictions(mask_logits(logits, observation), value[..., 0])
 
     return Network(*_over_any_axes(forward, num_axes))

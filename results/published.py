@@ -18,11 +18,9 @@ import dataclasses
 import sys
 
 import chex
-import haiku as hk
-import jax
 from absl import flags
 
-from agents.networks import Network, PatchConv2D, Predictions
+from agents.networks import Network, actor_critic_network
 from envs.snake import Snake, State
 from experiments import config as config_lib
 from experiments import plots, run_folder
@@ -68,26 +66,8 @@ class PublishedSnake(Snake):
 
 
 def published_network() -> Network:
-    """Builds the published network: for policy and value each a torso and two hidden layers, of 64 and 128 units."""
-
-    def forward(grid: chex.Array) -> Predictions:
-        logits, values = _half("policy", grid, 64, PublishedSnake().num_actions), _half("value", grid, 128, 1)
-        return Predictions(logits, values[..., 0])
-
-    transformed = hk.without_apply_rng(hk.transform(forward))
-
-    def apply(params: hk.Params, grid: chex.Array) -> Predictions:
-        flat = transformed.apply(params, grid.reshape(-1, *grid.shape[-3:]))
-        return jax.tree.map(lambda leaf: leaf.reshape(*grid.shape[:-3], *leaf.shape[1:]), flat)
-
-    return Network(transformed.init, apply)
-
-
-def _half(name: str, grid: chex.Array, width: int, outputs: int) -> chex.Array:
-    maps = grid
-    for stride in (2, 1):
-        maps = jax.nn.relu(PatchConv2D(32, 2, stride, f"{name}_conv_{stride}")(maps))
-    return hk.nets.MLP([width, width, outputs], name=f"{name}_head")(hk.Flatten()(maps))
+    """Builds the published network: two hidden layers a head, of 64 units for the policy and of 128 for the value."""
+    return actor_critic_network(PublishedSnake().num_actions, 32, 64, 128, hidden_layers=2)
 
 
 def define_flags() -> flags.FlagValues:

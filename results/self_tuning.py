@@ -36,7 +36,7 @@ WHOLE, ABLATIONS = FOLDER / "start_bad" / "mixing_5", FOLDER / "ablations"
 
 HEADER = ("from the bad start", "return", f"less that of {WHOLE.name}", "discount: median, lowest, highest")
 
-POINTS = (1e6, 3.75e6, 7.5e6, 15e6, 30e6, 74.5e6)
+POINTS = (1e6, 3.75e6, 7.5e6, 8.192e6, 15e6, 25e6, 30e6, 74.5e6)
 """Environment steps at which curves are told; the published ones end at 74.75 M."""
 
 ENOUGH = 30.0
@@ -51,12 +51,14 @@ class Curve(NamedTuple):
       returns: fruits an episode, the mean over seeds, [points].
       discounts: the discount, likewise.
       paths: float [points, seeds], each seed's discount, where it is known.
+      last_tenth: the mean return over the last tenth of training, likewise.
     """
 
     env_steps: np.ndarray
     returns: Estimate
     discounts: Estimate
     paths: np.ndarray | None = None
+    last_tenth: Estimate | None = None
 
 
 def read_run(folder: pathlib.Path) -> Curve:
@@ -65,7 +67,9 @@ def read_run(folder: pathlib.Path) -> Curve:
     fixed = np.full_like(metrics["env_steps"], config.discount, dtype=float)
     discounts = metrics.get("hyper/discount", fixed)
     returns, means = statistics.mean(metrics["episode_return"].T), statistics.mean(discounts.T)
-    return Curve(metrics["env_steps"][:, 0], returns, means, discounts)
+    env_steps = metrics["env_steps"][:, 0]
+    last_tenth = statistics.mean(final_returns(env_steps, metrics["episode_return"]))
+    return Curve(env_steps, returns, means, discounts, last_tenth)
 
 
 def read_published(agent: str) -> Curve:
@@ -179,6 +183,7 @@ def _story(curve: Curve) -> str:
     return (
         f"{ENOUGH:g} fruits {reached}; after {curve.env_steps[-1] / 1e6:5.2f} M: {end.estimate:.1f} "
         f"[{end.low:.1f}, {end.high:.1f}], discount {curve.discounts.estimate[-1]:.4f}"
+        + (f"; last tenth {cell(as_json(curve.last_tenth))}" if curve.last_tenth else "")
     )
 
 

@@ -34,6 +34,13 @@ def test_enough_is_reached_where_the_mean_stays_there():
     assert np.isnan(self_tuning.steps_until(curve(31.0, 29.0)))
 
 
+def test_progress_is_told_between_logging_points_and_not_beyond_them(monkeypatch):
+    monkeypatch.setattr(self_tuning, "POINTS", (5.0, 15.0, 30.0, 31.0))
+    returns = np.array([1.0, 2.0, 3.0])
+    curve = self_tuning.Curve(np.array([10.0, 20.0, 30.0]), Estimate(returns, returns - 1.0, returns + 1.0), None)
+    assert self_tuning.progress("ours", curve) == ["ours", "", "1.5 [0.5, 2.5]", "3 [2, 4]", ""]
+
+
 def test_an_ablation_is_held_against_the_whole_seed_by_seed(tmp_path, monkeypatch):
     def run(name, gains):
         folder = tmp_path / name
@@ -65,3 +72,4 @@ def test_the_picture_is_drawn_from_what_is_committed(tmp_path, monkeypatch, caps
         "single-step, from 0.8",
         "fixed at 0.8",
     ]
+    assert printed[1].endswith("last tenth 31.8 [28, 35.7]")
