@@ -19,8 +19,8 @@ import numpy as np
 from absl import flags
 
 from agents.networks import Network
+from experiments import commands, run_folder
 from experiments import config as config_lib
-from experiments import run_folder
 from experiments.config import ESTIMATORS, EXECUTION, POSITIVE, PRESETS, Config, Execution, Range, as_computed, refuse
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from experiments.run_folder import Metrics, WriteError, dropped_seeds, of_survivors
@@ -265,7 +265,7 @@ def _is_number(text: str) -> bool:
 
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
-    values = config_lib.define_training_flags(omit=("estimator",))
+    values = commands.define_training_flags(omit=("estimator",))
     where: dict[str, Any] = {"flag_values": values}
     flags.DEFINE_list(
         "estimators", list(ESTIMATORS), "what is compared: a comma list of estimators, such as mixing:10", **where
@@ -309,10 +309,10 @@ def main(values: flags.FlagValues) -> None:
     """Compares as the flags say."""
     from experiments import plots
 
-    configs = make_configs(config_lib.settings_from_flags(values, PRESETS), values.estimators, values.baseline)
+    configs = make_configs(commands.settings_from_flags(values, PRESETS), values.estimators, values.baseline)
     grid = grid_from_flags(values)
-    execution = config_lib.execution_from_flags(values)
-    folder = config_lib.new_logdir(values.logdir, (*configs, GRID))
+    execution = commands.execution_from_flags(values)
+    folder = commands.new_logdir(values.logdir, (*configs, GRID))
     try:
         comparison = compare(configs, folder, grid, execution)
     except (NonFiniteError, WriteError) as error:
@@ -325,4 +325,4 @@ def main(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    config_lib.run(main, define_flags(), "the same command goes on from here")
+    commands.run(main, define_flags(), "the same command goes on from here")

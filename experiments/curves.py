@@ -17,6 +17,7 @@ import numpy as np
 from absl import flags
 from matplotlib.ticker import EngFormatter
 
+from experiments import commands
 from experiments import config as config_lib
 from experiments.config import Config, UsageError, flag_name, refuse
 from experiments.plots import OKABE_ITO
@@ -140,4 +141,4 @@ def main(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    config_lib.run(main, define_flags())
+    commands.run(main, define_flags())

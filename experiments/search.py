@@ -33,8 +33,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from agents import training
 from agents.training import Agent, Summary, TrainingState
+from experiments import commands, interrupts, run_folder
 from experiments import config as config_lib
-from experiments import interrupts, run_folder
 from experiments.building import init_seeds, make_agent, over_leading_axis
 from experiments.compare import final_returns
 from experiments.config import (
@@ -536,7 +536,7 @@ def _confirmation(results: dict[str, Any]) -> str:
 
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
-    values = config_lib.define_flags(SEARCH_PRESETS, UNUSED)
+    values = commands.define_flags(SEARCH_PRESETS, UNUSED)
     values[
         "logdir"
     ].help = "folder that the results go to: new, empty, or that of the same search, to go on from its last checkpoint"
@@ -610,10 +610,10 @@ def validate(
 
 def main(values: flags.FlagValues) -> None:
     """Searches as the flags say."""
-    config = config_lib.config_from_flags(values, SEARCH_PRESETS)
+    config = commands.config_from_flags(values, SEARCH_PRESETS)
     ranges = ranges_from_flags(values)
     validate(config, ranges, values.num_settings, values.num_fresh_seeds)
-    folder = config_lib.new_logdir(values.logdir, (ASKED,))
+    folder = commands.new_logdir(values.logdir, (ASKED,))
     try:
         results = search(config, ranges, values.num_settings, values.num_fresh_seeds, folder)
     except WriteError as error:
@@ -627,4 +627,4 @@ def main(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    config_lib.run(main, define_flags(), "the same command goes on from here")
+    commands.run(main, define_flags(), "the same command goes on from here")

@@ -26,9 +26,9 @@ from tqdm.auto import tqdm
 from agents import training
 from agents.networks import Network
 from agents.training import Agent, Summary, TrainingState
+from experiments import commands, interrupts, run_folder
 from experiments import config as config_lib
 from experiments import hosts as hosts_lib
-from experiments import interrupts, run_folder
 from experiments.building import init_seed, init_seeds, make_agent
 from experiments.config import EXECUTION, Config, Execution, refuse
 from experiments.hosts import ALONE, Hosts
@@ -43,7 +43,7 @@ POLL_SECONDS = 0.01
 
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
-    values = config_lib.define_training_flags()
+    values = commands.define_training_flags()
     hosts_lib.define_flags(values)
     return values
 
@@ -303,14 +303,14 @@ def main(values: flags.FlagValues) -> None:
     from experiments import plots  # not above, so that --help need not wait for Matplotlib
 
     place = hosts_lib.place_from_flags(values)
-    config = config_lib.config_from_flags(values)
+    config = commands.config_from_flags(values)
     if config.estimator == "none" and values["outer_critic"].present and config.outer_critic:
         refuse("outer_critic", True, "left out with --estimator=none, which has no outer loss")
     config = config.with_estimator(config.estimator)
-    execution = config_lib.execution_from_flags(values)
+    execution = commands.execution_from_flags(values)
     try:
         with hosts_lib.joined(place, (NonFiniteError, WriteError)) as hosts:
-            folder = config_lib.new_logdir(values.logdir, run_folder.OWN) if hosts.first else None
+            folder = commands.new_logdir(values.logdir, run_folder.OWN) if hosts.first else None
             train(config, folder, execution, hosts=hosts)
             if folder is not None:
                 plots.draw_training(folder)
@@ -320,4 +320,4 @@ def main(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    config_lib.run(main, define_flags(), "the same command goes on from here")
+    commands.run(main, define_flags(), "the same command goes on from here")

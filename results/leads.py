@@ -32,7 +32,7 @@ from absl import flags
 from agents import actor_critic, networks, rollouts, training
 from agents.actor_critic import LearnerState, Targets
 from agents.training import Actor, Agent, Batch
-from experiments import config as config_lib
+from experiments import commands
 from experiments.building import make_agent, over_leading_axis
 from experiments.config import UsageError, refuse
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
@@ -479,4 +479,4 @@ if __name__ == "__main__":
     own = define_flags()
     flags.DEFINE_list("agents", None, "names of the study's agents to measure; by default all", flag_values=own)
     flags.DEFINE_integer("num_centred", 0, "windows of (a); by default none", lower_bound=0, flag_values=own)
-    config_lib.run(main, own, "the same command goes on from here")
+    commands.run(main, own, "the same command goes on from here")

@@ -22,8 +22,7 @@ from absl import flags
 
 from agents.networks import Network, actor_critic_network
 from envs.snake import Snake, State
-from experiments import config as config_lib
-from experiments import plots, run_folder
+from experiments import commands, plots, run_folder
 from experiments.config import Config
 from experiments.run_folder import WriteError
 from experiments.train import NonFiniteError, train
@@ -73,7 +72,7 @@ def published_network() -> Network:
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags: what the setting leaves open."""
     fixed = [field.name for field in dataclasses.fields(Config) if field.name not in CHOSEN]
-    values = config_lib.define_training_flags(omit=fixed)
+    values = commands.define_training_flags(omit=fixed)
     del values.preset
     for name in CHOSEN:
         values.set_default(name, getattr(SETTING, name))
@@ -82,11 +81,11 @@ def define_flags() -> flags.FlagValues:
 
 def main(values: flags.FlagValues) -> None:
     """Trains in the published setting, with what the flags choose."""
-    config = dataclasses.replace(SETTING, **config_lib.given_settings(values))
+    config = dataclasses.replace(SETTING, **commands.given_settings(values))
     config = config.with_estimator(config.estimator)
-    folder = config_lib.new_logdir(values.logdir, run_folder.OWN)
+    folder = commands.new_logdir(values.logdir, run_folder.OWN)
     try:
-        train(config, folder, config_lib.execution_from_flags(values), network=published_network())
+        train(config, folder, commands.execution_from_flags(values), network=published_network())
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
     plots.draw_training(folder)
@@ -94,4 +93,4 @@ def main(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    config_lib.run(main, define_flags(), "the same command goes on from here")
+    commands.run(main, define_flags(), "the same command goes on from here")

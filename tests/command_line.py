@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from experiments import config as config_lib
+from experiments import commands
 
 
 def run(command, *arguments):
@@ -12,5 +12,5 @@ def run(command, *arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["command", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
-            config_lib.run(command.main, command.define_flags())
+            commands.run(command.main, command.define_flags())
     return stop.value.code

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
 
-from experiments import config, devices
+from experiments import commands, devices
 
 PROGRAM = "from experiments import devices; devices.use_all_cores(); import jax; print(jax.local_device_count())"
 XLAS, JAXS = f"--{devices.FORCED}=3", "5"
@@ -30,5 +31,5 @@ def test_commands_use_all_cores(monkeypatch):
     monkeypatch.setattr(devices, "use_all_cores", lambda: called.append("cores"))
     monkeypatch.setattr(sys, "argv", ["command"])
     with pytest.raises(SystemExit):
-        config.run(lambda _: called.append("main"), config.flags.FlagValues())
+        commands.run(lambda _: called.append("main"), flags.FlagValues())
     assert called == ["cores", "main"]

@@ -36,7 +36,7 @@ PATIENCE = 300
 SLOWLY = """
 import time
 import train_on_tables
-from experiments import config, run_folder, train
+from experiments import commands, run_folder, train
 
 write = run_folder.RunWriter.write_metrics
 
@@ -46,7 +46,7 @@ def write_slowly(*arguments):
 
 run_folder.RunWriter.write_metrics = write_slowly
 train.make_agent = train_on_tables.make_agent
-config.run(train.main, train.define_flags(), "the same command goes on from here")
+commands.run(train.main, train.define_flags(), "the same command goes on from here")
 """
 """Training that leaves the time to be stopped."""
 

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from jax.experimental.compilation_cache import compilation_cache
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from experiments import compare, interrupts, run_folder, train
+from experiments import commands, compare, interrupts, run_folder, train
 from experiments import config as config_lib
 from experiments.building import init_seeds, make_agent
 from experiments.config import Config, Execution, UsageError
@@ -221,7 +221,7 @@ def test_a_stopped_command_says_in_one_line_that_it_goes_on(error, status, tmp_p
     monkeypatch.setattr(os, "_exit", leave)
     monkeypatch.setattr(sys, "argv", ["train", f"--logdir={tmp_path}"])
     with pytest.raises(Exit, match=str(status)):
-        config_lib.run(train.main, train.define_flags(), "the same command goes on from here")
+        commands.run(train.main, train.define_flags(), "the same command goes on from here")
     assert capsys.readouterr().err == "\nstopped; the same command goes on from here\n"
 
 
@@ -429,7 +429,7 @@ def test_a_run_without_a_checkpoint_begins_again(started):
 def test_a_run_that_was_killed_before_it_had_settings_begins_again(tmp_path):
     (tmp_path / run_folder.METRICS).write_text("")
     (tmp_path / "config.json.partial").write_text('{"format"')
-    assert config_lib.new_logdir(str(tmp_path), run_folder.OWN) == tmp_path
+    assert commands.new_logdir(str(tmp_path), run_folder.OWN) == tmp_path
     with RunWriter(tmp_path, CONFIG, ALWAYS):
         assert config_lib.load(tmp_path / run_folder.CONFIG) == CONFIG
 

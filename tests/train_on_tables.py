@@ -3,8 +3,7 @@
 import optax
 import tables
 
-from experiments import config as config_lib
-from experiments import train
+from experiments import commands, train
 from experiments.building import make_weights
 
 FLAGS = {
@@ -26,4 +25,4 @@ def make_agent(config):
 
 if __name__ == "__main__":
     train.make_agent = make_agent
-    config_lib.run(train.main, train.define_flags(), "the same command goes on from here")
+    commands.run(train.main, train.define_flags(), "the same command goes on from here")

@@ -20,8 +20,7 @@ import jax
 from absl import flags
 from tqdm.auto import tqdm
 
-from experiments import config as config_lib
-from experiments import devices, reporting
+from experiments import commands, devices, reporting
 from experiments.benchmark import figures, report, timing
 from experiments.benchmark.settings import SCALES, SUITES, Scale
 from experiments.config import refuse
@@ -115,7 +114,7 @@ def main(values: flags.FlagValues) -> None:
     suites = values.suite
     if not suites or len(set(suites)) < len(suites) or not set(suites) <= set(SUITES):
         refuse("suite", suites, f"a comma list, without repetition, of {', '.join(SUITES)}")
-    folder = config_lib.new_logdir(values.logdir)
+    folder = commands.new_logdir(values.logdir)
     results = benchmark(suites, SCALES[values.scale], folder)
     for suite in suites:
         print(f"\n{report.table(suite, results[suite])}")
@@ -123,4 +122,4 @@ def main(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    config_lib.run(main, define_flags())
+    commands.run(main, define_flags())

@@ -16,7 +16,7 @@ import tqdm
 from absl import flags
 
 from envs import processes
-from experiments import config as config_lib
+from experiments import commands
 from experiments.config import Range, refuse
 from experiments.discounting_chain import exact, picture, sampled
 from experiments.discounting_chain.exact import INNER_CRITIC, OUTER_CRITIC, RETURN
@@ -75,7 +75,7 @@ def main(values: flags.FlagValues) -> None:
     for name, allowed in RANGES.items():
         if not allowed.accepts(values[name].value):
             refuse(name, values[name].value, allowed.text)
-    folder = config_lib.new_logdir(values.logdir)
+    folder = commands.new_logdir(values.logdir)
     begin = time.monotonic()
     # The longest first, so that both threads end at about the same time.
     jobs: dict[tuple, Callable[[], Any]] = {
@@ -222,4 +222,4 @@ def _tables(results: Json) -> str:
 
 
 if __name__ == "__main__":
-    config_lib.run(main, define_flags())
+    commands.run(main, define_flags())

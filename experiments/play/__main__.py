@@ -21,8 +21,8 @@ import tqdm
 from absl import flags
 
 from envs import drawing
+from experiments import commands, environments
 from experiments import config as config_lib
-from experiments import environments
 from experiments.config import BOARD, Config, Range, board_shape, refuse
 from experiments.environments import SNAKE
 from experiments.play import players, recording
@@ -198,4 +198,4 @@ def _frames(
 
 
 if __name__ == "__main__":
-    config_lib.run(main, define_flags())
+    commands.run(main, define_flags())

@@ -20,6 +20,7 @@ import numpy as np
 from absl import flags
 from tqdm.auto import tqdm
 
+from experiments import commands
 from experiments import config as config_lib
 from experiments.config import refuse
 from experiments.layout import fits_memory
@@ -133,7 +134,7 @@ def open_folder(logdir: str | None, study: Study) -> pathlib.Path:
         if file.read_bytes() != content.encode():
             refuse("logdir", logdir, "a new or empty folder, or one of a study with the same settings")
         return file.parent
-    folder = config_lib.new_logdir(logdir)
+    folder = commands.new_logdir(logdir)
     file.write_text(content)
     return folder
 
@@ -244,4 +245,4 @@ def _describe(study: Study, point: Point, gradients: np.ndarray, lifetimes: np.n
 
 
 if __name__ == "__main__":
-    config_lib.run(main, define_flags(), "the same command goes on from here")
+    commands.run(main, define_flags(), "the same command goes on from here")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from agents import tabular
+from experiments import commands
 from experiments import config as config_lib
 from experiments.config import PRESETS, Config, Range, UsageError, flag_name, refuse
 from experiments.run_folder import CONFIG
@@ -75,7 +76,7 @@ RANGES = {
 
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
-    values = config_lib.define_flags(STUDY_PRESETS, UNUSED)
+    values = commands.define_flags(STUDY_PRESETS, UNUSED)
     values["logdir"].help = "new or empty folder for the results, or that of the same study, to go on with it"
     values["horizon"].help = "longest horizon, in inner updates; at least 2"
     where: dict[str, Any] = {"flag_values": values}
@@ -219,7 +220,7 @@ def study_from_flags(values: flags.FlagValues) -> Study:
     for name, allowed in RANGES.items():
         if not allowed.accepts(values[name].value):
             refuse(name, values[name].value, allowed.text)
-    given = config_lib.given_settings(values)
+    given = commands.given_settings(values)
     run, trained = None, {}
     if values.reference != "return":
         _leave_out(values, f"--reference={values.reference}", OF_RETURN, ())
@@ -230,11 +231,11 @@ def study_from_flags(values: flags.FlagValues) -> Study:
             ["preset", "burn_in", *OF_RUN, *OF_TRAINING, *OF_RETURN],
             set(given) - set(OF_TABULAR),
         )
-        config = config_lib.config_from_flags(values, STUDY_PRESETS)
+        config = commands.config_from_flags(values, STUDY_PRESETS)
         names = tabular.study_agent(num_envs=1).tuning.tuned
     elif values.checkpoint is None:
         _leave_out(values, "no --checkpoint", OF_RUN, ())
-        config = config_lib.settings_from_flags(values, STUDY_PRESETS)
+        config = commands.settings_from_flags(values, STUDY_PRESETS)
         trained = _trained(values, config)
         names = config.meta_params
     else:
