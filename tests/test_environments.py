@@ -16,11 +16,14 @@ from agents.networks import Network, Predictions
 from envs import environment
 from envs.catch import Catch
 from envs.snake import Snake
-from experiments import compare, curves, plots, search, train
+from experiments import compare, curves, plots, train
 from experiments import config as config_lib
 from experiments.building import make_agent
 from experiments.config import Config, UsageError
 from experiments.play import __main__ as play
+from experiments.search import __main__ as search
+from experiments.search import training as search_training
+from experiments.search.searching import search as run_search
 from experiments.variance import __main__ as variance
 
 SMALL = {
@@ -124,7 +127,7 @@ def test_sizes_out_of_range_are_refused(rows, cols, complaint):
 @pytest.fixture
 def nothing_is_trained(monkeypatch):
     """Lets what should be refused, and is not, fail at once."""
-    for module in (train, search):
+    for module in (train, search_training):
         monkeypatch.setattr(module, "make_agent", None)
 
 
@@ -380,7 +383,7 @@ def test_settings_from_python_are_checked_as_flags_are(settings, complaint, tmp_
     for function in (
         train.train,
         lambda config, folder: compare.compare({"run": config}, folder),
-        lambda config, folder: search.search(config, {}, 1, 2, folder),
+        lambda config, folder: run_search(config, {}, 1, 2, folder),
     ):
         if function is train.train or "estimator" not in settings:
             with pytest.raises(UsageError, match=complaint):

@@ -10,10 +10,14 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import compare, run_folder, search, train
+from experiments import compare, run_folder, train
 from experiments import config as config_lib
 from experiments.config import Config, UsageError
-from experiments.search import SEARCHED, Outcome
+from experiments.search import __main__ as command
+from experiments.search import picture, searching, training
+from experiments.search import settings as settings_lib
+from experiments.search.settings import SEARCHED
+from experiments.search.training import Outcome
 
 TRAINING = [
     "--num_seeds=2",
@@ -35,7 +39,7 @@ RANGES = {name: searched.default for name, searched in SEARCHED.items()}
 def found(tmp_path_factory):
     """A search from flags to files, whose second setting breaks: the folder, and what is in it."""
     folder = tmp_path_factory.mktemp("search") / "run"
-    drawn = search.sample
+    drawn = settings_lib.sample
 
     def breaking(*arguments):
         settings = drawn(*arguments)
@@ -44,8 +48,8 @@ def found(tmp_path_factory):
 
     arguments = ["--seed=7", "--num_settings=3", "--num_fresh_seeds=2", "--learning_rate_range=0.003,0.03"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "sample", breaking)
-        assert not command_line.run(search, *TABLES, *arguments, f"--logdir={folder}")
+        patch.setattr(searching, "sample", breaking)
+        assert not command_line.run(command, *TABLES, *arguments, f"--logdir={folder}")
     return folder, json.loads((folder / "search.json").read_text())
 
 
@@ -59,7 +63,7 @@ def test_a_search_writes_its_files(found):
     assert results["ranges"] == {name: list(ends) for name, ends in ranges.items()}
     assert results["flags"]["environment"] == "tables:process"
     assert not results["flags"].keys() & set(SEARCHED)
-    drawn = search.sample(ranges, 3, seed=7)
+    drawn = settings_lib.sample(ranges, 3, seed=7)
     for index in (0, 2):
         setting = results["settings"][index]["hyperparameters"]
         assert setting == {name: pytest.approx(values[index], rel=1e-6) for name, values in drawn.items()}
@@ -70,7 +74,7 @@ def test_what_diverges_is_marked_and_stops_nothing_else(found):
     assert [setting["diverged"] for setting in settings] == [False, True, False]
     assert settings[1]["returns"] == [None, None]
     assert settings[1]["return"]["estimate"] is None
-    assert search.ranking(settings)[-1] == 1
+    assert searching.ranking(settings)[-1] == 1
 
 
 def test_the_best_setting_learns_as_it_does_by_itself(found, tmp_path):
@@ -90,7 +94,7 @@ CONFIG = Config(seed=3, num_seeds=2, estimator="none", outer_critic=False)
 
 
 def test_draws_are_even_on_their_scale():
-    settings = search.sample(RANGES, 4_000, seed=1)
+    settings = settings_lib.sample(RANGES, 4_000, seed=1)
     for name, values in settings.items():
         low, high = RANGES[name]
         assert values.dtype == np.float32
@@ -108,16 +112,16 @@ def test_draws_are_even_on_their_scale():
 
 
 def test_more_settings_begin_with_fewer_and_other_seeds_have_others():
-    few, many, others = (search.sample(RANGES, number, seed) for number, seed in ((3, 5), (8, 5), (3, 6)))
+    few, many, others = (settings_lib.sample(RANGES, number, seed) for number, seed in ((3, 5), (8, 5), (3, 6)))
     for name in SEARCHED:
         np.testing.assert_array_equal(many[name][:3], few[name])
         assert not np.any(others[name] == few[name])
 
 
 def test_a_range_of_one_number_keeps_to_it():
-    settings = search.sample(RANGES | {"discount": (0.97, 0.97)}, 5, seed=0)
+    settings = settings_lib.sample(RANGES | {"discount": (0.97, 0.97)}, 5, seed=0)
     np.testing.assert_array_equal(settings["discount"], np.float32(0.97))
-    np.testing.assert_array_equal(settings["lambda"], search.sample(RANGES, 5, seed=0)["lambda"])
+    np.testing.assert_array_equal(settings["lambda"], settings_lib.sample(RANGES, 5, seed=0)["lambda"])
 
 
 LUCKY = np.array([[9.0, 1.0], [6.0, 5.0], [np.nan, 99.0], [3.0, np.nan]])
@@ -137,10 +141,10 @@ def _stand_in(calls, returns):
 
 def test_the_best_is_the_best_mean_confirmed_with_fresh_seeds(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(search, "train_settings", _stand_in(calls, LUCKY))
-    results = search.search(CONFIG, RANGES, 4, 3, tmp_path)
-    (searching, settings), (confirming, chosen) = calls
-    assert searching == CONFIG
+    monkeypatch.setattr(searching, "train_settings", _stand_in(calls, LUCKY))
+    results = searching.search(CONFIG, RANGES, 4, 3, tmp_path)
+    (searched, settings), (confirming, chosen) = calls
+    assert searched == CONFIG
     assert dataclasses.replace(confirming, seed=3, num_seeds=2) == CONFIG
     assert (confirming.seed, confirming.num_seeds) == (5, 3)  # after seeds 3 and 4
     for name, values in settings.items():
@@ -154,15 +158,15 @@ def test_the_best_is_the_best_mean_confirmed_with_fresh_seeds(tmp_path, monkeypa
     # Student's t quantile for three seeds, times the standard error 1 / sqrt(3).
     np.testing.assert_allclose(results["best"]["return"]["ci95"], [5 - 2.48414, 5 + 2.48414], rtol=1e-5)
     assert results["env_steps"] == (4 * 2 + 3) * CONFIG.num_env_steps
-    assert search.ranking(results["settings"]) == [1, 0, 2, 3]
+    assert searching.ranking(results["settings"]) == [1, 0, 2, 3]
     assert [setting["diverged"] for setting in results["settings"]] == [False, False, True, False]
     assert results["settings"][2]["returns"] == [None, 99.0]
     assert results["settings"][2]["return"]["estimate"] is None
-    lines = search._table(results).splitlines()
+    lines = command._table(results).splitlines()
     assert [line.split()[0] for line in lines] == ["setting", "1", "0", "2", "3"]
     assert lines[3].endswith("diverged")
     assert lines[4].endswith("no episode ended")
-    search.draw(results, CONFIG, tmp_path / "search.png")
+    picture.draw(results, CONFIG, tmp_path / "search.png")
 
 
 def test_what_was_searched_is_on_disk_before_the_best_is_confirmed(tmp_path, monkeypatch):
@@ -173,9 +177,9 @@ def test_what_was_searched_is_on_disk_before_the_best_is_confirmed(tmp_path, mon
             raise KeyboardInterrupt
         return stand_in(config, settings, checkpoint, quiet)
 
-    monkeypatch.setattr(search, "train_settings", stopped)
+    monkeypatch.setattr(searching, "train_settings", stopped)
     with pytest.raises(KeyboardInterrupt):
-        search.search(CONFIG, RANGES, 4, 3, tmp_path)
+        searching.search(CONFIG, RANGES, 4, 3, tmp_path)
     results = json.loads((tmp_path / "search.json").read_text())
     assert results["best"] is None
     assert results["settings"][1]["returns"] == [6.0, 5.0]
@@ -183,8 +187,8 @@ def test_what_was_searched_is_on_disk_before_the_best_is_confirmed(tmp_path, mon
 
 
 def test_where_every_setting_diverges_there_is_no_best(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(search, "train_settings", _stand_in([], np.full((2, 2), np.nan)))
-    status = command_line.run(search, *SMALL, "--num_settings=2", f"--logdir={tmp_path / 'run'}")
+    monkeypatch.setattr(searching, "train_settings", _stand_in([], np.full((2, 2), np.nan)))
+    status = command_line.run(command, *SMALL, "--num_settings=2", f"--logdir={tmp_path / 'run'}")
     assert status.startswith("stopped: no setting has a return")
     assert "\n" not in status
     assert json.loads((tmp_path / "run" / "search.json").read_text())["best"] is None
@@ -192,7 +196,7 @@ def test_where_every_setting_diverges_there_is_no_best(tmp_path, monkeypatch, ca
 
 def _stopped_and_finished(folder, monkeypatch, stop):
     """Searches, stopped again and again after a few logging points each, until it ends; returns what it ends with."""
-    points, fold = [], search.wait
+    points, fold = [], training.wait
 
     def wait(summary):
         fold(summary)
@@ -200,10 +204,10 @@ def _stopped_and_finished(folder, monkeypatch, stop):
         if len(points) % 30 == 0:
             stop()
 
-    monkeypatch.setattr(search, "wait", wait)
+    monkeypatch.setattr(training, "wait", wait)
     for calls in range(1, 20):
         with contextlib.suppress(KeyboardInterrupt):
-            return search.search(TINY, RANGES, 3, 2, folder, quiet=True), calls, len(points)
+            return searching.search(TINY, RANGES, 3, 2, folder, quiet=True), calls, len(points)
     raise AssertionError
 
 
@@ -221,7 +225,7 @@ TINY = Config(
 
 @pytest.fixture(scope="module")
 def whole():
-    return search.search(TINY, RANGES, 3, 2, quiet=True)
+    return searching.search(TINY, RANGES, 3, 2, quiet=True)
 
 
 @pytest.mark.parametrize("stop", [lambda: signal.raise_signal(signal.SIGTERM), _killed])
@@ -233,28 +237,28 @@ def test_a_search_that_was_stopped_ends_with_the_same(stop, whole, tmp_path, mon
     # A kill loses the points since the last checkpoint, of which there is one in eight; a signal loses none.
     assert points == 100 if stop is not _killed else 100 < points < 100 + 8 * calls
     assert {path.name for path in tmp_path.iterdir()} == {"asked.json", "search.json"}
-    monkeypatch.setattr(search, "train_settings", None)  # nothing is begun
-    assert search.search(TINY, RANGES, 3, 2, tmp_path) == results
+    monkeypatch.setattr(searching, "train_settings", None)  # nothing is begun
+    assert searching.search(TINY, RANGES, 3, 2, tmp_path) == results
     with pytest.raises(UsageError, match=f"--logdir={tmp_path}: must be a new or empty folder, or one of a search"):
-        search.search(TINY, RANGES, 4, 2, tmp_path)
+        searching.search(TINY, RANGES, 4, 2, tmp_path)
 
 
-@pytest.mark.parametrize("name", [search.RESULTS, search.CHECKPOINTS[0]])
+@pytest.mark.parametrize("name", [searching.RESULTS, searching.CHECKPOINTS[0]])
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"PK\x03\x04", b'{"settings": 5}'])
 def test_spoilt_files_of_a_search_are_one_line(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match="of this search; without it, it starts anew") as error:
-        search.search(TINY, RANGES, 3, 2, tmp_path, quiet=True)
+        searching.search(TINY, RANGES, 3, 2, tmp_path, quiet=True)
     assert str(error.value).startswith(f"{tmp_path / name}: is not")
 
 
 def test_a_checkpoint_of_other_arrays_is_refused(tmp_path, monkeypatch):
-    like = jax.eval_shape(lambda: search._start(search.make_agent(TINY), TINY, 3))
+    like = jax.eval_shape(lambda: training._start(training.make_agent(TINY), TINY, 3))
     states = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(run_folder.without_keys, like))
-    right = search.Checkpoint([np.ones((3, 2))] * 4, np.eye(3, 2, dtype=bool), states, 1.5)
+    right = training.Checkpoint([np.ones((3, 2))] * 4, np.eye(3, 2, dtype=bool), states, 1.5)
     file = tmp_path / "part.npz"
-    search._write_checkpoint(file, right)
-    back = search._read_checkpoint(file, like, 4)
+    training._write_checkpoint(file, right)
+    back = training._read_checkpoint(file, like, 4)
     assert (len(back.returns), back.seconds) == (4, 1.5)
     np.testing.assert_array_equal(back.diverged, right.diverged)
     jax.tree.map(np.testing.assert_array_equal, back.states, states)
@@ -265,9 +269,9 @@ def test_a_checkpoint_of_other_arrays_is_refused(tmp_path, monkeypatch):
         right._replace(diverged=np.zeros((3, 2))),
         right._replace(states=fewer),
     ):
-        search._write_checkpoint(file, wrong)
+        training._write_checkpoint(file, wrong)
         with pytest.raises(UsageError, match=r"part\.npz: is not a checkpoint of this search"):
-            search._read_checkpoint(file, like, 4)
+            training._read_checkpoint(file, like, 4)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +298,7 @@ def test_a_checkpoint_of_other_arrays_is_refused(tmp_path, monkeypatch):
     ],
 )
 def test_bad_input_is_one_line_and_status_2(argument, message, tmp_path, capsys):
-    assert command_line.run(search, *SMALL, f"--logdir={tmp_path / 'run'}", argument) == 2
+    assert command_line.run(command, *SMALL, f"--logdir={tmp_path / 'run'}", argument) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -302,15 +306,15 @@ def test_bad_input_is_one_line_and_status_2(argument, message, tmp_path, capsys)
 
 
 def test_help_lists_the_flags_that_mean_something_here(capsys):
-    assert not command_line.run(search, "--help")
+    assert not command_line.run(command, "--help")
     printed = capsys.readouterr().out.replace("[no]", "")
-    assert printed.startswith(search.__doc__)
+    assert printed.startswith(command.__doc__)
     for field in dataclasses.fields(Config):
-        assert (f"--{config_lib.flag_name(field)}:" in printed) == (field.name not in search.UNUSED)
+        assert (f"--{config_lib.flag_name(field)}:" in printed) == (field.name not in settings_lib.UNUSED)
     for name in SEARCHED:
         assert f"--{name}_range:" in printed
 
 
 def test_presets_are_valid():
-    for preset in search.SEARCH_PRESETS.values():
+    for preset in settings_lib.SEARCH_PRESETS.values():
         config_lib.validate(Config(**preset))

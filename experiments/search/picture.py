@@ -1,0 +1,94 @@
+"""The picture of a search: return against each hyperparameter."""
+
+import pathlib
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from experiments import config as config_lib
+from experiments.config import Config
+from experiments.plots import OKABE_ITO
+from experiments.search.settings import SEARCHED, Searched
+
+
+def draw(results: dict[str, Any], config: Config, picture: pathlib.Path) -> None:
+    """Draws the settings' returns against each hyperparameter.
+
+    Args:
+      results: the content of `search.json`, with a best setting.
+      config: the settings that all share.
+      picture: the PNG to write.
+    """
+    figure, panels = plt.subplots(
+        1, len(SEARCHED), figsize=(4.0 * len(SEARCHED), 4.6), sharey=True, layout="constrained"
+    )
+    for axes, (name, searched) in zip(panels, SEARCHED.items(), strict=True):
+        _draw_panel(axes, name, searched, results)
+    panels[0].set_ylabel(f"{config_lib.return_label(config)}, last tenth of training")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.suptitle(
+        f"{config_lib.environment_title(config)}, {len(results['settings'])} settings, "
+        f"{config.num_env_steps:,} environment steps a seed; {results['env_steps']:,} in all",
+        fontsize=11,
+    )
+    figure.savefig(picture, dpi=130)
+    plt.close(figure)
+
+
+def _draw_panel(axes: Axes, name: str, searched: Searched, results: dict[str, Any]) -> None:
+    """Draws the returns against one hyperparameter, on the scale on which it was drawn."""
+
+    def place(described: dict[str, Any]) -> float:
+        value = described["hyperparameters"][name]
+        return 1.0 - value if searched.below_one else value
+
+    settings, best = results["settings"], results["best"]
+    measured = [setting for setting in settings if setting["return"]["estimate"] is not None]
+    missing = [setting for setting in settings if setting["return"]["estimate"] is None]
+    blue, vermilion, *_ = OKABE_ITO
+    num_seeds = results["flags"]["num_seeds"]
+    means = [setting["return"]["estimate"] for setting in measured]
+    lows, highs = ([end(setting["returns"]) for setting in measured] for end in (min, max))
+    places = list(map(place, measured))
+    axes.vlines(places, lows, highs, color=blue, alpha=0.35, linewidth=1.0)
+    seeds = f"mean of {num_seeds} seeds, line from least to most" if num_seeds > 1 else "one seed"
+    axes.plot(places, means, "o", color=blue, markersize=5, label=f"setting: {seeds}")
+    if missing:
+        axes.plot(
+            list(map(place, missing)), [0.0] * len(missing), "x", color="#000000", label="diverged, or no episode ended"
+        )
+    chosen = settings[best["setting"]]
+    axes.plot(
+        place(chosen),
+        chosen["return"]["estimate"],
+        "o",
+        color=vermilion,
+        fillstyle="none",
+        markersize=12,
+        markeredgewidth=1.8,
+        label="best of the search",
+    )
+    confirmed = best["return"]
+    if confirmed["estimate"] is not None:
+        axes.errorbar(
+            place(chosen),
+            confirmed["estimate"],
+            np.abs(np.array(confirmed["ci95"]) - confirmed["estimate"])[:, None],
+            fmt="D",
+            color=vermilion,
+            markersize=5,
+            capsize=4,
+            label=f"the same, {len(best['seeds'])} fresh seeds, 95% interval",
+        )
+    axes.set(xscale="log", xlabel=searched.label)
+    if searched.below_one:
+        axes.invert_xaxis()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda distance, _: f"{1.0 - distance:.6g}"))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
