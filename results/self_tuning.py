@@ -12,6 +12,7 @@ that game.
 """
 
 import csv
+import json
 import pathlib
 from typing import Any, NamedTuple
 
@@ -32,11 +33,17 @@ from metagrad.statistics import Estimate
 FOLDER = pathlib.Path(__file__).parent / "self_tuning"
 RUNS, PUBLISHED, PICTURE = FOLDER / "discount", FOLDER / "published.csv", FOLDER.with_suffix(".png")
 UNMASKED, AS_PUBLISHED = FOLDER / "unmasked", FOLDER / "as_published"
+TRIALS = {"with an action mask": FOLDER / "trials", "without one, as published": FOLDER / "unmasked_trials"}
 WHOLE, ABLATIONS = FOLDER / "start_bad" / "mixing_5", FOLDER / "ablations"
 
 HEADER = ("from the bad start", "return", f"less that of {WHOLE.name}", "discount: median, lowest, highest")
 
-POINTS = (1e6, 3.75e6, 7.5e6, 8.192e6, 15e6, 25e6, 30e6, 74.5e6)
+TRIALS_HEADER = (
+    *("trial", "tuned", "envs", "lr", "lambda", "entropy", "outer discount, lambda", "meta-lr, halving", "steps"),
+    *("seeds", "discount", "return"),
+)
+
+POINTS = (1e6, 2e6, 3.75e6, 7.5e6, 15e6, 30e6, 45e6, 74.5e6)
 """Environment steps at which curves are told; the published ones end at 74.75 M."""
 
 ENOUGH = 30.0
@@ -146,7 +153,7 @@ def curves() -> dict[str, dict[str, tuple[Curve, dict[str, Any]]]]:
             "fixed at 0.8": (read_run(RUNS / "none"), ours | {"color": COLOURS["none"]}),
         },
         "The published game, without an action mask, the discount starts at 0.8; means of "
-        "five seeds (our settings), three (published settings) and ten (published), 95% bands": {
+        "ten seeds, three where it says published settings, 95% bands": {
             "mixing(5), our settings": (read_run(UNMASKED / "mixing"), ours | {"color": COLOURS["mixing"]}),
             "fixed at 0.8, our settings": (read_run(UNMASKED / "none"), ours | {"color": COLOURS["none"]}),
             "single-step, published settings": (
@@ -199,8 +206,38 @@ def ablation(folder: pathlib.Path) -> list[str]:
     return [folder.name, *(cell(as_json(estimate)) for estimate in estimates), ", ".join(f"{end:.3f}" for end in ends)]
 
 
+def trial(folder: pathlib.Path) -> list[str]:
+    """Tells a run's settings, and what it had over the last tenth of its steps, mean and range; a row of a table."""
+    flags, metrics = json.loads((folder / CONFIG).read_text())["flags"], read_metrics(folder)
+    env_steps = metrics["env_steps"][:, 0]
+    tuned = flags["estimator"] != "none"
+    discounts = metrics["hyper/discount"][-1] if tuned else np.array(flags["discount"])
+    return [
+        folder.name,
+        ", ".join(flags["meta_params"]) if tuned else "nothing",
+        *(f"{flags[name]:.3g}" for name in ("num_envs", "learning_rate", "lambda", "entropy_cost")),
+        *(
+            f"{flags[first]:g}, {flags[second]:g}" if tuned else ""
+            for first, second in (
+                ("outer_discount", "outer_lambda"),
+                ("meta_learning_rate", "meta_learning_rate_halving"),
+            )
+        ),
+        f"{env_steps[-1] / 1e6:.2f} M",
+        ", ".join(f"{seed:g}" for seed in metrics["seed"][0]),
+        _ranged(discounts, ".4f"),
+        _ranged(final_returns(env_steps, metrics["episode_return"]), ".1f"),
+    ]
+
+
+def _ranged(values: np.ndarray, places: str) -> str:
+    """Returns values' mean, and in brackets the lowest and the highest where they differ."""
+    mean, low, high = (f"{statistic(values):{places}}" for statistic in (np.mean, np.min, np.max))
+    return mean if low == high else f"{mean} [{low}, {high}]"
+
+
 def main() -> None:
-    """Draws the picture, and prints when each curve gets to 30 fruits and where it ends, and the ablations."""
+    """Draws the picture, and prints when each curve gets to 30 fruits and where it ends, ablations and trials."""
     games = curves()
     draw(games, PICTURE)
     for title, every in games.items():
@@ -210,6 +247,9 @@ def main() -> None:
         header = ("return after", *(f"{point / 1e6:g} M steps" for point in POINTS))
         print(f"\n{table(header, [progress(label, curve) for label, (curve, _) in every.items()])}\n")
     print(f"\n{table(HEADER, [ablation(folder) for folder in (WHOLE, *sorted(ABLATIONS.iterdir()))])}")
+    for title, every in TRIALS.items():
+        rows = [trial(folder) for folder in sorted(every.iterdir())]
+        print(f"\nTrials {title}, means over the last tenth [lowest, highest seed]\n{table(TRIALS_HEADER, rows)}")
     print(f"\n{INTERVALS_NOTE} The picture is {PICTURE}")
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from experiments import config as config_lib
+from experiments.config import Config
 from metagrad.statistics import Estimate
 from results import self_tuning
 
@@ -60,6 +62,20 @@ def test_an_ablation_is_held_against_the_whole_seed_by_seed(tmp_path, monkeypatc
     assert returned.startswith("3.5 [")
     assert difference == "2 [2, 2]"
     assert discounts == "0.520, 0.520, 0.520"
+
+
+def test_a_trial_is_told_by_its_settings_and_its_last_tenth(tmp_path):
+    config = Config(
+        estimator="mixing", meta_params=("discount",), num_envs=128, learning_rate=4e-3, outer_discount=0.995
+    )
+    config_lib.save(config, tmp_path / "config.json")
+    rows = [f"{steps},{20 + seed},{steps / 1e5 + seed},{0.9 + seed / 100}" for steps in (1e5, 2e6) for seed in (0, 4)]
+    (tmp_path / "metrics.csv").write_text("\n".join(["env_steps,seed,episode_return,hyper/discount", *rows, ""]))
+    expected = ["discount", "128", "0.004", "0.9", "0.01", "0.995, 0.95", "0.01, 0", "2.00 M", "20, 24"]
+    assert self_tuning.trial(tmp_path)[1:] == [*expected, "0.9200 [0.9000, 0.9400]", "22.0 [20.0, 24.0]"]
+    config_lib.save(config.with_estimator("none"), tmp_path / "config.json")
+    row = self_tuning.trial(tmp_path)
+    assert (row[1], row[6], row[7], row[10]) == ("nothing", "", "", "0.9700")
 
 
 def test_the_picture_is_drawn_from_what_is_committed(tmp_path, monkeypatch, capsys):
