@@ -46,6 +46,9 @@ TRIALS_HEADER = (
 POINTS = (1e6, 2e6, 3.75e6, 7.5e6, 15e6, 30e6, 45e6, 74.5e6)
 """Environment steps at which curves are told; the published ones end at 74.75 M."""
 
+TOLD = (UNMASKED / "mixing", AS_PUBLISHED / "single_step")
+"""Runs of which every seed's end is told."""
+
 ENOUGH = 30.0
 """Fruits an episode that tell an agent that has learned the game from those on the plateau below 20."""
 
@@ -230,6 +233,14 @@ def trial(folder: pathlib.Path) -> list[str]:
     ]
 
 
+def ends(folder: pathlib.Path) -> list[list[str]]:
+    """Tells each seed's return over the last tenth of its steps, and its discount at the end; a table's rows."""
+    metrics = read_metrics(folder)
+    returns = final_returns(metrics["env_steps"][:, 0], metrics["episode_return"])
+    seeds = zip(metrics["seed"][0], returns, metrics["hyper/discount"][-1], strict=True)
+    return [[f"{seed:g}", f"{value:.1f}", f"{discount:.4f}"] for seed, value, discount in seeds]
+
+
 def _ranged(values: np.ndarray, places: str) -> str:
     """Returns values' mean, and in brackets the lowest and the highest where they differ."""
     mean, low, high = (f"{statistic(values):{places}}" for statistic in (np.mean, np.min, np.max))
@@ -237,7 +248,7 @@ def _ranged(values: np.ndarray, places: str) -> str:
 
 
 def main() -> None:
-    """Draws the picture, and prints when each curve gets to 30 fruits and where it ends, ablations and trials."""
+    """Draws the picture, and prints how far each curve gets, where seeds end, the ablations and the trials."""
     games = curves()
     draw(games, PICTURE)
     for title, every in games.items():
@@ -246,6 +257,9 @@ def main() -> None:
             print(f"{label:41} {_story(curve)}")
         header = ("return after", *(f"{point / 1e6:g} M steps" for point in POINTS))
         print(f"\n{table(header, [progress(label, curve) for label, (curve, _) in every.items()])}\n")
+    for folder in TOLD:
+        rows = table(("seed", "return, last tenth", "discount at the end"), ends(folder))
+        print(f"{folder.relative_to(FOLDER)}\n{rows}\n")
     print(f"\n{table(HEADER, [ablation(folder) for folder in (WHOLE, *sorted(ABLATIONS.iterdir()))])}")
     for title, every in TRIALS.items():
         rows = [trial(folder) for folder in sorted(every.iterdir())]
