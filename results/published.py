@@ -86,9 +86,10 @@ def main(values: flags.FlagValues) -> None:
     folder = commands.new_logdir(values.logdir, run_folder.OWN)
     try:
         train(config, folder, commands.execution_from_flags(values), network=published_network())
+        with run_folder.told(folder):
+            plots.draw_training(folder)
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
-    plots.draw_training(folder)
     print(f"The run is in {folder}, its picture is {folder / plots.TRAINING_PICTURE}")
 
 

@@ -23,7 +23,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from experiments import config as config_lib
-from experiments.compare import final_returns
+from experiments.averages import over_last_tenth
 from experiments.plots import COLOURS
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from experiments.run_folder import CONFIG, read_metrics
@@ -34,9 +34,12 @@ FOLDER = pathlib.Path(__file__).parent / "self_tuning"
 RUNS, PUBLISHED, PICTURE = FOLDER / "discount", FOLDER / "published.csv", FOLDER.with_suffix(".png")
 UNMASKED, AS_PUBLISHED = FOLDER / "unmasked", FOLDER / "as_published"
 TRIALS = {"with an action mask": FOLDER / "trials", "without one, as published": FOLDER / "unmasked_trials"}
-WHOLE, ABLATIONS = FOLDER / "start_bad" / "mixing_5", FOLDER / "ablations"
-
-HEADER = ("from the bad start", "return", f"less that of {WHOLE.name}", "discount: median, lowest, highest")
+STARTS = {
+    "a start that is bad in everything, with an action mask": FOLDER / "start_bad",
+    "the search's best, with an action mask": FOLDER / "start_tuned",
+    "a discount of 0.8, the published game": FOLDER / "start_published",
+}
+"""Comparisons by where their agents start; `ablations/RUN/` has what was changed of one of their runs."""
 
 TRIALS_HEADER = (
     *("trial", "tuned", "envs", "lr", "lambda", "entropy", "outer discount, lambda", "meta-lr, halving", "steps"),
@@ -46,7 +49,7 @@ TRIALS_HEADER = (
 POINTS = (1e6, 2e6, 3.75e6, 7.5e6, 15e6, 30e6, 45e6, 74.5e6)
 """Environment steps at which curves are told; the published ones end at 74.75 M."""
 
-TOLD = (UNMASKED / "mixing", AS_PUBLISHED / "single_step")
+TOLD = (UNMASKED / "mixing", UNMASKED / "single_step", AS_PUBLISHED / "single_step")
 """Runs of which every seed's end is told."""
 
 ENOUGH = 30.0
@@ -78,7 +81,7 @@ def read_run(folder: pathlib.Path) -> Curve:
     discounts = metrics.get("hyper/discount", fixed)
     returns, means = statistics.mean(metrics["episode_return"].T), statistics.mean(discounts.T)
     env_steps = metrics["env_steps"][:, 0]
-    last_tenth = statistics.mean(final_returns(env_steps, metrics["episode_return"]))
+    last_tenth = statistics.mean(over_last_tenth(env_steps, metrics["episode_return"]))
     return Curve(env_steps, returns, means, discounts, last_tenth)
 
 
@@ -158,6 +161,7 @@ def curves() -> dict[str, dict[str, tuple[Curve, dict[str, Any]]]]:
         "The published game, without an action mask, the discount starts at 0.8; means of "
         "ten seeds, three where it says published settings, 95% bands": {
             "mixing(5), our settings": (read_run(UNMASKED / "mixing"), ours | {"color": COLOURS["mixing"]}),
+            "single-step, our settings": (read_run(UNMASKED / "single_step"), ours | {"color": COLOURS["single_step"]}),
             "fixed at 0.8, our settings": (read_run(UNMASKED / "none"), ours | {"color": COLOURS["none"]}),
             "single-step, published settings": (
                 read_run(AS_PUBLISHED / "single_step"),
@@ -197,16 +201,41 @@ def _story(curve: Curve) -> str:
     )
 
 
-def ablation(folder: pathlib.Path) -> list[str]:
-    """Holds a run from the bad start against that of mixing(5), whose seeds it shares; a row of `HEADER`."""
-    metrics, whole = read_metrics(folder), read_metrics(WHOLE)
-    returns, others = (final_returns(run["env_steps"][:, 0], run["episode_return"]) for run in (metrics, whole))
-    discounts = metrics.get("hyper/discount", np.full_like(returns, config_lib.load(folder / CONFIG).discount)[None])[
-        -1
-    ]
-    estimates = (statistics.mean(returns), statistics.mean(returns - others))
+def pairs(start: pathlib.Path) -> str:
+    """Lays out by how much each run of a comparison returns more than each other one, seed by seed."""
+    runs = sorted(file.parent for file in start.glob(f"*/{CONFIG}"))
+    returns = {run.name: _returns(run) for run in runs}
+
+    def more(name: str, other: str) -> str:
+        return cell(as_json(statistics.mean(returns[name] - returns[other]))) if name != other else ""
+
+    return table(("more than", *returns), [[name, *(more(name, other) for other in returns)] for name in returns])
+
+
+def ablations(start: pathlib.Path) -> str:
+    """Lays out a comparison's ablations, one table for each run of which something was changed."""
+    tables = []
+    for changed in sorted(start.glob("ablations/*")):
+        whole = start / changed.name
+        header = ("changed", "return", f"less that of {whole.name}", "discount: median, lowest, highest")
+        tables.append(table(header, [ablation(folder, whole) for folder in (whole, *sorted(changed.iterdir()))]))
+    return "\n".join(tables)
+
+
+def ablation(folder: pathlib.Path, whole: pathlib.Path) -> list[str]:
+    """Holds a run against the one that it is a change of, whose seeds it shares; a row of a table."""
+    returns, metrics = _returns(folder), read_metrics(folder)
+    fixed = np.full((1, len(returns)), config_lib.load(folder / CONFIG).discount)
+    discounts = metrics.get("hyper/discount", fixed)[-1]
+    estimates = (statistics.mean(returns), statistics.mean(returns - _returns(whole)))
     ends = (np.median(discounts), discounts.min(), discounts.max())
     return [folder.name, *(cell(as_json(estimate)) for estimate in estimates), ", ".join(f"{end:.3f}" for end in ends)]
+
+
+def _returns(folder: pathlib.Path) -> np.ndarray:
+    """Returns what each seed of a run had over the last tenth of its steps, float [seeds]."""
+    metrics = read_metrics(folder)
+    return over_last_tenth(metrics["env_steps"][:, 0], metrics["episode_return"])
 
 
 def trial(folder: pathlib.Path) -> list[str]:
@@ -229,16 +258,27 @@ def trial(folder: pathlib.Path) -> list[str]:
         f"{env_steps[-1] / 1e6:.2f} M",
         ", ".join(f"{seed:g}" for seed in metrics["seed"][0]),
         _ranged(discounts, ".4f"),
-        _ranged(final_returns(env_steps, metrics["episode_return"]), ".1f"),
+        _ranged(_returns(folder), ".1f"),
     ]
 
 
 def ends(folder: pathlib.Path) -> list[list[str]]:
     """Tells each seed's return over the last tenth of its steps, and its discount at the end; a table's rows."""
     metrics = read_metrics(folder)
-    returns = final_returns(metrics["env_steps"][:, 0], metrics["episode_return"])
-    seeds = zip(metrics["seed"][0], returns, metrics["hyper/discount"][-1], strict=True)
+    seeds = zip(metrics["seed"][0], _returns(folder), metrics["hyper/discount"][-1], strict=True)
     return [[f"{seed:g}", f"{value:.1f}", f"{discount:.4f}"] for seed, value, discount in seeds]
+
+
+def difference(folder: pathlib.Path, other: pathlib.Path) -> str:
+    """Tells by how much a run returns more than one of the same seeds, over the last tenth of the shorter one."""
+    runs = [read_metrics(folder), read_metrics(other)]
+    end = min(run["env_steps"][-1, 0] for run in runs)
+    returns = []
+    for run in runs:
+        until = run["env_steps"][:, 0] <= end
+        returns.append(over_last_tenth(run["env_steps"][until, 0], run["episode_return"][until]))
+    more = cell(as_json(statistics.mean(returns[0] - returns[1])))
+    return f"{folder.name} less {other.name}, seed by seed, over the last tenth of {end / 1e6:.2f} M steps: {more}"
 
 
 def _ranged(values: np.ndarray, places: str) -> str:
@@ -260,7 +300,9 @@ def main() -> None:
     for folder in TOLD:
         rows = table(("seed", "return, last tenth", "discount at the end"), ends(folder))
         print(f"{folder.relative_to(FOLDER)}\n{rows}\n")
-    print(f"\n{table(HEADER, [ablation(folder) for folder in (WHOLE, *sorted(ABLATIONS.iterdir()))])}")
+    print(f"{difference(UNMASKED / 'single_step', UNMASKED / 'mixing')}\n")
+    for title, start in STARTS.items():
+        print(f"From {title}\n{pairs(start)}\n\n{ablations(start)}\n")
     for title, every in TRIALS.items():
         rows = [trial(folder) for folder in sorted(every.iterdir())]
         print(f"\nTrials {title}, means over the last tenth [lowest, highest seed]\n{table(TRIALS_HEADER, rows)}")

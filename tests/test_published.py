@@ -1,5 +1,6 @@
 """The published setting of results/published.py: its game, its network, and the command in miniature."""
 
+import dataclasses
 import json
 
 import command_line
@@ -10,6 +11,8 @@ import pytest
 
 from agents import fitting
 from envs.snake import Snake
+from experiments.config import Execution
+from experiments.run_folder import WriteError
 from results import published
 from results.published import SETTING, PublishedSnake, published_network
 
@@ -93,6 +96,21 @@ def test_the_command_trains_as_published(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert command_line.run(published, "--discount=0.9", f"--logdir={tmp_path}") == 2
     assert "Unknown command line flag 'discount'" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_and_one_that_tunes_nothing_learns_no_outer_critic(tmp_path, monkeypatch):
+    arrived = []
+
+    def train(*arguments, **options):
+        arrived.append(arguments)
+        raise WriteError("stopped")
+
+    monkeypatch.setattr(published, "train", train)
+    (tmp_path / "metrics.csv").touch()  # as of a run that was stopped
+    assert command_line.run(published, "--estimator=none", "--keep=3", f"--logdir={tmp_path}") == "stopped"
+    ((config, folder, execution),) = arrived
+    assert config == dataclasses.replace(SETTING, estimator="none", outer_critic=False)
+    assert (folder, execution) == (tmp_path, Execution(keep=3))
 
 
 def test_a_run_is_as_long_as_published_by_itself():

@@ -43,11 +43,11 @@ def test_progress_is_told_between_logging_points_and_not_beyond_them(monkeypatch
     assert self_tuning.progress("ours", curve) == ["ours", "", "1.5 [0.5, 2.5]", "3 [2, 4]", ""]
 
 
-def test_an_ablation_is_held_against_the_whole_seed_by_seed(tmp_path, monkeypatch):
+def test_an_ablation_is_held_against_the_whole_seed_by_seed(tmp_path):
     def run(name, gains):
         folder = tmp_path / name
-        folder.mkdir()
-        (folder / "config.json").write_text((self_tuning.WHOLE / "config.json").read_text())
+        folder.mkdir(parents=True)
+        config_lib.save(Config(), folder / "config.json")
         rows = [
             f"{steps},{seed},{seed + gain},{0.5 + steps / 1000}"
             for steps in (10, 20)
@@ -56,12 +56,23 @@ def test_an_ablation_is_held_against_the_whole_seed_by_seed(tmp_path, monkeypatc
         (folder / "metrics.csv").write_text("\n".join(["env_steps,seed,episode_return,hyper/discount", *rows, ""]))
         return folder
 
-    monkeypatch.setattr(self_tuning, "WHOLE", run("whole", [0.0] * 4))
-    name, returned, difference, discounts = self_tuning.ablation(run("other", [2.0] * 4))
+    whole = run("mixing_5", [0.0] * 4)
+    name, returned, difference, discounts = self_tuning.ablation(run("ablations/mixing_5/other", [2.0] * 4), whole)
     assert name == "other"
     assert returned.startswith("3.5 [")
     assert difference == "2 [2, 2]"
     assert discounts == "0.520, 0.520, 0.520"
+    heading, first, second = self_tuning.ablations(tmp_path).splitlines()
+    assert "less that of mixing_5" in heading
+    assert (first.split()[0], second.split()[0]) == ("mixing_5", "other")
+    told = self_tuning.difference(tmp_path / "ablations/mixing_5/other", whole)
+    assert told == "other less mixing_5, seed by seed, over the last tenth of 0.00 M steps: 2 [2, 2]"
+    run("none", [1.0, 1.0, 1.0, 2.0])
+    assert [line.split() for line in self_tuning.pairs(tmp_path).splitlines()] == [
+        ["more", "than", "mixing_5", "none"],
+        ["mixing_5", "-1.25", "[-2.05,", "-0.454]"],
+        ["none", "1.25", "[0.454,", "2.05]"],
+    ]
 
 
 def test_a_trial_is_told_by_its_settings_and_its_last_tenth(tmp_path):
