@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM where work is to be finished first."""
+"""Ctrl-C and SIGTERM: where work is to be finished first, and where they would be lost."""
 
 import contextlib
 import signal
@@ -32,14 +32,45 @@ def held_back(tell: Callable[[], object]) -> Iterator[list[int]]:
         noted.append(number)
         tell()
 
+    with _handled(note):
+        yield noted
+    if noted:
+        raise KeyboardInterrupt(*noted)
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Stops at the first signal, and at the end at the latest.
+
+    Python drops what is raised while it finalises an object or collects garbage, and JAX has it do both while it traces
+    and compiles: a Ctrl-C there would be lost. Those that the process was started to ignore stay ignored.
+
+    Raises:
+      KeyboardInterrupt: with the number of the first signal.
+    """
+    noted: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt(number)
+
+    try:
+        with _handled(stop):
+            yield
+    finally:
+        if noted:
+            raise KeyboardInterrupt(noted[0])
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handles the signals that are not ignored in another way for a while."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     heeded = [number for number in SIGNALS if before[number] != signal.SIG_IGN]
     for number in heeded:
-        signal.signal(number, note)
+        signal.signal(number, handler)
     try:
-        yield noted
+        yield
     finally:
         for number in heeded:
             signal.signal(number, before[number])
-    if noted:
-        raise KeyboardInterrupt(*noted)

@@ -125,9 +125,10 @@ def train(
             ) as bar,
             _seeds_fit_memory(config, layout),
         ):
-            bar.set_postfix_str("compiling")
-            program, inputs = training_program(agent, layout)
-            compiled = program.lower(*inputs).compile()
+            with interrupts.at_once():
+                bar.set_postfix_str("compiling")
+                program, inputs = training_program(agent, layout)
+                compiled = program.lower(*inputs).compile()
             if env_steps:
                 like = jax.eval_shape(partial(init_seeds, agent, config))
                 states = writer.read_checkpoint(like)
@@ -313,7 +314,8 @@ def main(values: flags.FlagValues) -> None:
             folder = commands.new_logdir(values.logdir, run_folder.OWN) if hosts.first else None
             train(config, folder, execution, hosts=hosts)
             if folder is not None:
-                plots.draw_training(folder)
+                with run_folder.told(folder):
+                    plots.draw_training(folder)
                 print(f"The run is in {folder}, its picture is {folder / plots.TRAINING_PICTURE}")
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))

@@ -256,6 +256,25 @@ def test_a_signal_is_not_lost_and_one_that_is_ignored_stays_ignored():
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_comes_while_something_is_finalised_stops_before_training(tmp_path, monkeypatch, on_tables):
+    class Finalised:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    def make(*arguments):
+        Finalised()  # Python drops the exception
+        return program(*arguments)
+
+    program, before = train.training_program, signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(train, "training_program", make)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        train.train(CONFIG, tmp_path)
+    assert stop.value.args == (signal.SIGTERM,)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert len((tmp_path / run_folder.METRICS).read_text().splitlines()) == 1  # the names alone
+
+
 # Complete and longer
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import math
-import os
 import pathlib
 import time
 from collections.abc import Sequence
@@ -18,9 +17,10 @@ import numpy as np
 from agents import training
 from agents.training import Agent, Summary, TrainingState
 from experiments import interrupts, run_folder
+from experiments.averages import over_last_tenth
 from experiments.building import init_seeds, make_agent, over_leading_axis
-from experiments.compare import final_returns
 from experiments.config import EXECUTION, LOGGING_POINTS, Config, UsageError
+from experiments.files import written_whole
 from experiments.packing import pack, unpack
 from experiments.search.settings import Settings
 from experiments.train import progress_bar, wait
@@ -94,8 +94,9 @@ def train_settings(config: Config, settings: Settings, checkpoint: pathlib.Path,
     returns, diverged, seconds = list(before.returns), before.diverged, before.seconds
     done = [0, *ends][len(returns)] * agent.steps_per_window
     with progress_bar(place, config.num_env_steps * runs, done * runs, quiet) as bar:
-        bar.set_postfix_str("compiling")
-        program = advance.lower(values, states, windows_per_point).compile()
+        with interrupts.at_once():
+            bar.set_postfix_str("compiling")
+            program = advance.lower(values, states, windows_per_point).compile()
         bar.unpause()  # the time left counts from here, not from compilation
         tell = partial(bar.set_postfix_str, "stopping at the next logging point; a second Ctrl-C stops at once")
         with interrupts.held_back(tell) as signals:
@@ -116,7 +117,7 @@ def train_settings(config: Config, settings: Settings, checkpoint: pathlib.Path,
                 bar.update((end - start) * agent.steps_per_window * runs)
                 if stopping:
                     break
-    final = final_returns(np.array(ends) * agent.steps_per_window, np.array(returns))
+    final = over_last_tenth(np.array(ends) * agent.steps_per_window, np.array(returns))
     return Outcome(np.where(diverged, np.nan, final), diverged, seconds)
 
 
@@ -148,12 +149,9 @@ def _write_checkpoint(file: pathlib.Path, checkpoint: Checkpoint) -> None:
     Raises:
       WriteError: if it cannot be written; the one before is intact.
     """
-    partial_file = file.with_suffix(".npz.partial")
     arrays: Any = checkpoint._replace(states=np.frombuffer(pack(checkpoint.states), np.uint8))._asdict()
-    with run_folder.told(file.parent):
-        with partial_file.open("wb") as stream:
-            np.savez(stream, **arrays)
-        os.replace(partial_file, file)
+    with run_folder.told(file.parent), written_whole(file) as stream:
+        np.savez(stream, **arrays)
 
 
 def _read_checkpoint(file: pathlib.Path, like: Any, num_points: int) -> Checkpoint:
