@@ -36,8 +36,11 @@ def check_environment(env: Environment) -> None:
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value < 2**31:
             hint = ", 2^31 - 1 where there is none" if name == "time_limit" else ""
             raise ValueError(f"{name} of {_name(env)} must be a whole number in [1, 2^31){hint}, and is {value!r}")
-    if type(env).__hash__ is None:
-        raise ValueError(f"the environment {_name(env)} must be hashable, as a frozen dataclass is")
+    try:
+        hash(env)
+    except TypeError as error:
+        message = f"the environment {_name(env)} must be hashable, as a frozen dataclass of numbers is ({error})"
+        raise ValueError(message) from error
     key = jax.eval_shape(lambda: jax.random.key(0))
     action = jax.ShapeDtypeStruct((), jnp.int32)
     state = _traced(env, "initial", key)
@@ -56,6 +59,18 @@ def check_environment(env: Environment) -> None:
 def observation_shape(env: Environment) -> Any:
     """Returns the shapes and dtypes of one observation of an environment that fits."""
     return jax.eval_shape(lambda: env.observation(env.initial(jax.random.key(0))))
+
+
+def check_action_mask(env: Environment) -> None:
+    """Checks that the action mask, if observations of an environment that fits have one, has a place for each action.
+
+    Raises:
+      ValueError: says in one sentence what it is instead; broadcasting would hide it, or fail much later.
+    """
+    observation = observation_shape(env)
+    if hasattr(observation, "action_mask"):
+        what = f"action_mask of the observation of {_name(env)}"
+        _is(observation.action_mask, jnp.bool_, (env.num_actions,), what)
 
 
 def check_network(network: Network, env: Environment) -> None:

@@ -101,6 +101,7 @@ def _networks(config: Config, env: Environment, own: Network | None) -> tuple[Ne
     if own is not None:
         fitting.check_network(own, env)
         return own, ValueNetwork(own.init, partial(_value, own))
+    fitting.check_action_mask(env)
     num_axes = networks.observation_axes(fitting.observation_shape(env))
     chosen = actor_critic_network(
         env.num_actions,

@@ -21,7 +21,9 @@ from absl import flags
 from agents.networks import Network
 from experiments import commands, run_folder
 from experiments import config as config_lib
+from experiments.averages import over_last_tenth, over_training
 from experiments.config import ESTIMATORS, EXECUTION, POSITIVE, PRESETS, Config, Execution, Range, as_computed, refuse
+from experiments.files import write_whole
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from experiments.run_folder import Metrics, WriteError, dropped_seeds, of_survivors
 from experiments.train import NonFiniteError, train
@@ -35,7 +37,10 @@ BASELINE = "baseline"
 
 RATES = Range(
     "positive numbers, a comma list without repetition",
-    lambda rates: all(POSITIVE.accepts(as_computed(rate)) for rate in rates),
+    lambda rates: (
+        all(POSITIVE.accepts(as_computed(rate)) for rate in rates)
+        and len({as_computed(rate) for rate in rates}) == len(rates)
+    ),
 )
 GRID_SEEDS = Range("at least 1 and below 2^31", lambda value: 1 <= value < 2**31)
 
@@ -95,7 +100,9 @@ def compare(
             config_lib.validate(settings)
         for rate, trial in tried[name].items():
             run_folder.check_settings(_grid_folder(folder, name, rate), trial)
-        if not tried[name]:
+        if tried[name]:
+            _check_chosen(folder, name, config, tried[name])
+        else:
             run_folder.check_settings(folder / name, config)
     results: dict[str, dict] = {}
     runs: dict[str, Metrics] = {}
@@ -103,9 +110,12 @@ def compare(
         result: dict[str, Any] = {"grid": []}
         for rate, trial in tried[name].items():
             trained = train(trial, _grid_folder(folder, name, rate), execution, network=network, quiet=quiet)
-            estimate = as_json(statistics.mean(_final_returns(trained.metrics)))
             result["grid"].append(
-                {"meta_learning_rate": rate, "final_return": estimate, "wall_seconds": round(trained.seconds, 1)}
+                {
+                    "meta_learning_rate": rate,
+                    "final_return": as_json(_trial_return(trained.metrics)),
+                    "wall_seconds": round(trained.seconds, 1),
+                }
             )
         if tried[name]:
             config = dataclasses.replace(config, meta_learning_rate=_best_rate(result["grid"]))
@@ -125,8 +135,9 @@ def compare(
         "wall_seconds": round(sum([result["wall_seconds"] for result in results.values()] + grid_seconds), 1),
         "estimators": results,
     }
-    (folder / COMPARISON).write_text(json.dumps(comparison, indent=2) + "\n")
-    plots.draw_comparison({name: folder / name for name in configs}, folder / plots.COMPARISON_PICTURE)
+    with run_folder.told(folder):
+        write_whole(folder / COMPARISON, json.dumps(comparison, indent=2) + "\n")
+        plots.draw_comparison({name: folder / name for name in configs}, folder / plots.COMPARISON_PICTURE)
     return comparison
 
 
@@ -138,35 +149,46 @@ def _grid_configs(config: Config, grid: Grid) -> dict[float, Config]:
 
 
 def _grid_folder(folder: pathlib.Path, name: str, rate: float) -> pathlib.Path:
-    return folder / GRID / f"{name}_{rate:g}"
+    return folder / GRID / f"{name}_{rate:.9g}"  # as many digits as tell numbers in single precision apart
+
+
+def _check_chosen(folder: pathlib.Path, name: str, config: Config, trials: Mapping[float, Config]) -> None:
+    """Checks that a run, if it is there, is one that these trials chose the meta-learning rate of.
+
+    Other ones could choose another rate, and would have been trained for nothing.
+
+    Raises:
+      UsageError: if it has other settings, or was chosen by other trials or shorter ones.
+    """
+    if not (folder / name / run_folder.CONFIG).exists():
+        return
+    run = config_lib.load(folder / name / run_folder.CONFIG)
+    run_folder.check_settings(folder / name, dataclasses.replace(config, meta_learning_rate=run.meta_learning_rate))
+    made = all((_grid_folder(folder, name, rate) / run_folder.CONFIG).exists() for rate in trials)
+    if not made or run.meta_learning_rate not in trials:
+        allowed = f"those of which the run in {folder / name} has --meta_learning_rate={run.meta_learning_rate}"
+        refuse("meta_learning_rates", ",".join(f"{rate:g}" for rate in trials), allowed)
+    if run.num_env_steps != config.num_env_steps:
+        allowed = f"{run.num_env_steps}, as of the run in {folder / name}, which trials as long have chosen"
+        refuse("num_env_steps", config.num_env_steps, allowed)
+
+
+def _trial_return(metrics: Metrics) -> statistics.Estimate:
+    """Estimates what a meta-learning rate returns: nothing if a seed diverged, without which it would look better."""
+    returns = _final_returns(metrics)
+    return statistics.mean(np.where(dropped_seeds(metrics).any(), np.nan, returns))
 
 
 def _best_rate(trials: Sequence[Mapping[str, Any]]) -> float:
-    """Returns the meta-learning rate with the highest mean return; where no episode ended, a return is the lowest."""
+    """Returns the meta-learning rate with the highest mean return; one without a return is the worst."""
     returns = [trial["final_return"]["estimate"] for trial in trials]
     best = max(range(len(trials)), key=lambda index: -math.inf if returns[index] is None else returns[index])
     return trials[best]["meta_learning_rate"]
 
 
-def final_returns(env_steps: np.ndarray, episode_returns: np.ndarray) -> np.ndarray:
-    """Returns each run's mean episode return over the last tenth of its training.
-
-    Args:
-      env_steps: float [points], environment steps of one seed up to each logging point.
-      episode_returns: float [points, ...], means over the episodes that ended since the point before; NaN if none did.
-
-    Returns:
-      The mean over the points that began in the last tenth, at least over the last one, float [...]; NaN where no
-      episode ended in them.
-    """
-    starts = np.concatenate([[0.0], env_steps[:-1]])
-    last_tenth = starts >= min(0.9 * env_steps[-1], starts[-1])
-    return statistics.mean(episode_returns[last_tenth]).estimate
-
-
 def _final_returns(metrics: Metrics) -> np.ndarray:
     """Returns each seed's; NaN where it was dropped, though it may have had episodes in the last tenth until then."""
-    returns = final_returns(metrics["env_steps"][:, 0], metrics["episode_return"])
+    returns = over_last_tenth(metrics["env_steps"][:, 0], metrics["episode_return"])
     return np.where(dropped_seeds(metrics), np.nan, returns)
 
 
@@ -180,7 +202,7 @@ def _summarise(config: Config, metrics: Metrics, fixed: Metrics | None) -> dict[
     summary = {
         "final_return": statistics.mean(returns),
         "interquartile_mean": statistics.interquartile_mean(returns),
-        "mean_return": statistics.mean(statistics.mean(survivors["episode_return"]).estimate),
+        "mean_return": statistics.mean(over_training(survivors["env_steps"][:, 0], survivors["episode_return"])),
     }
     if fixed is not None and fixed is not metrics:
         pairs = returns, _final_returns(fixed)  # seed by seed
@@ -296,7 +318,7 @@ def grid_from_flags(values: flags.FlagValues) -> Grid:
     """
     texts = values.meta_learning_rates
     rates = tuple(float(text) for text in texts if _is_number(text))
-    if len(set(rates)) < len(texts) or not RATES.accepts(rates):
+    if len(rates) < len(texts) or not RATES.accepts(rates):
         refuse("meta_learning_rates", texts, RATES.text)
     if rates and values["meta_learning_rate"].present:
         refuse("meta_learning_rate", values.meta_learning_rate, "left out with --meta_learning_rates")

@@ -20,14 +20,18 @@ def keep_programs(folder: str | None) -> None:
     A folder that cannot be written to is one warning, and nothing is kept.
 
     Args:
-      folder: where to keep programs, `OFF` to keep none, or None for the folder that JAX's own variable names,
+      folder: where to keep programs, `OFF` to keep none, or nothing for the folder that JAX's own variable names,
         `JAX_COMPILATION_CACHE_DIR`, and the user's cache folder without it.
     """
     users = platformdirs.user_cache_dir("metagrad")
-    if folder is None:
-        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or users
+    folder = folder or os.environ.get("JAX_COMPILATION_CACHE_DIR") or users
     if folder == OFF:
         jax.config.update("jax_enable_compilation_cache", False)
+        return
+    if (
+        "://" in folder
+    ):  # no folder of this machine, but a place that JAX knows how to reach, such as gs://bucket/programs
+        jax.config.update("jax_compilation_cache_dir", folder)
         return
     place = pathlib.Path(folder).expanduser()
     try:

@@ -8,7 +8,6 @@ its results.
 import dataclasses
 import json
 import math
-import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -19,6 +18,7 @@ from envs.environment import Environment
 from envs.snake import LARGEST_BOARD, SMALLEST_BOARD
 from experiments import environments
 from experiments.environments import SNAKE
+from experiments.files import write_whole
 from metagrad.meta_parameters import INTERVALS
 
 FORMAT = 5
@@ -242,7 +242,7 @@ def _check_numbers(config: Config) -> None:
     _check_ranges(config)
     for name, value in config.hyperparameters().items():
         low, high = INTERVALS[name]
-        inside = low < value < high and as_computed(value) >= np.finfo(np.float32).tiny
+        inside = max(low, np.finfo(np.float32).tiny) <= as_computed(value) < high  # all that is lowest is 0
         if config.estimator != "none" and name in config.meta_params and not inside:
             refuse(name, value, f"in ({low:g}, {high:g}) to be tuned")
     if config.seed + config.num_seeds > 2**31:
@@ -337,9 +337,7 @@ def refuse(flag: str, value: Any, allowed: str) -> NoReturn:
 
 def save(config: Config, path: pathlib.Path) -> None:
     """Writes the settings as JSON, under the flags' names: all or nothing, wherever the process is killed."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps({"format": FORMAT, "flags": by_flag(config)}, indent=2) + "\n")
-    os.replace(partial, path)
+    write_whole(path, json.dumps({"format": FORMAT, "flags": by_flag(config)}, indent=2) + "\n")
 
 
 def load(path: pathlib.Path) -> Config:

@@ -19,6 +19,7 @@ from matplotlib.ticker import EngFormatter
 
 from experiments import commands
 from experiments import config as config_lib
+from experiments.averages import over_last_tenth
 from experiments.config import Config, UsageError, flag_name, refuse
 from experiments.plots import OKABE_ITO
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
@@ -57,9 +58,8 @@ def draw(runs: dict[str, Metrics], columns: Sequence[str], picture: pathlib.Path
 
 
 def final(metrics: Metrics, column: str) -> statistics.Estimate:
-    """Estimates a column's mean over seeds at the end: each seed's mean over the last tenth of the logging points."""
-    last = max(len(metrics[column]) // 10, 1)
-    return statistics.mean(statistics.mean(metrics[column][-last:]).estimate)
+    """Estimates a column's mean over seeds at the end: each seed's mean over the last tenth of training."""
+    return statistics.mean(over_last_tenth(metrics["env_steps"][:, 0], metrics[column]))
 
 
 def labels(configs: Sequence[Config]) -> list[str]:

@@ -265,13 +265,17 @@ def told(folder: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        # Tensorstore, which orbax writes arrays with, has the system's errors in the text of its own.
-        codes = [str(error.errno)] if isinstance(error, OSError) else re.findall(r"os_error_code='(\d+)'", str(error))
-        if not codes:
-            raise
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)  # NumPy says how much was written, and not why no more
+        else:
+            # Tensorstore, which orbax writes arrays with, has the system's errors in the text of its own.
+            codes = re.findall(r"os_error_code='(\d+)'", str(error))
+            if not codes:
+                raise
+            reason = os.strerror(int(codes[-1]))
         raise WriteError(
-            f"stopped: {folder} cannot be written to ({os.strerror(int(codes[-1]))}); what was complete is intact, and "
-            "the same command goes on from there"
+            f"stopped: {folder} cannot be written to ({reason}); what was complete is intact, and the same command "
+            "goes on from there"
         ) from error
 
 

@@ -11,7 +11,6 @@ rounds. What is measured is on disk at once, so a stopped run keeps what it has.
 
 import importlib
 import json
-import os
 import pathlib
 import platform
 from typing import Any
@@ -24,6 +23,7 @@ from experiments import commands, devices, reporting
 from experiments.benchmark import figures, report, timing
 from experiments.benchmark.settings import SCALES, SUITES, Scale
 from experiments.config import refuse
+from experiments.files import write_whole
 
 RESULTS, PICTURE = "benchmark.json", "benchmark.png"
 
@@ -53,7 +53,7 @@ def benchmark(suites: list[str], scale: Scale, folder: pathlib.Path) -> dict[str
         for name, figure, measure in bar:
             bar.set_description(f"{name}.{figure}")
             results[name][figure] = figures.as_json(measure())
-            _write(results, folder / RESULTS)
+            write_whole(folder / RESULTS, json.dumps(results, indent=2) + "\n")
     report.draw({name: results[name] for name in suites}, folder / PICTURE)
     return results
 
@@ -84,13 +84,6 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _write(results: dict[str, Any], path: pathlib.Path) -> None:
-    """Writes the file whole or not at all, wherever the process is killed."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(results, indent=2) + "\n")
-    os.replace(partial, path)
 
 
 def define_flags() -> flags.FlagValues:

@@ -63,7 +63,7 @@ def picture_size(shape: tuple[int, ...], grid: tuple[int, int]) -> tuple[int, in
       grid: rows and columns of panels.
     """
     scale = drawing.LONGEST_SIDE / max(shape[:2])
-    return _fit_screen((max(round(shape[1] * scale), NARROWEST), round(shape[0] * scale)), grid)
+    return _fit_screen((max(round(shape[1] * scale), NARROWEST), max(round(shape[0] * scale), 1)), grid)
 
 
 def _fit_screen(size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]:

@@ -52,10 +52,12 @@ def write(path: pathlib.Path, frames: Iterable[np.ndarray], frames_per_second: f
 def deferred_interruption() -> Iterator[Callable[[], bool]]:
     """Keeps the signals that end a program from stopping what runs inside; gives a function that tells of them.
 
-    They come from Ctrl-C, from `kill`, and from a terminal that is closed.
+    They come from Ctrl-C, from `kill`, and from a terminal that is closed. Those that the process was started to
+    ignore, as by `nohup`, stay ignored.
     """
     received: list[int] = []
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    previous = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
     for number in previous:
         signal.signal(number, lambda number, _: received.append(number))
     try:

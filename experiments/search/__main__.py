@@ -14,11 +14,11 @@ from typing import Any
 
 from absl import flags
 
-from experiments import commands
+from experiments import commands, run_folder
 from experiments.reporting import INTERVALS_NOTE, cell, table
 from experiments.run_folder import WriteError
 from experiments.search import picture, searching
-from experiments.search.searching import ASKED, RESULTS, ranking
+from experiments.search.searching import OWN, RESULTS, ranking
 from experiments.search.settings import SEARCH_PRESETS, SEARCHED, define_flags, ranges_from_flags, validate
 
 PICTURE = "search.png"
@@ -29,15 +29,16 @@ def main(values: flags.FlagValues) -> None:
     config = commands.config_from_flags(values, SEARCH_PRESETS)
     ranges = ranges_from_flags(values)
     validate(config, ranges, values.num_settings, values.num_fresh_seeds)
-    folder = commands.new_logdir(values.logdir, (ASKED,))
+    folder = commands.new_logdir(values.logdir, OWN)
     try:
         results = searching.search(config, ranges, values.num_settings, values.num_fresh_seeds, folder)
+        print(_table(results))
+        if results["best"] is None:
+            sys.exit(f"stopped: no setting has a return, so there is none to confirm; {folder / RESULTS} has them all")
+        with run_folder.told(folder):
+            picture.draw(results, config, folder / PICTURE)
     except WriteError as error:
         sys.exit(str(error))
-    print(_table(results))
-    if results["best"] is None:
-        sys.exit(f"stopped: no setting has a return, so there is none to confirm; {folder / RESULTS} has them all")
-    picture.draw(results, config, folder / PICTURE)
     print(_confirmation(results))
     print(f"{INTERVALS_NOTE} The results are in {folder / RESULTS}, the picture is {folder / PICTURE}")
 

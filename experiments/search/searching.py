@@ -6,7 +6,6 @@ Stopped anywhere, it goes on from there: what a folder was asked for, how far tr
 import dataclasses
 import json
 import math
-import os
 import pathlib
 import tempfile
 from collections.abc import Mapping
@@ -17,12 +16,16 @@ import numpy as np
 from experiments import config as config_lib
 from experiments import run_folder
 from experiments.config import Config, UsageError, flag_name, refuse
+from experiments.files import PARTIAL, write_whole
 from experiments.reporting import as_json
 from experiments.search.settings import UNUSED, Settings, sample, validate
 from experiments.search.training import Outcome, train_settings
 from metagrad import statistics
 
 RESULTS, ASKED = "search.json", "asked.json"
+
+OWN = (ASKED, f"{ASKED}{PARTIAL}")
+"""What a folder holds at least where a search began, if only for a moment."""
 
 CHECKPOINTS = "searching.npz", "confirming.npz"
 """The last checkpoint of each part, until the part is complete."""
@@ -107,7 +110,8 @@ def _claim(folder: pathlib.Path, asked: dict[str, Any]) -> None:
             refuse("logdir", folder, "a new or empty folder, or one of a search with the same settings")
         return
     with run_folder.told(folder):
-        _write(file, content)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(file, content)
 
 
 def _read_results(file: pathlib.Path, num_settings: int) -> dict[str, Any] | None:
@@ -131,16 +135,9 @@ def _read_results(file: pathlib.Path, num_settings: int) -> dict[str, Any] | Non
 def _save(results: dict[str, Any], folder: pathlib.Path) -> None:
     """Writes `search.json`, and removes the checkpoints that it makes superfluous."""
     with run_folder.told(folder):
-        _write(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
+        write_whole(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
         for file in (file for name in CHECKPOINTS for file in folder.glob(f"{name}*")):
             file.unlink()
-
-
-def _write(file: pathlib.Path, content: str) -> None:
-    """Writes a file whole or not at all, wherever the process is killed."""
-    partial_file = file.with_name(f"{file.name}.partial")
-    partial_file.write_text(content)
-    os.replace(partial_file, file)
 
 
 def _describe(settings: Settings, outcome: Outcome) -> list[dict[str, Any]]:

@@ -20,9 +20,10 @@ import numpy as np
 from absl import flags
 from tqdm.auto import tqdm
 
-from experiments import commands
+from experiments import commands, run_folder
 from experiments import config as config_lib
 from experiments.config import refuse
+from experiments.files import PARTIAL, write_whole
 from experiments.layout import fits_memory
 from experiments.run_folder import WriteError
 from experiments.train import NonFiniteError
@@ -47,13 +48,14 @@ def main(values: flags.FlagValues) -> None:
     study = study_from_flags(values)
     try:
         folder, results = _study(study, values.logdir, quiet=False)
+        pictures = str(folder / PICTURE)
+        with run_folder.told(folder):
+            picture.draw(results, folder / PICTURE)
+            if study.reference == "return" and study.problem != "tabular":
+                truth_picture.draw(results, folder / TRUTH_PICTURE)
+                pictures += f" and {folder / TRUTH_PICTURE}"
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
-    picture.draw(results, folder / PICTURE)
-    pictures = str(folder / PICTURE)
-    if study.reference == "return" and study.problem != "tabular":
-        truth_picture.draw(results, folder / TRUTH_PICTURE)
-        pictures += f" and {folder / TRUTH_PICTURE}"
     print(tables.describe(results))
     print(f"The numbers are in {folder / RESULTS}, the pictures: {pictures}")
 
@@ -94,7 +96,8 @@ def _study(study: Study, logdir: str | None, quiet: bool) -> tuple[pathlib.Path,
     samples = _draw(study, points, folder, quiet)
     lifetimes = _live(study, points, folder, quiet) if study.reference == "return" else {}
     results = _results(study, points, samples, lifetimes)
-    (folder / RESULTS).write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    with run_folder.told(folder):
+        write_whole(folder / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
     return folder, results
 
 
@@ -127,6 +130,7 @@ def open_folder(logdir: str | None, study: Study) -> pathlib.Path:
 
     Raises:
       UsageError: if it holds anything else.
+      WriteError: if it cannot be written to.
     """
     file = pathlib.Path(logdir or "").expanduser() / STUDY
     content = json.dumps(study.determining(), indent=2) + "\n"
@@ -134,8 +138,9 @@ def open_folder(logdir: str | None, study: Study) -> pathlib.Path:
         if file.read_bytes() != content.encode():
             refuse("logdir", logdir, "a new or empty folder, or one of a study with the same settings")
         return file.parent
-    folder = commands.new_logdir(logdir)
-    file.write_text(content)
+    folder = commands.new_logdir(logdir, (f"{STUDY}{PARTIAL}",))
+    with run_folder.told(folder):
+        write_whole(file, content)
     return folder
 
 

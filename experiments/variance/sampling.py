@@ -6,7 +6,6 @@ the gradient of the true return.
 """
 
 import hashlib
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import run_folder
 from experiments.config import UsageError
+from experiments.files import write_whole, written_whole
 from experiments.train import NonFiniteError
 from metagrad import evolution, windows
 from metagrad.meta_parameters import MetaParameters
@@ -167,6 +168,7 @@ def draw(
 
     Raises:
       UsageError: if the samples on disk were drawn from another agent, or with another key, or cannot be read.
+      WriteError: if the folder cannot be written to any more.
       NonFiniteError: if a sample is not finite; leaving it out would bend every statistic.
     """
     _claim(folder, point, key)
@@ -183,7 +185,8 @@ def draw(
             if not finite.all():
                 sample = drawn + int(np.argmin(finite))
                 raise NonFiniteError(f"stopped: the gradients of sample {sample} at {point.name} are not finite")
-            _write(file, chunk)
+            with run_folder.told(folder), written_whole(file) as stream:
+                np.save(stream, chunk)
         progress(min(len(chunk), num_samples - drawn))
         chunks.append(chunk)
         drawn += len(chunk)
@@ -192,12 +195,13 @@ def draw(
 
 def _claim(folder: pathlib.Path, point: Point, key: chex.PRNGKey) -> None:
     """Marks the folder as this agent's and this key's, or checks that it is."""
-    leaves = jax.tree.leaves((point.fixed, point.eta, jax.random.key_data(key)))
+    leaves = jax.tree.leaves(run_folder.without_keys((point.fixed, point.eta, key)))
     mark = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest() + "\n"
     file = folder / "drawn_from"
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(mark)
+        with run_folder.told(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(file, mark)
     if file.read_bytes() != mark.encode():
         raise UsageError(f"{folder}: holds samples of another agent than this; choose another --logdir")
 
@@ -214,11 +218,3 @@ def _read(file: pathlib.Path, before: list[np.ndarray]) -> np.ndarray:
     except Exception as error:  # whatever a damaged file leads to
         raise UsageError(f"{file}: is not a file of samples; without it they are drawn again ({error})") from error
     return chunk
-
-
-def _write(file: pathlib.Path, chunk: np.ndarray) -> None:
-    """Writes a file whole or not at all, wherever the process is killed."""
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        np.save(stream, chunk)
-    os.replace(partial, file)

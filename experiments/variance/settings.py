@@ -38,8 +38,8 @@ CHUNK_SIZES = {"quick": 16, "paper": 32, "tabular": 320}
 """Windows of one call by default, likewise: on a GPU and for the tables, all are drawn at once."""
 
 UNUSED = (
-    *("estimator", "num_seeds", "mixing_weights", "mixing_decay", "meta_learning_rate", "meta_gradient_clip"),
-    *("discount", "num_env_steps"),
+    *("estimator", "num_seeds", "mixing_weights", "mixing_decay", "meta_gradient_clip"),
+    *("meta_learning_rate", "meta_learning_rate_halving", "discount", "num_env_steps"),
 )
 """Settings that mean nothing here: every estimator is studied, nothing is tuned, and agents are studied at several."""
 
@@ -319,8 +319,9 @@ def _settings_of_run(
     if values.seed_index >= theirs.num_seeds:
         refuse("seed_index", values.seed_index, f"in [0, {theirs.num_seeds - 1}], the run's seeds")
     names = given.get("meta_params", theirs.meta_params)
-    if not names or not set(names) <= set(theirs.meta_params):
-        refuse("meta_params", names, f"among those that the checkpoint tuned: {', '.join(theirs.meta_params)}")
+    if not names or not set(names) <= set(theirs.meta_params) or len(set(names)) < len(names):
+        tuned = ", ".join(theirs.meta_params)
+        refuse("meta_params", names, f"among those that the checkpoint tuned, without repetition: {tuned}")
     chosen = {name: given[name] for name in OF_CHECKPOINTS if name in given and name not in ("seed", "meta_params")}
     config = dataclasses.replace(theirs, **chosen)
     # The run's steps need not be those of whole windows of the study's horizon, which single steps do not ask for.

@@ -138,6 +138,8 @@ def _points(agent: Agent, asked: Asked, places: list[tuple[str, pathlib.Path, in
         like = jax.eval_shape(partial(init_seeds, make_agent(settings), settings))
         states = run_folder.read_checkpoint(run, env_steps, like)
         state = jax.tree.map(lambda leaf: leaf[seed_index], states)
+        if state.num_updates < env_steps // (settings.num_envs * settings.rollout_length):
+            refuse("seed_index", seed_index, f"of a seed that {run} had not dropped by {env_steps} environment steps")
         eta = state.eta or meta_parameters.meta_parameters_of(agent.tuning, settings.hyperparameters())
         hyper = meta_parameters.hyperparameters(agent.tuning, eta)
         about = {

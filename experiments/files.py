@@ -1,0 +1,33 @@
+"""Files that are written whole or not at all, wherever the process is killed."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+PARTIAL = ".partial"
+"""What is added to a file's name while it is being written."""
+
+
+@contextlib.contextmanager
+def written_whole(file: pathlib.Path) -> Iterator[BinaryIO]:
+    """Opens a file to write, which takes the place of the one before once all is in it.
+
+    Raises:
+      OSError: if it cannot be written; the one before is intact.
+    """
+    partial = file.with_name(f"{file.name}{PARTIAL}")
+    with partial.open("wb") as stream:
+        yield stream
+    os.replace(partial, file)
+
+
+def write_whole(file: pathlib.Path, text: str) -> None:
+    """Writes a file of text.
+
+    Raises:
+      OSError: as of `written_whole`.
+    """
+    with written_whole(file) as stream:
+        stream.write(text.encode())
