@@ -19,7 +19,7 @@ from agents import networks
 from envs.snake import Snake
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import compile as compile_suite
-from experiments.benchmark import env, estimators, figures, memory, programs, timing, work
+from experiments.benchmark import env, estimators, figures, memory, programs, seeds, timing, work
 from experiments.benchmark.figures import BYTES, SECONDS, STEPS_A_SECOND, Figure, Side
 from experiments.benchmark.settings import SCALES, SUITES
 from experiments.benchmark.work import Work
@@ -298,3 +298,12 @@ def test_other_libraries_agents_learn_beside_ours(on_tables):
     for package, measure in train.suite(SCALES["miniature"]).items():
         if figures.installed(package):
             assert measure().ratio.estimate > 0
+
+
+def test_seeds_together_are_so_many_times_the_steps(monkeypatch):
+    monkeypatch.setattr(programs, "training", lambda config, num_windows: config.num_seeds)
+    monkeypatch.setattr(figures, "race", lambda unit, against, ours, peer, scale: (ours, peer))
+    scale = SCALES["full"]
+    ours, peer = seeds._together(scale, 6)
+    assert (ours.program, peer.program) == (6, scale.config.num_seeds)
+    assert ours.amount == 6 * peer.amount == 6 * scale.config.with_estimator("mixing").steps_per_window

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from experiments import compilation
@@ -82,3 +83,33 @@ def test_a_folder_that_cannot_be_written_to_is_one_warning(start, tmp_path):
         assert complaint == (
             f"warning: compiled programs are not kept, since {tmp_path / 'file'} cannot be written to\n"
         )
+
+
+@pytest.fixture
+def updated(monkeypatch, tmp_path):
+    """What is set of JAX's configuration, and the folders in which old programs are looked for."""
+    updates, pruned = {}, []
+    monkeypatch.setattr(jax.config, "update", updates.__setitem__)
+    monkeypatch.setattr(compilation, "_prune", lambda folder, largest: pruned.append(folder))
+    monkeypatch.setattr(compilation.platformdirs, "user_cache_dir", lambda name: str(tmp_path / "user"))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    return updates, pruned
+
+
+def test_the_users_folder_alone_is_bounded(updated, tmp_path):
+    updates, pruned = updated
+    for folder in (None, ""):
+        compilation.keep_programs(folder)
+        assert updates == {"jax_compilation_cache_dir": str(tmp_path / "user")}
+    assert pruned == [tmp_path / "user"] * 2
+    compilation.keep_programs(str(tmp_path / "named"))
+    assert updates == {"jax_compilation_cache_dir": str(tmp_path / "named")}
+    assert len(pruned) == 2
+
+
+def test_a_place_that_jax_reaches_itself_is_no_folder_here(updated, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "gs://bucket/programs")
+    compilation.keep_programs(None)
+    assert updated == ({"jax_compilation_cache_dir": "gs://bucket/programs"}, [])
+    assert not list(tmp_path.iterdir())

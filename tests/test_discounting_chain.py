@@ -13,7 +13,7 @@ from agents import tabular as agent_tabular
 from envs import processes, tabular
 from experiments.discounting_chain import __main__ as discounting_chain
 from experiments.discounting_chain import exact, sampled
-from metagrad import meta_parameters, windows
+from metagrad import estimators, meta_parameters, windows
 
 BONUS_CHAIN = 3
 SMALL = (1, 2, 4, 7, 9)
@@ -160,6 +160,41 @@ def test_a_converged_critic_has_the_true_values_of_policy_and_discount():
     values = tabular.state_values(agent.env, policy, exact.INITIAL_DISCOUNT)
     np.testing.assert_allclose(params["value"]["table"], values, rtol=1e-12)
     assert np.ptp(np.asarray(policy[0])) > 0.01
+
+
+@pytest.mark.usefixtures("small_chain")
+@pytest.mark.parametrize("estimator", ["single_step", "mixing"])
+def test_the_discount_moves_uphill_as_far_for_each_update(estimator):
+    """Adam's first step is as long as its learning rate, in log-odds."""
+    weights = exact.ESTIMATORS[estimator]
+    ((entry,),) = exact.horizon_gradients(0.0, [exact.INITIAL_DISCOUNT], len(weights), ages=(0,))
+    curve = exact.learn(0.0, exact.OUTER_CRITIC, weights, 2 * len(weights))
+    moved = np.diff(np.log(curve.discount / (1.0 - curve.discount)))
+    uphill = np.sign(np.asarray(weights) @ entry[exact.OUTER_CRITIC])
+    np.testing.assert_allclose(moved, uphill * exact.META_LEARNING_RATE * len(weights), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("small_chain")
+def test_critics_start_from_the_truth_where_they_are_to_know_it():
+    agent = exact.make_agent(0.95, exact.OUTER_CRITIC, estimators.single_step())
+    uniform = np.full(agent.env.rewards.shape, 0.2)
+    own, outer = (tabular.state_values(agent.env, uniform, at) for at in (exact.INITIAL_DISCOUNT, exact.OUTER_DISCOUNT))
+    for knowing in (True, False):
+        position = sampled._init(agent, knowing, jax.random.key(0)).position
+        critics = position.learner_state, position.actor_state.outer_critic
+        found = [critic.params["value"]["table"] for critic in critics]
+        np.testing.assert_allclose(found[0], own if knowing else 0.0 * own, rtol=1e-5, atol=1e-6)
+        assert np.allclose(found[1], outer, rtol=1e-5) == knowing  # one that does not know has learned a rollout
+
+
+@pytest.mark.usefixtures("small_chain")
+def test_seeds_are_those_that_are_named():
+    few, one = (
+        sampled.train(0.95, exact.OUTER_CRITIC, estimators.single_step(), 3, seed, number, False)
+        for seed, number in ((3, 2), (4, 1))
+    )
+    np.testing.assert_allclose(few.episode_return[:, 1], one.episode_return[:, 0], rtol=1e-5)
+    assert np.any(few.episode_return[:, 0] != few.episode_return[:, 1])
 
 
 @pytest.mark.usefixtures("small_chain")

@@ -131,6 +131,28 @@ def test_the_state_before_the_window_that_broke_is_kept_to_the_bit():
     assert summary.num_updates == 6
 
 
+def _spoil(step, state, _=None):
+    """Leaves the step as it is, and makes what is remembered infinite at the fourth."""
+    count = state["count"] + 1
+    return step, {"count": count, "moment": jnp.where(count == 4, jnp.inf, 0.0)}
+
+
+SPOIL = optax.GradientTransformation(lambda _: {"count": jnp.int32(0), "moment": jnp.float32(0.0)}, _spoil)
+
+
+@pytest.mark.parametrize(
+    ("of", "quantity", "update"), [("optimizer", "optimizer", 4), ("meta_optimizer", "meta_parameters", 8)]
+)
+def test_what_an_optimizer_remembers_is_looked_at_too(of, quantity, update):
+    """An infinite second moment makes no parameter infinite: it stops them all."""
+    optimizers = {"meta_optimizer": optax.sgd(0.05)}
+    optimizers[of] = optax.chain(optax.sgd(0.05), SPOIL)
+    agent = tables.agent(weights=make_weights(CONFIG), **optimizers)
+    _, summary = jax.jit(partial(training.train, agent, num_windows=5))(tables.start(agent))
+    told = {name: int(first) for name, first in summary.first_nonfinite.items() if first >= 0}
+    assert told == {quantity: update}
+
+
 @pytest.mark.parametrize("end", [-1e30, 1e30])
 def test_nothing_finite_becomes_nan_at_the_ends_of_the_meta_parameters(end):
     tuned = tuple(meta_parameters.INTERVALS)
@@ -189,6 +211,14 @@ def test_a_comparison_leaves_a_dropped_seed_out_and_names_it(points, marked):
     assert result["meta_grad_std"]["discount"]["estimate"] == pytest.approx(math.sqrt(2.0), rel=1e-5)
     comparison = {"num_seeds": 3, "estimators": {"mixing": result | {"wall_seconds": 1.0}}}
     assert "mixing (1 of 3 seeds dropped)" in compare._table(comparison, ("discount",))
+
+
+def test_a_trial_with_a_dropped_seed_has_no_return(marked):
+    """Its survivors may be better for it."""
+    metrics = run_folder.read_metrics(marked[1])
+    assert math.isnan(compare._trial_return(metrics).estimate)
+    healthy = {name: column[:, [0, 2]] for name, column in metrics.items()}
+    assert compare._trial_return(healthy).estimate == 2.0
 
 
 def test_pictures_say_how_many_seeds_were_dropped(marked, monkeypatch):

@@ -69,6 +69,35 @@ class Unhashable(Plain):
     __hash__ = None
 
 
+@dataclasses.dataclass(frozen=True)
+class WithArray(Plain):
+    """Hashable as a class, and not as an instance."""
+
+    rewards: np.ndarray
+
+
+class WithMask(Plain):
+    """Its mask has as many places as are given, for two actions."""
+
+    def __init__(self, places):
+        self.places = places
+
+    def observation(self, state):
+        return Masked(super().observation(state), jnp.ones(self.places, bool))
+
+
+def with_three_places():
+    return WithMask(3)
+
+
+def with_one_place():
+    return WithMask(1)
+
+
+def with_two_places():
+    return WithMask(2)
+
+
 def breaking():
     raise OSError("no such cartridge")
 
@@ -256,6 +285,7 @@ def changed(**methods):
             "terminal of Changed cannot be traced by JAX: TracerBoolConversionError",
         ),
         (Unhashable(), "the environment Unhashable must be hashable"),
+        (WithArray(np.arange(3)), "the environment WithArray must be hashable"),
     ],
 )
 def test_what_does_not_fit_is_told_in_a_sentence(env, complaint):
@@ -293,6 +323,14 @@ def test_networks_that_do_not_fit_are_told_in_a_sentence(network, complaint):
         fitting.check_network(network, Plain())
     with pytest.raises(UsageError, match=complaint):
         make_agent(Config(environment="test_environments:Plain"), network)
+
+
+@pytest.mark.parametrize(("places", "name"), [(1, "with_one_place"), (3, "with_three_places")])
+def test_an_action_mask_has_a_place_for_each_action(places, name):
+    make_agent(Config(environment="test_environments:with_two_places"))
+    complaint = rf"action_mask of the observation of WithMask must be bool\[2\], and is bool\[{places}\]"
+    with pytest.raises(UsageError, match=complaint):
+        make_agent(Config(environment=f"test_environments:{name}"))
 
 
 def test_the_outer_critic_of_an_own_network_is_a_copy_of_it():

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,6 +181,7 @@ BAD = [
     ("--discount=nan", "--discount=nan: must be in (0, 1)"),
     ("--lambda=1.5", "--lambda=1.5: must be in [0, 1]"),
     ("--lambda=1", "--lambda=1.0: must be in (0, 1) to be tuned"),
+    ("--lambda=0.99999999", "--lambda=0.99999999: must be in (0, 1) to be tuned"),  # 1 in single precision
     ("--entropy_cost=0", "--entropy_cost=0.0: must be in (0, inf) to be tuned"),
     ("--board_size=1", "--board_size=1: must be a number N or ROWSxCOLS, each in [2, 32]"),
     ("--board_size=6x33", "--board_size=6x33: must be"),
@@ -551,7 +553,8 @@ def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_pa
                 assert values[0] != values[1]
 
 
-HANDED_ON = {"network": "the user's own", "quiet": True}
+KEPT = Execution(keep=3)
+HANDED_ON = {"execution": KEPT, "network": "the user's own", "quiet": True}
 """What every run of a comparison is given, whatever it is."""
 
 
@@ -561,7 +564,7 @@ def trained(monkeypatch):
     configs, points = {}, 20
 
     def fake(config, folder, execution, **options):
-        assert options == HANDED_ON
+        assert {"execution": execution, **options} == HANDED_ON
         configs[folder.name] = config
         best = {"single_step": 0.3, "mixing": 0.1}.get(config.estimator, 0.0)
         gain = 0.0 if config.estimator == "none" else 2.0 - abs(config.meta_learning_rate - best)
@@ -617,7 +620,80 @@ def test_compare_chooses_each_meta_learning_rate_on_other_seeds(tmp_path, traine
     assert comparison["wall_seconds"] == 8.0
 
 
-def test_a_meta_learning_rate_under_which_no_episode_ended_is_the_worst():
+@pytest.mark.parametrize(
+    ("changed", "rates", "complaint"),
+    [
+        (
+            {},
+            (0.1, 0.2, 0.3),
+            "--meta_learning_rates=0.1,0.2,0.3: must be those of which the run in .*/single_step",
+        ),
+        ({}, (0.1,), "--meta_learning_rates=0.1: must be those of which the run in .*/single_step has"),
+        ({"num_env_steps": 5_040}, (0.1, 0.3), "--num_env_steps=5040: must be 2520, as of the run in"),
+        ({"rollout_length": 14}, (0.1, 0.3), "--rollout_length=14: must be 7, as of the run in"),
+    ],
+)
+def test_a_run_is_not_chosen_anew_by_other_trials(changed, rates, complaint, tmp_path, trained):
+    config = dataclasses.replace(FLAGS, seed=4, num_seeds=3, num_env_steps=2_520)
+
+    def run(config, rates):
+        configs = compare.make_configs(config, ["single_step"])
+        return compare.compare(configs, tmp_path, compare.Grid(rates, num_seeds=2), **HANDED_ON)
+
+    first = run(config, (0.1, 0.3))
+    trained.clear()
+    with pytest.raises(UsageError, match=complaint):
+        run(dataclasses.replace(config, **changed), rates)
+    assert not trained
+    shutil.rmtree(tmp_path / "single_step")  # as if stopped before the run began
+    assert run(config, (0.1, 0.3)) == first
+
+
+def test_a_run_without_trials_is_not_chosen_by_them_afterwards(tmp_path, trained):
+    configs = compare.make_configs(dataclasses.replace(FLAGS, num_env_steps=2_520), ["single_step"])
+    compare.compare(configs, tmp_path, **HANDED_ON)
+    trained.clear()
+    with pytest.raises(UsageError, match=r"--meta_learning_rates=0.25,0.3: must be those of which the run in"):
+        compare.compare(configs, tmp_path, compare.Grid((0.25, 0.3)), **HANDED_ON)
+    assert not trained
+
+
+def test_summaries_weigh_seeds_and_points_as_they_say():
+    """The interquartile mean of four seeds leaves two out; points of a run that was made longer lie further apart."""
+    metrics = {
+        "env_steps": np.tile([[10.0], [20.0], [120.0]], 4),
+        "episode_return": np.array([[8.0] * 4, [np.nan] * 4, [0.0, 1.0, 4.0, 9.0]]),
+        "seed": np.tile(np.arange(4.0), (3, 1)),
+    }
+    result = compare._summarise(Config(estimator="none"), metrics, None)
+    estimates = {name: result[name]["estimate"] for name in ("final_return", "interquartile_mean", "mean_return")}
+    assert estimates == {
+        "final_return": 3.5,
+        "interquartile_mean": 2.5,
+        "mean_return": pytest.approx((10 * 8.0 + 100 * 3.5) / 110),
+    }
+
+
+def test_the_flags_of_the_grid_and_of_the_execution_arrive_and_a_folder_with_trials_alone_goes_on(
+    tmp_path, monkeypatch
+):
+    arrived = []
+
+    def stopped(*arguments):
+        arrived.append(arguments)
+        raise run_folder.WriteError("stopped")
+
+    monkeypatch.setattr(compare, "compare", stopped)
+    (tmp_path / compare.GRID).mkdir()
+    given = ["--meta_learning_rates=0.1,0.3", "--num_grid_seeds=4", "--on_divergence=drop", f"--logdir={tmp_path}"]
+    assert command_line.run(compare, *SMALL, "--estimators=mixing", *given) == "stopped"
+    ((configs, folder, grid, execution),) = arrived
+    assert list(configs) == ["mixing"]
+    assert (folder, grid) == (tmp_path, compare.Grid((0.1, 0.3), 4))
+    assert execution == Execution(on_divergence="drop")
+
+
+def test_a_meta_learning_rate_without_a_return_is_the_worst():
     trials = [{"meta_learning_rate": rate, "final_return": {"estimate": mean}} for rate, mean in ((1, None), (2, -0.5))]
     assert compare._best_rate(trials) == compare._best_rate(trials[::-1]) == 2
 
@@ -645,6 +721,7 @@ def test_a_meta_learning_rate_under_which_no_episode_ended_is_the_worst():
         (["--meta_learning_rates=0.1,0"], "--meta_learning_rates=0.1,0: must be positive numbers"),
         (["--meta_learning_rates=0.1,x"], "--meta_learning_rates=0.1,x: must be positive numbers"),
         (["--meta_learning_rates=0.1,0.1"], "--meta_learning_rates=0.1,0.1: must be positive numbers"),
+        (["--meta_learning_rates=0.1,0.1000000001"], "--meta_learning_rates=0.1,0.1000000001: must be positive"),
         (["--meta_learning_rates=0.1", "--meta_learning_rate=0.1"], "--meta_learning_rate=0.1: must be left out"),
         (["--meta_learning_rates=0.1", "--num_grid_seeds=0"], "--num_grid_seeds=0: must be at least 1"),
     ],
@@ -654,3 +731,34 @@ def test_impossible_comparisons_are_refused_in_one_line(arguments, complaint, tm
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(complaint)
     assert not (tmp_path / "all").exists()
+
+
+def test_spreads_are_pooled_standard_deviations():
+    """Two seeds that are 2 d apart have the deviation d sqrt(2); variances are averaged over five points."""
+    halves = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    samples = np.stack([10.0 - halves, 10.0 + halves], 1)
+    expected = [np.sqrt(np.mean(2.0 * halves[max(point - 2, 0) : point + 3] ** 2)) for point in range(7)]
+    np.testing.assert_allclose(plots._pooled_deviation(samples), expected)
+
+
+def test_a_run_that_tunes_nothing_is_called_so_alone_and_by_its_name_among_others(tmp_path):
+    config = Config(estimator="none", outer_critic=False, num_seeds=1)
+    with run_folder.RunWriter(tmp_path, config, EXECUTION) as writer:
+        writer.write_metrics(10, {"episode_return": np.array([1.0])})
+    assert [run.label for run in plots._read_runs({"": tmp_path})] == ["nothing is tuned"]
+    assert [run.label for run in plots._read_runs({"fixed_bad": tmp_path})] == ["fixed-bad: nothing is tuned"]
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, [*range(1, 21)]), (6, [6, 12, 18, 20])])
+def test_checkpoints_are_written_as_often_as_is_asked(every, expected, tmp_path, monkeypatch):
+    written = []
+    write = run_folder.RunWriter.write_checkpoint
+
+    def write_checkpoint(writer, env_steps, *arguments):
+        written.append(env_steps // 20)
+        write(writer, env_steps, *arguments)
+
+    monkeypatch.setattr(run_folder.RunWriter, "write_checkpoint", write_checkpoint)
+    given = [f"--checkpoint_every={every}", "--keep=1", f"--logdir={tmp_path / 'run'}"]
+    assert not command_line.run(train, *TABLES, "--estimator=none", *given)
+    assert written == expected

@@ -80,3 +80,24 @@ def test_masked_actions_have_no_probability_and_no_nan():
     assert np.all(np.isfinite(entropies(params)))
     gradient = jax.grad(lambda params: entropies(params).sum())(params)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+
+
+def test_every_layer_is_rectified():
+    """A reference of two convolutions, with biases that keep some units off."""
+    network = _network()
+    observations = _observations(3)
+    params = network.init(jax.random.key(0), observations)
+    params = jax.tree.map(lambda leaf: leaf - 0.1 if leaf.ndim == 1 else leaf, params)
+    maps = observations.grid
+    for stride in (2, 1):
+        layer = params[f"value_conv_{stride}"]
+        maps = jax.lax.conv_general_dilated(
+            maps, layer["w"], (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        maps = np.maximum(maps + layer["b"], 0.0)
+        assert 0.05 < np.mean(maps == 0.0) < 0.95
+    features = maps.reshape(3, -1)
+    heads = [params[f"value_head/~/linear_{number}"] for number in (0, 1)]
+    hidden = np.maximum(features @ heads[0]["w"] + heads[0]["b"], 0.0)
+    expected = hidden @ heads[1]["w"] + heads[1]["b"]
+    np.testing.assert_allclose(network.apply(params, observations).value, expected[:, 0], rtol=1e-4, atol=1e-5)

@@ -9,6 +9,7 @@ from functools import partial
 import command_line
 import jax
 import numpy as np
+import pygame
 import pytest
 from playing import color_at_head, frames_of, new_match, play_command, refused, thinkers
 
@@ -278,3 +279,53 @@ def test_help_lists_the_keys_and_the_flags(capsys):
     assert "space pauses" in printed
     for name in play.define_flags():
         assert f"{name}:" in printed
+
+
+def test_flags_reach_the_match_and_the_window(run, monkeypatch):
+    matches, viewers = [], []
+    monkeypatch.setattr(play, "Match", lambda cast, grid, greedy, seed: matches.append((greedy, seed)))
+    monkeypatch.setattr(play, "Viewer", lambda match, speed, human: viewers.append((speed, human)))
+    monkeypatch.setattr(play, "_watch", lambda viewer: None)
+    assert not play_command(f"--logdir={run}", "--greedy", "--seed=7")
+    assert not play_command("--human", "--speed=3")
+    assert (matches, viewers) == ([(True, 7), (False, 0)], [(8.0, False), (3.0, True)])
+
+
+def test_the_best_seed_of_every_run_plays_and_then_the_second_best(comparison, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(players, "ranked_seeds", lambda run: [2, 0, 1])
+    monkeypatch.setattr(players, "load", loaded.extend)
+    monkeypatch.setattr(play, "Match", lambda *_: None)
+    monkeypatch.setattr(play, "Viewer", lambda *_: None)
+    monkeypatch.setattr(play, "_watch", lambda viewer: None)
+    for grid, expected in (([], [2, 2]), (["--grid=2x2"], [2, 2, 0, 0])):
+        loaded.clear()
+        assert not play_command(f"--logdir={comparison}", *grid)
+        assert [seed for _, seed in loaded] == expected
+        assert [run.folder.name for run, _ in loaded] == ["single_step", "multi_step"] * (len(expected) // 2)
+
+
+@pytest.mark.parametrize("move", range(4))
+def test_an_arrow_points_to_where_the_move_leads(move):
+    picture = pygame.Surface(panels.board_size(6, 6, (1, 1)))
+    state = jax.device_get(Snake(6, 6).initial(jax.random.key(0))._replace(head=np.int32(14)))
+    panels._draw_arrows(picture, state, np.eye(4)[move])
+    drawn = np.argwhere(drawing.pixels(picture).any(-1)).mean(0)
+    x, y = drawing.fit(6, 6, picture.get_size()).center(2, 2)
+    off = drawn - (y, x)  # rows, columns
+    assert off @ MOVES[move] > 0.3 * np.abs(off).sum()
+    np.testing.assert_allclose(off - (off @ MOVES[move]) * MOVES[move], 0.0, atol=2.0)
+
+
+def test_the_line_of_values_begins_anew_with_a_game():
+    match = new_match(thinkers(1))
+    while not match.ended[0]:
+        match.step()
+    assert len(match._values[0]) > 1
+    match.step()
+    assert len(match._values[0]) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 2_000, 3), (2_000, 1, 3)])
+def test_pictures_may_be_as_flat_as_they_like(shape):
+    assert min(panels.picture_size(shape, (1, 1))) > 0

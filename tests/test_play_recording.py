@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -39,6 +40,8 @@ def test_an_interrupted_recording_is_playable(tmp_path, suffix, number):
         stderr=subprocess.PIPE,
         text=True,
         env={name: value for name, value in os.environ.items() if name != "SDL_VIDEODRIVER"},
+        # A shell starts what runs in its background deaf to Ctrl-C, and these tests may run there.
+        preexec_fn=partial(signal.signal, number, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not path.exists() and time.monotonic() < deadline:
@@ -54,12 +57,15 @@ def test_an_interrupted_recording_is_playable(tmp_path, suffix, number):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_every_signal_that_ends_a_program_waits(number):
-    before = signal.getsignal(number)
-    with recording.deferred_interruption() as interrupted:
-        assert not interrupted()
-        signal.raise_signal(number)
-        assert interrupted()
-    assert signal.getsignal(number) is before
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with recording.deferred_interruption() as interrupted:
+            assert not interrupted()
+            signal.raise_signal(number)
+            assert interrupted()
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize("name", ["-x.gif", "a:b.mp4", "50%d.gif", "ü x.MP4"])
@@ -123,3 +129,25 @@ def test_what_was_drawn_before_an_error_is_playable(suffix, tmp_path):
     with pytest.raises(BrokenPipeError, match="somebody else"):
         recording.write(path, frames(), 8.0)
     assert len(frames_of(path)) == 5
+
+
+def test_signals_that_the_process_was_started_to_ignore_stay_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with recording.deferred_interruption() as interrupted:
+            signal.raise_signal(signal.SIGHUP)
+            assert not interrupted()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_recording_is_as_fast_as_is_asked(tmp_path, monkeypatch):
+    speeds = []
+
+    def write(path, frames, frames_per_second):
+        speeds.append(frames_per_second)
+        return len(list(frames))
+
+    monkeypatch.setattr(recording, "write", write)
+    assert not play_command("--random", f"--record={tmp_path / 'x.gif'}", "--max_steps=1", "--speed=30")
+    assert speeds == [30.0]

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
+import os
 import signal
 
 import command_line
@@ -10,9 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import compare, run_folder, train
+from experiments import averages, files, run_folder, train
 from experiments import config as config_lib
 from experiments.config import Config, UsageError
+from experiments.run_folder import WriteError
 from experiments.search import __main__ as command
 from experiments.search import picture, searching, training
 from experiments.search import settings as settings_lib
@@ -23,7 +26,7 @@ TRAINING = [
     "--num_seeds=2",
     "--num_envs=4",
     "--rollout_length=5",
-    "--num_env_steps=1000",
+    "--num_env_steps=2600",  # 130 windows: 43 logging points of three, and one of a single window
     "--num_channels=4",
     "--policy_width=8",
     "--value_width=8",
@@ -57,7 +60,7 @@ def test_a_search_writes_its_files(found):
     folder, results = found
     assert {path.name for path in folder.iterdir()} == {"asked.json", "search.json", "search.png"}
     assert (folder / "search.png").read_bytes().startswith(b"\x89PNG")
-    assert results["env_steps"] == (3 * 2 + 2) * 1_000
+    assert results["env_steps"] == (3 * 2 + 2) * 2_600
     assert results["wall_seconds"] > 0
     ranges = RANGES | {"learning_rate": (0.003, 0.03)}
     assert results["ranges"] == {name: list(ends) for name, ends in ranges.items()}
@@ -84,7 +87,7 @@ def test_the_best_setting_learns_as_it_does_by_itself(found, tmp_path):
     seeds = ["--seed=7", "--num_seeds=4"]  # two of the search, two fresh ones
     assert not command_line.run(train, *TABLES, *seeds, "--estimator=none", *given, f"--logdir={tmp_path / 'run'}")
     metrics = run_folder.read_metrics(tmp_path / "run")
-    expected = compare.final_returns(metrics["env_steps"][:, 0], metrics["episode_return"])
+    expected = averages.over_last_tenth(metrics["env_steps"][:, 0], metrics["episode_return"])
     searched = [setting["returns"] for setting in results["settings"]]
     np.testing.assert_allclose([*searched[best["setting"]], *best["returns"]], expected, rtol=1e-6)
     assert len({*best["returns"], *searched[0], *searched[2]}) > 3  # they tell settings and seeds apart
@@ -169,6 +172,76 @@ def test_the_best_is_the_best_mean_confirmed_with_fresh_seeds(tmp_path, monkeypa
     picture.draw(results, CONFIG, tmp_path / "search.png")
 
 
+def test_a_stopped_search_goes_on_by_its_command_and_counts_all_of_its_time(tmp_path, monkeypatch, capsys):
+    calls = []
+    confirm = _stand_in(calls, LUCKY[:2])
+
+    def train_settings(config, settings, checkpoint, quiet):
+        outcome = confirm(config, settings, checkpoint, quiet)
+        if len(calls) == 2:
+            calls.pop()
+            raise WriteError("stopped")
+        return outcome
+
+    monkeypatch.setattr(searching, "train_settings", train_settings)
+    given = [*SMALL, "--num_settings=2", "--num_fresh_seeds=3", f"--logdir={tmp_path / 'run'}"]
+    assert command_line.run(command, *given) == "stopped"
+    monkeypatch.setattr(searching, "train_settings", confirm)
+    assert not command_line.run(command, *given)
+    results = json.loads((tmp_path / "run" / "search.json").read_text())
+    assert (results["best"]["returns"], results["wall_seconds"]) == ([4.0, 5.0, 6.0], 4.0)
+
+
+def test_a_search_stopped_at_its_first_write_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(searching, "train_settings", _stand_in([], LUCKY[:2]))
+    given = [*SMALL, "--num_settings=2", "--num_fresh_seeds=3", f"--logdir={tmp_path}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", _full)
+        assert "No space left on device" in command_line.run(command, *given)
+    assert not command_line.run(command, *given)
+
+
+def _full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    like = jax.eval_shape(lambda: training._start(training.make_agent(TINY), TINY, 3))
+    states = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(run_folder.without_keys, like))
+    checkpoint = training.Checkpoint([np.ones((3, 2))], np.eye(3, 2, dtype=bool), states, 1.5)
+    training._write_checkpoint(tmp_path / "part.npz", checkpoint)
+    searching._save({"best": None}, tmp_path)
+    monkeypatch.setattr(files.os, "replace", _full)
+    for write in (
+        lambda: training._write_checkpoint(tmp_path / "part.npz", checkpoint._replace(seconds=9.0)),
+        lambda: searching._save({"best": 1}, tmp_path),
+    ):
+        with pytest.raises(WriteError, match="No space left on device"):
+            write()
+    assert training._read_checkpoint(tmp_path / "part.npz", like, 4).seconds == 1.5
+    assert json.loads((tmp_path / "search.json").read_text()) == {"best": None}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"config": dataclasses.replace(CONFIG, seed=4)},
+        {"config": dataclasses.replace(CONFIG, rollout_length=10)},
+        {"ranges": RANGES | {"discount": (0.5, 0.9)}},
+        {"num_settings": 5},
+        {"num_fresh_seeds": 4},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_folder_of_another_search_is_refused(other, tmp_path, monkeypatch):
+    asked = {"config": CONFIG, "ranges": RANGES, "num_settings": 4, "num_fresh_seeds": 3, "folder": tmp_path / "new"}
+    monkeypatch.setattr(searching, "train_settings", _stand_in([], LUCKY))
+    searching.search(**asked)
+    monkeypatch.setattr(searching, "train_settings", None)  # nothing is begun
+    with pytest.raises(UsageError, match="must be a new or empty folder, or one of a search with the same settings"):
+        searching.search(**asked | other)
+
+
 def test_what_was_searched_is_on_disk_before_the_best_is_confirmed(tmp_path, monkeypatch):
     stand_in = _stand_in([], LUCKY)
 
@@ -211,6 +284,20 @@ def _stopped_and_finished(folder, monkeypatch, stop):
     raise AssertionError
 
 
+def test_seconds_before_a_checkpoint_count(tmp_path, monkeypatch):
+    settings = settings_lib.sample(RANGES, 3, seed=3)
+    wait = training.wait
+    monkeypatch.setattr(training, "wait", lambda summary: (wait(summary), signal.raise_signal(signal.SIGTERM)))
+    with pytest.raises(KeyboardInterrupt):
+        training.train_settings(TINY, settings, tmp_path / "part.npz", quiet=True)
+    monkeypatch.setattr(training, "wait", wait)
+    like = jax.eval_shape(lambda: training._start(training.make_agent(TINY), TINY, 3))
+    before = training._read_checkpoint(tmp_path / "part.npz", like, 50)
+    assert len(before.returns) == 1
+    training._write_checkpoint(tmp_path / "part.npz", before._replace(seconds=1_000.0))
+    assert training.train_settings(TINY, settings, tmp_path / "part.npz", quiet=True).seconds > 1_000.0
+
+
 def _killed():
     raise KeyboardInterrupt  # nothing is written any more
 
@@ -239,8 +326,6 @@ def test_a_search_that_was_stopped_ends_with_the_same(stop, whole, tmp_path, mon
     assert {path.name for path in tmp_path.iterdir()} == {"asked.json", "search.json"}
     monkeypatch.setattr(searching, "train_settings", None)  # nothing is begun
     assert searching.search(TINY, RANGES, 3, 2, tmp_path) == results
-    with pytest.raises(UsageError, match=f"--logdir={tmp_path}: must be a new or empty folder, or one of a search"):
-        searching.search(TINY, RANGES, 4, 2, tmp_path)
 
 
 @pytest.mark.parametrize("name", [searching.RESULTS, searching.CHECKPOINTS[0]])

@@ -226,3 +226,11 @@ def test_an_independent_reference_of_another_size_is_resampled_by_itself(statist
     exact = statistic(samples, np.broadcast_to(reference.mean(0), (20, 2)))
     np.testing.assert_allclose(result.estimate, exact.estimate)
     assert result.high - result.low > 1.1 * (exact.high - exact.low) > 0.0
+
+
+def test_the_interval_of_a_signal_to_noise_ratio_is_as_wide_as_95_percent_need():
+    """For a ratio of one, of normal samples: a standard error of sqrt((1 + 1 / 2) / N)."""
+    samples = np.random.default_rng(0).normal(1.0, 1.0, (1_000, 1))
+    estimate, low, high = statistics.signal_to_noise(samples)
+    expected = 1.96 * np.sqrt(1.5 / 1_000)
+    np.testing.assert_allclose([estimate - low, high - estimate], expected, rtol=0.15)

@@ -13,8 +13,9 @@ import pytest
 from agents import actor_critic, tabular, training
 from experiments import train
 from experiments.config import Config, UsageError
+from experiments.run_folder import WriteError
 from experiments.variance import __main__ as variance
-from experiments.variance import analysis, picture, sampling, settings, tables
+from experiments.variance import analysis, picture, sampling, settings, tables, truth_picture
 from experiments.variance import truth as truth_lib
 from metagrad import estimators, windows
 from metagrad.meta_parameters import INTERVALS
@@ -207,17 +208,17 @@ def test_each_horizon_is_held_against_its_own_truth():
 
 def test_a_study_that_was_killed_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
     arguments = [*SMALL, *STUDY, "--meta_params=discount,value_cost", "--at_discounts=0.8"]
-    write, written = sampling._write, []
+    save, saved = np.save, []
 
-    def write_once(file, chunk):
-        if written:
-            raise InterruptedError
-        written.append(file)
-        write(file, chunk)
+    def save_once(stream, chunk):
+        if saved:
+            raise RuntimeError
+        saved.append(chunk)
+        save(stream, chunk)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sampling, "_write", write_once)
-        with pytest.raises(InterruptedError):
+        patch.setattr(np, "save", save_once)
+        with pytest.raises(RuntimeError):
             study(*arguments, f"--logdir={tmp_path / 'killed'}")
     assert [file.name for file in (tmp_path / "killed").rglob("*.npy")] == ["00000000.npy"]
     assert not study(*arguments, f"--logdir={tmp_path / 'killed'}")
@@ -386,6 +387,7 @@ def test_too_small_a_memory_is_one_line_that_names_the_flag(arguments, complaint
             ["--checkpoint=RUN", "--outer_discount=0.9"],
             "--outer_discount=0.9: must be left out, or 0.99, which the run's",
         ),
+        (["--checkpoint=RUN", "--outer_lambda=0.5"], "--outer_lambda=0.5: must be left out, or 0.95, which the run's"),
         (["--seed_index=1"], "--seed_index=1: must be left out with no --checkpoint"),
         (["--problem=tabular", "--board_size=8"], "--board_size=8: must be left out with --problem=tabular"),
         (["--problem=tabular", "--meta_params=discount"], "--meta_params=discount: must be left out"),
@@ -393,6 +395,8 @@ def test_too_small_a_memory_is_one_line_that_names_the_flag(arguments, complaint
         (["--checkpoint=RUN", "--board_size=8"], "--board_size=8: must be left out, or 3, as in"),
         (["--checkpoint=RUN", "--num_channels=8"], "--num_channels=8: must be left out, or 4, as in"),
         (["--checkpoint=RUN", "--meta_params=lambda"], "--meta_params=lambda: must be among"),
+        (["--checkpoint=RUN", "--meta_params=discount,discount"], "--meta_params=discount,discount: must be among"),
+        (["--meta_learning_rate_halving=7"], "Unknown command line flag 'meta_learning_rate_halving'"),
         (["--checkpoint=RUN", "--seed_index=2"], "--seed_index=2: must be in [0, 1]"),
         (["--checkpoint=RUN", "--num_checkpoints=4"], "--num_checkpoints=4: must be 1, 2 or 3"),
         (["--logdir=RUN"], "--logdir="),
@@ -516,3 +520,46 @@ def test_help_lists_the_flags(capsys):
     printed = capsys.readouterr().out
     assert "--num_samples" in printed
     assert "goes on from the samples" in printed
+
+
+def test_samples_of_other_studies_do_not_mix():
+    """What a folder does not ask for again is what its samples do not depend on."""
+    values = settings.define_flags()
+    values(["variance", *SMALL])
+    asked = settings.study_from_flags(values)
+    left_out = set(asked._fields) - set(asked.determining())
+    assert left_out == {"num_samples", "num_lifetimes", "reference", "chunk_size"}
+
+
+def test_a_full_disk_stops_a_study_in_one_line(tmp_path, monkeypatch):
+    def full(stream, chunk):
+        raise OSError("2400 requested and 9 written")  # as NumPy says it, without a number
+
+    monkeypatch.setattr(np, "save", full)
+    drawn = sampling.Point("late", {}, (), None, None, (), {}, {})
+    with pytest.raises(WriteError, match=r"cannot be written to \(2400 requested and 9 written\); what was complete"):
+        sampling.draw(drawn, lambda *_: np.ones((4, 1)), jax.random.key(0), 8, 4, tmp_path / "late", lambda _: None)
+
+
+def test_a_folder_knows_an_agent_by_its_environments_keys_too(tmp_path):
+    points = [sampling.Point("late", {}, (), None, None, (jax.random.key(seed),), {}, {}) for seed in (0, 1)]
+    for _ in range(2):
+        sampling._claim(tmp_path, points[0], jax.random.key(5))
+    with pytest.raises(UsageError, match="holds samples of another agent"):
+        sampling._claim(tmp_path, points[1], jax.random.key(5))
+
+
+@pytest.mark.parametrize(
+    ("ends", "arrow"), [((-2.0, -1.0), "↑"), ((1.0, 2.0), "↓"), ((-1.0, 1.0), "?"), ((None,) * 2, "?")]
+)
+def test_arrows_point_to_where_the_return_rises(ends, arrow):
+    """The truth is a gradient of minus the return."""
+    assert truth_picture._arrow({"ci95": list(ends)}) == arrow
+
+
+def test_mixing_gains_by_shorter_horizons_and_by_averaging():
+    """Horizons with deviations of 1, 2 and 6 that do not depend on one another."""
+    gradients = np.random.default_rng(0).normal(size=(4_000, 3, 1)) * np.array([1.0, 2.0, 6.0])[:, None]
+    found = analysis._mixing_reduction(gradients, ("discount",))["discount"]
+    assert found["shorter_horizons"]["estimate"] == pytest.approx((1 + 4 + 36) / 3 / 36, rel=0.05)
+    assert found["averaging"]["estimate"] == pytest.approx(1 / 3, rel=0.05)

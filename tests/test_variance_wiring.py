@@ -310,3 +310,16 @@ def test_a_verdict_needs_both_means_told_from_zero(interval, true_interval, verd
         for ends in (interval, true_interval)
     ]
     assert truth._verdict(*signs) == verdict
+
+
+def test_a_seed_that_was_dropped_is_not_studied_as_if_it_had_learned_on(checkpoints, monkeypatch):
+    read = run_folder.read_checkpoint
+
+    def stopped_early(run, env_steps, like):
+        return read(run, env_steps, like)._replace(num_updates=np.array([9, 10, 9]))  # of ten
+
+    monkeypatch.setattr(run_folder, "read_checkpoint", stopped_early)
+    monkeypatch.setattr(run_folder, "checkpoint_steps", lambda run: [40])
+    snake_points.checkpoint_points(RUN, ASKED, checkpoints, 1, seed_index=1)
+    with pytest.raises(config_lib.UsageError, match=r"--seed_index=2: must be of a seed that .* had not dropped by 40"):
+        snake_points.checkpoint_points(RUN, ASKED, checkpoints, 1, seed_index=2)
