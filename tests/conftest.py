@@ -30,7 +30,7 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 gc.set_threshold(100_000, 50, 1_000)
 
 LONGEST = (
-    *("meta_gradients", "variance", "hosts", "experiments", "layout", "search", "resume", "examples", "training"),
+    *("meta_gradients", "variance", "hosts", "train", "layout", "search", "resume", "examples", "training", "compare"),
     *("environments", "tabular", "benchmark", "gymnasium", "evaluation", "snake", "discounting_chain", "divergence"),
 )
 """Files that take more than twenty seconds, the longest first: a process that begins with one late is waited for."""

@@ -298,6 +298,27 @@ def test_seconds_before_a_checkpoint_count(tmp_path, monkeypatch):
     assert training.train_settings(TINY, settings, tmp_path / "part.npz", quiet=True).seconds > 1_000.0
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_comes_while_something_is_finalised_stops_before_training(tmp_path, monkeypatch):
+    class Finalised:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    def compiling(function):
+        Finalised()  # Python drops the exception
+        return over_leading_axis(function)
+
+    over_leading_axis = training.over_leading_axis
+    monkeypatch.setattr(training, "over_leading_axis", compiling)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            training.train_settings(TINY, settings_lib.sample(RANGES, 3, seed=3), tmp_path / "part.npz", quiet=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not (tmp_path / "part.npz").exists()
+
+
 def _killed():
     raise KeyboardInterrupt  # nothing is written any more
 
