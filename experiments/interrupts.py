@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -32,7 +32,7 @@ def held_back(tell: Callable[[], object]) -> Iterator[list[int]]:
         noted.append(number)
         tell()
 
-    with _handled(note):
+    with handled(note):
         yield noted
     if noted:
         raise KeyboardInterrupt(*noted)
@@ -55,7 +55,7 @@ def at_once() -> Iterator[None]:
         raise KeyboardInterrupt(number)
 
     try:
-        with _handled(stop):
+        with handled(stop):
             yield
     finally:
         if noted:
@@ -63,10 +63,10 @@ def at_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handles the signals that are not ignored in another way for a while."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    heeded = [number for number in SIGNALS if before[number] != signal.SIG_IGN]
+def handled(handler: Callable[[int, FrameType | None], object], signals: Sequence[int] = SIGNALS) -> Iterator[None]:
+    """Handles signals in another way for a while, but for those that the process was started to ignore."""
+    before = {number: signal.getsignal(number) for number in signals}
+    heeded = [number for number in signals if before[number] != signal.SIG_IGN]
     for number in heeded:
         signal.signal(number, handler)
     try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 import imageio_ffmpeg
 import numpy as np
 
+from experiments import interrupts
 from experiments.config import UsageError
 
 ENCODINGS: dict[str, list[str]] = {
@@ -56,15 +57,8 @@ def deferred_interruption() -> Iterator[Callable[[], bool]]:
     ignore, as by `nohup`, stay ignored.
     """
     received: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    previous = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
-    for number in previous:
-        signal.signal(number, lambda number, _: received.append(number))
-    try:
+    with interrupts.handled(lambda number, _: received.append(number), (*interrupts.SIGNALS, signal.SIGHUP)):
         yield lambda: bool(received)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 class _GivenUpError(Exception):
