@@ -24,7 +24,8 @@ from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from experiments import config as config_lib
 from experiments.averages import over_last_tenth
-from experiments.plots import COLOURS
+from experiments.compare import COMPARISON
+from experiments.plots import COLOURS, COMPARISON_PICTURE, draw_comparison
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from experiments.run_folder import CONFIG, read_metrics
 from metagrad import statistics
@@ -288,7 +289,7 @@ def _ranged(values: np.ndarray, places: str) -> str:
 
 
 def main() -> None:
-    """Draws the picture, and prints how far each curve gets, where seeds end, the ablations and the trials."""
+    """Draws the pictures, and prints how far each curve gets, where seeds end, the ablations and the trials."""
     games = curves()
     draw(games, PICTURE)
     for title, every in games.items():
@@ -302,11 +303,13 @@ def main() -> None:
         print(f"{folder.relative_to(FOLDER)}\n{rows}\n")
     print(f"{difference(UNMASKED / 'single_step', UNMASKED / 'mixing')}\n")
     for title, start in STARTS.items():
+        names = json.loads((start / COMPARISON).read_text())["estimators"]
+        draw_comparison({name: start / name for name in names}, start / COMPARISON_PICTURE)
         print(f"From {title}\n{pairs(start)}\n\n{ablations(start)}\n")
     for title, every in TRIALS.items():
         rows = [trial(folder) for folder in sorted(every.iterdir())]
         print(f"\nTrials {title}, means over the last tenth [lowest, highest seed]\n{table(TRIALS_HEADER, rows)}")
-    print(f"\n{INTERVALS_NOTE} The picture is {PICTURE}")
+    print(f"\n{INTERVALS_NOTE} The picture is {PICTURE}, and {COMPARISON_PICTURE} is in the folder of each start")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The picture of self-tuning, from committed files."""
+"""The pictures of self-tuning, from committed files."""
+
+import json
 
 import numpy as np
 import pytest
@@ -90,10 +92,19 @@ def test_a_trial_is_told_by_its_settings_and_its_last_tenth(tmp_path):
     assert (row[1], row[6], row[7], row[10]) == ("nothing", "", "", "0.9700")
 
 
-def test_the_picture_is_drawn_from_what_is_committed(tmp_path, monkeypatch, capsys):
+def test_the_pictures_are_drawn_from_what_is_committed(tmp_path, monkeypatch, capsys):
+    def draw(folders, picture):
+        assert picture.name == "compare.png"
+        assert list(folders) == list(json.loads((picture.parent / "compare.json").read_text())["estimators"])
+        draw_comparison(folders, tmp_path / f"{picture.parent.name}.png")
+
+    draw_comparison = self_tuning.draw_comparison
+    monkeypatch.setattr(self_tuning, "draw_comparison", draw)
     monkeypatch.setattr(self_tuning, "PICTURE", tmp_path / "picture.png")
     self_tuning.main()
-    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    names = {"picture.png", "start_bad.png", "start_tuned.png", "start_published.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
     printed = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in printed[1:4]] == [
         "mixing(5), from 0.8",
