@@ -160,7 +160,7 @@ def curves() -> dict[str, dict[str, tuple[Curve, dict[str, Any]]]]:
             "fixed at 0.8": (read_run(RUNS / "none"), ours | {"color": COLOURS["none"]}),
         },
         "The published game, without an action mask, the discount starts at 0.8; means of "
-        "ten seeds, three where it says published settings, 95% bands": {
+        "ten seeds, four where it says published settings, 95% bands": {
             "mixing(5), our settings": (read_run(UNMASKED / "mixing"), ours | {"color": COLOURS["mixing"]}),
             "single-step, our settings": (read_run(UNMASKED / "single_step"), ours | {"color": COLOURS["single_step"]}),
             "fixed at 0.8, our settings": (read_run(UNMASKED / "none"), ours | {"color": COLOURS["none"]}),
