@@ -40,13 +40,14 @@ def held_back(tell: Callable[[], object]) -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def at_once() -> Iterator[None]:
-    """Stops at the first signal, and at the end at the latest.
+    """Stops at the first Ctrl-C, and at the end at the latest.
 
     Python drops what is raised while it finalises an object or collects garbage, and JAX has it do both while it traces
-    and compiles: a Ctrl-C there would be lost. Those that the process was started to ignore stay ignored.
+    and compiles: a Ctrl-C there would be lost. One that the process was started to ignore stays ignored. SIGTERM ends
+    the process in the middle of what it compiles, as without this.
 
     Raises:
-      KeyboardInterrupt: with the number of the first signal.
+      KeyboardInterrupt: with the number of the signal.
     """
     noted: list[int] = []
 
@@ -55,7 +56,7 @@ def at_once() -> Iterator[None]:
         raise KeyboardInterrupt(number)
 
     try:
-        with handled(stop):
+        with handled(stop, (signal.SIGINT,)):
             yield
     finally:
         if noted:

@@ -182,6 +182,7 @@ def as_threads(monkeypatch):
             raise KeyboardInterrupt(*signals)
 
     monkeypatch.setattr(train.interrupts, "held_back", held_back)
+    monkeypatch.setattr(train.interrupts, "at_once", contextlib.nullcontext)
     monkeypatch.setattr(train, "make_agent", train_on_tables.make_agent)
     return noted
 

@@ -257,10 +257,10 @@ def test_a_signal_is_not_lost_and_one_that_is_ignored_stays_ignored():
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_signal_that_comes_while_something_is_finalised_stops_before_training(tmp_path, monkeypatch, on_tables):
+def test_a_ctrl_c_that_comes_while_something_is_finalised_stops_before_training(tmp_path, monkeypatch, on_tables):
     class Finalised:
         def __del__(self):
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
 
     def make(*arguments):
         Finalised()  # Python drops the exception
@@ -268,14 +268,14 @@ def test_a_signal_that_comes_while_something_is_finalised_stops_before_training(
 
     program = train.training_program
     monkeypatch.setattr(train, "training_program", make)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt) as stop:
             train.train(CONFIG, tmp_path)
-        assert signal.getsignal(signal.SIGTERM) == signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
     finally:
-        signal.signal(signal.SIGTERM, before)
-    assert stop.value.args == (signal.SIGTERM,)
+        signal.signal(signal.SIGINT, before)
+    assert stop.value.args == (signal.SIGINT,)
     assert (tmp_path / run_folder.METRICS).read_text() == ""
 
 

@@ -299,10 +299,10 @@ def test_seconds_before_a_checkpoint_count(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_signal_that_comes_while_something_is_finalised_stops_before_training(tmp_path, monkeypatch):
+def test_a_ctrl_c_that_comes_while_something_is_finalised_stops_before_training(tmp_path, monkeypatch):
     class Finalised:
         def __del__(self):
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
 
     def compiling(function):
         Finalised()  # Python drops the exception
@@ -310,12 +310,12 @@ def test_a_signal_that_comes_while_something_is_finalised_stops_before_training(
 
     over_leading_axis = training.over_leading_axis
     monkeypatch.setattr(training, "over_leading_axis", compiling)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             training.train_settings(TINY, settings_lib.sample(RANGES, 3, seed=3), tmp_path / "part.npz", quiet=True)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, before)
     assert not (tmp_path / "part.npz").exists()
 
 
