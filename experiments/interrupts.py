@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: where work is to be finished first, and where they would be lost."""
+"""Ctrl-C and SIGTERM where work is to be finished first, and Ctrl-C where it would be lost."""
 
 import contextlib
 import signal
