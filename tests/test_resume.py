@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from jax.experimental.compilation_cache import compilation_cache
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from experiments import commands, compare, interrupts, run_folder, train
+from experiments import commands, compare, run_folder, train
 from experiments import config as config_lib
 from experiments.building import init_seeds, make_agent
 from experiments.config import Config, Execution, UsageError
@@ -223,37 +223,6 @@ def test_a_stopped_command_says_in_one_line_that_it_goes_on(error, status, tmp_p
     with pytest.raises(Exit, match=str(status)):
         commands.run(train.main, train.define_flags(), "the same command goes on from here")
     assert capsys.readouterr().err == "\nstopped; the same command goes on from here\n"
-
-
-def test_a_second_signal_stops_at_once_even_while_the_device_is_at_work():
-    class Working:
-        asked = 0
-
-        def is_ready(self):
-            self.asked += 1
-            signal.raise_signal(signal.SIGINT if self.asked == 1 else signal.SIGTERM)
-            return False
-
-    told, before, work = [], signal.getsignal(signal.SIGINT), Working()
-    summary = train.Summary(work, *[None] * 6)
-    with pytest.raises(KeyboardInterrupt) as stop, interrupts.held_back(lambda: told.append("told")):
-        train.wait(summary)
-    assert stop.value.args == (signal.SIGTERM,)
-    assert told == ["told"]
-    assert work.asked < 10  # Python sees a signal soon, if not before the next call returns
-    assert signal.getsignal(signal.SIGINT) == before
-
-
-def test_a_signal_is_not_lost_and_one_that_is_ignored_stays_ignored():
-    with pytest.raises(KeyboardInterrupt), interrupts.held_back(lambda: None):
-        signal.raise_signal(signal.SIGTERM)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with interrupts.held_back(lambda: None) as signals:
-            signal.raise_signal(signal.SIGINT)
-            assert signals == []
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -1,0 +1,38 @@
+"""Signals that are held back until work is finished."""
+
+import signal
+
+import pytest
+
+from experiments import interrupts, train
+
+
+def test_a_second_signal_stops_at_once_even_while_the_device_is_at_work():
+    class Working:
+        asked = 0
+
+        def is_ready(self):
+            self.asked += 1
+            signal.raise_signal(signal.SIGINT if self.asked == 1 else signal.SIGTERM)
+            return False
+
+    told, before, work = [], signal.getsignal(signal.SIGINT), Working()
+    summary = train.Summary(work, *[None] * 6)
+    with pytest.raises(KeyboardInterrupt) as stop, interrupts.held_back(lambda: told.append("told")):
+        train.wait(summary)
+    assert stop.value.args == (signal.SIGTERM,)
+    assert told == ["told"]
+    assert work.asked < 10  # Python sees a signal soon, if not before the next call returns
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_signal_is_not_lost_and_one_that_is_ignored_stays_ignored():
+    with pytest.raises(KeyboardInterrupt), interrupts.held_back(lambda: None):
+        signal.raise_signal(signal.SIGTERM)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts.held_back(lambda: None) as signals:
+            signal.raise_signal(signal.SIGINT)
+            assert signals == []
+    finally:
+        signal.signal(signal.SIGINT, before)
