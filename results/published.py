@@ -44,7 +44,7 @@ SETTING = Config(
     outer_discount=0.999,
     outer_lambda=1.0,
 )
-CHOSEN = ("estimator", "horizon", "seed", "num_seeds", "num_env_steps")
+CHOSEN = ("estimator", "horizon", "outer_critic", "seed", "num_seeds", "num_env_steps")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -113,6 +113,18 @@ def test_a_run_goes_on_and_one_that_tunes_nothing_learns_no_outer_critic(tmp_pat
     assert (folder, execution) == (tmp_path, Execution(keep=3))
 
 
+def test_the_agent_s_own_critic_can_be_chosen(tmp_path, monkeypatch):
+    arrived = []
+
+    def train(config, *arguments, **options):
+        arrived.append(config)
+        raise WriteError("stopped")
+
+    monkeypatch.setattr(published, "train", train)
+    assert command_line.run(published, "--noouter_critic", f"--logdir={tmp_path}") == "stopped"
+    assert arrived == [dataclasses.replace(SETTING, outer_critic=False)]
+
+
 def test_a_run_is_as_long_as_published_by_itself():
     values = published.define_flags()
     assert (values["num_env_steps"].default, values["num_env_steps"].present) == (75_008_000, 0)
