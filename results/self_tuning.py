@@ -14,6 +14,7 @@ that game.
 import csv
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -23,7 +24,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from experiments import config as config_lib
-from experiments.averages import over_last_tenth
+from experiments.averages import over_last_tenth, over_training
 from experiments.compare import COMPARISON
 from experiments.plots import COLOURS, COMPARISON_PICTURE, draw_comparison
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
@@ -50,8 +51,22 @@ TRIALS_HEADER = (
 POINTS = (1e6, 2e6, 3.75e6, 7.5e6, 15e6, 30e6, 45e6, 74.5e6)
 """Environment steps at which curves are told; the published ones end at 74.75 M."""
 
-TOLD = (UNMASKED / "mixing", UNMASKED / "single_step", AS_PUBLISHED / "single_step")
+TOLD = (
+    UNMASKED / "mixing",
+    UNMASKED / "single_step",
+    AS_PUBLISHED / "single_step",
+    AS_PUBLISHED / "own_critic",
+)
 """Runs of which every seed's end is told."""
+
+OWN_CRITIC = "#CC79A7"
+"""Of agents whose outer loss takes its advantages from their own critic; all others have an outer critic."""
+
+DIFFERENCES = (
+    (UNMASKED / "single_step", UNMASKED / "mixing"),
+    (AS_PUBLISHED / "single_step", AS_PUBLISHED / "own_critic"),
+)
+"""Pairs of runs of which it is told by how much the first returns more."""
 
 ENOUGH = 30.0
 """Fruits an episode that tell an agent that has learned the game from those on the plateau below 20."""
@@ -168,13 +183,17 @@ def curves() -> dict[str, dict[str, tuple[Curve, dict[str, Any]]]]:
                 read_run(AS_PUBLISHED / "single_step"),
                 sized | {"color": COLOURS["single_step"]},
             ),
-            "fixed at 0.8, published settings": (read_run(AS_PUBLISHED / "none"), sized | {"color": COLOURS["none"]}),
-            "published, single-step with outer critic": (
-                read_published("single-step with outer critic"),
-                theirs | {"color": COLOURS["multi_step"]},
+            "single-step, own critic, published settings": (
+                read_run(AS_PUBLISHED / "own_critic"),
+                sized | {"color": OWN_CRITIC},
             ),
-            "published, single-step": (read_published("single-step"), theirs | {"color": COLOURS["single_step"]}),
-            "published, fixed at 0.8": (read_published("fixed"), theirs | {"color": "#000000"}),
+            "fixed at 0.8, published settings": (read_run(AS_PUBLISHED / "none"), sized | {"color": COLOURS["none"]}),
+            "published, single-step": (
+                read_published("single-step with outer critic"),
+                theirs | {"color": COLOURS["single_step"]},
+            ),
+            "published, single-step, own critic": (read_published("single-step"), theirs | {"color": OWN_CRITIC}),
+            "published, fixed at 0.8": (read_published("fixed"), theirs | {"color": COLOURS["none"]}),
         },
     }
 
@@ -271,15 +290,22 @@ def ends(folder: pathlib.Path) -> list[list[str]]:
 
 
 def difference(folder: pathlib.Path, other: pathlib.Path) -> str:
-    """Tells by how much a run returns more than one of the same seeds, over the last tenth of the shorter one."""
+    """Tells by how much a run returns more than one of the same seeds, in the end and all along, of the shorter one."""
     runs = [read_metrics(folder), read_metrics(other)]
     end = min(run["env_steps"][-1, 0] for run in runs)
-    returns = []
-    for run in runs:
-        until = run["env_steps"][:, 0] <= end
-        returns.append(over_last_tenth(run["env_steps"][until, 0], run["episode_return"][until]))
-    more = cell(as_json(statistics.mean(returns[0] - returns[1])))
-    return f"{folder.name} less {other.name}, seed by seed, over the last tenth of {end / 1e6:.2f} M steps: {more}"
+
+    def more(average: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> str:
+        until = [run["env_steps"][:, 0] <= end for run in runs]
+        returns = [
+            average(run["env_steps"][rows, 0], run["episode_return"][rows])
+            for run, rows in zip(runs, until, strict=True)
+        ]
+        return cell(as_json(statistics.mean(returns[0] - returns[1])))
+
+    return (
+        f"{folder.name} less {other.name}, seed by seed, over the last tenth of {end / 1e6:.2f} M steps: "
+        f"{more(over_last_tenth)}, over all of them: {more(over_training)}"
+    )
 
 
 def _ranged(values: np.ndarray, places: str) -> str:
@@ -301,7 +327,9 @@ def main() -> None:
     for folder in TOLD:
         rows = table(("seed", "return, last tenth", "discount at the end"), ends(folder))
         print(f"{folder.relative_to(FOLDER)}\n{rows}\n")
-    print(f"{difference(UNMASKED / 'single_step', UNMASKED / 'mixing')}\n")
+    for folder, other in DIFFERENCES:
+        print(difference(folder, other))
+    print()
     for title, start in STARTS.items():
         names = json.loads((start / COMPARISON).read_text())["estimators"]
         draw_comparison({name: start / name for name in names}, start / COMPARISON_PICTURE)

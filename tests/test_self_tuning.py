@@ -68,7 +68,12 @@ def test_an_ablation_is_held_against_the_whole_seed_by_seed(tmp_path):
     assert "less that of mixing_5" in heading
     assert (first.split()[0], second.split()[0]) == ("mixing_5", "other")
     told = self_tuning.difference(tmp_path / "ablations/mixing_5/other", whole)
-    assert told == "other less mixing_5, seed by seed, over the last tenth of 0.00 M steps: 2 [2, 2]"
+    assert told.startswith("other less mixing_5, seed by seed, over the last tenth of 0.00 M steps: 2 [2, 2], over all")
+    late = run("elsewhere/late", [])
+    rows = [f"{steps},{seed},{seed + steps - 10},0.9" for steps in (10, 20, 30) for seed in range(4)]
+    (late / "metrics.csv").write_text("\n".join(["env_steps,seed,episode_return,hyper/discount", *rows, ""]))
+    told = self_tuning.difference(late, whole)  # of its first 20 steps, as many as the other has
+    assert told.endswith("over the last tenth of 0.00 M steps: 10 [10, 10], over all of them: 5 [5, 5]")
     run("none", [1.0, 1.0, 1.0, 2.0])
     assert [line.split() for line in self_tuning.pairs(tmp_path).splitlines()] == [
         ["more", "than", "mixing_5", "none"],
