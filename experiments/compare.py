@@ -174,9 +174,12 @@ def _check_chosen(folder: pathlib.Path, name: str, config: Config, trials: Mappi
 
 
 def _trial_return(metrics: Metrics) -> statistics.Estimate:
-    """Estimates what a meta-learning rate returns: nothing if a seed diverged, without which it would look better."""
+    """Estimates what a meta-learning rate returns: nothing if a seed has no return, without which it would look better.
+
+    One that diverged has none, nor has one that learned to play on and on, so that no episode ends any more.
+    """
     returns = _final_returns(metrics)
-    return statistics.mean(np.where(dropped_seeds(metrics).any(), np.nan, returns))
+    return statistics.mean(np.where(np.isfinite(returns).all(), returns, np.nan))
 
 
 def _best_rate(trials: Sequence[Mapping[str, Any]]) -> float:
@@ -187,7 +190,7 @@ def _best_rate(trials: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _final_returns(metrics: Metrics) -> np.ndarray:
-    """Returns each seed's; NaN where it was dropped, though it may have had episodes in the last tenth until then."""
+    """Returns each seed's; NaN where no episode ended in the last tenth, or the seed was dropped, even during it."""
     returns = over_last_tenth(metrics["env_steps"][:, 0], metrics["episode_return"])
     return np.where(dropped_seeds(metrics), np.nan, returns)
 
@@ -195,10 +198,11 @@ def _final_returns(metrics: Metrics) -> np.ndarray:
 def _summarise(config: Config, metrics: Metrics, fixed: Metrics | None) -> dict[str, Any]:
     """Returns a run's returns, what it gains over the one that tunes nothing, and the spread of its meta-gradients.
 
-    Seeds that were dropped have no part in them.
+    Seeds that were dropped have no part in them, and those without an episode that ended in the last tenth none in
+    what is said of it; both are named.
     """
     survivors = of_survivors(metrics)
-    returns = _final_returns(metrics)
+    returns, dropped = _final_returns(metrics), dropped_seeds(metrics)
     summary = {
         "final_return": statistics.mean(returns),
         "interquartile_mean": statistics.interquartile_mean(returns),
@@ -212,7 +216,8 @@ def _summarise(config: Config, metrics: Metrics, fixed: Metrics | None) -> dict[
     deviations = {name: statistics.pooled_standard_deviation(survivors[f"meta_grad/{name}"]) for name in tuned}
     return {name: as_json(estimate) for name, estimate in summary.items()} | {
         "meta_grad_std": {name: as_json(deviation) for name, deviation in deviations.items()},
-        "dropped_seeds": metrics["seed"][0][dropped_seeds(metrics)].astype(int).tolist(),
+        "dropped_seeds": metrics["seed"][0][dropped].astype(int).tolist(),
+        "endless_seeds": metrics["seed"][0][~dropped & np.isnan(returns)].astype(int).tolist(),
     }
 
 
@@ -228,8 +233,10 @@ def _table(comparison: dict, tuned: tuple[str, ...]) -> str:
     header = ["run", "meta-learning rate", *shown, *(f"meta-grad std: {name}" for name in tuned), "seconds"]
     rows = []
     for name, result in comparison["estimators"].items():
-        rate, dropped = result.get("meta_learning_rate"), len(result["dropped_seeds"])
-        label = f"{name} ({dropped} of {comparison['num_seeds']} seeds dropped)" if dropped else name
+        rate = result.get("meta_learning_rate")
+        missing = {"dropped": result["dropped_seeds"], "without a last return": result["endless_seeds"]}
+        told = [f"{len(seeds)} of {comparison['num_seeds']} seeds {what}" for what, seeds in missing.items() if seeds]
+        label = f"{name} ({', '.join(told)})" if told else name
         cells = [cell(result.get(key)) for key in shown.values()]
         cells += [cell(result["meta_grad_std"].get(parameter)) for parameter in tuned]
         rows.append([label, "-" if rate is None else f"{rate:g}", *cells, f"{result['wall_seconds']:.0f}"])

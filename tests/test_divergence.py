@@ -206,7 +206,7 @@ def test_a_comparison_leaves_a_dropped_seed_out_and_names_it(points, marked):
     metrics["env_steps"] = np.tile(np.arange(1.0, len(points) + 1)[:, None], 3)
     fixed = metrics | {"episode_return": np.zeros((len(points), 3))}
     result = compare._summarise(config, metrics, fixed)
-    assert result["dropped_seeds"] == [POISONED]
+    assert (result["dropped_seeds"], result["endless_seeds"]) == ([POISONED], [])
     assert result["final_return"]["estimate"] == result["gain"]["estimate"] == 2.0
     assert result["meta_grad_std"]["discount"]["estimate"] == pytest.approx(math.sqrt(2.0), rel=1e-5)
     comparison = {"num_seeds": 3, "estimators": {"mixing": result | {"wall_seconds": 1.0}}}
@@ -219,6 +219,19 @@ def test_a_trial_with_a_dropped_seed_has_no_return(marked):
     assert math.isnan(compare._trial_return(metrics).estimate)
     healthy = {name: column[:, [0, 2]] for name, column in metrics.items()}
     assert compare._trial_return(healthy).estimate == 2.0
+
+
+def test_a_seed_whose_episodes_do_not_end_any_more_is_named_and_its_trial_has_no_return(marked):
+    """It learned to play in circles, which is worse than any return."""
+    config, folder = marked
+    metrics = {name: column[:, [0, 2]] for name, column in run_folder.read_metrics(folder).items()}
+    endless = metrics | {"episode_return": np.array([[1.0, 3.0], [1.0, 3.0], [np.nan, 3.0]])}
+    assert math.isnan(compare._trial_return(endless).estimate)
+    result = compare._summarise(config, endless, None)
+    assert (result["dropped_seeds"], result["endless_seeds"]) == ([], [int(metrics["seed"][0, 0])])
+    assert result["final_return"]["estimate"] == 3.0
+    comparison = {"num_seeds": 2, "estimators": {"mixing": result | {"wall_seconds": 1.0}}}
+    assert "mixing (1 of 2 seeds without a last return)" in compare._table(comparison, ("discount",))
 
 
 def test_pictures_say_how_many_seeds_were_dropped(marked, monkeypatch):
