@@ -59,6 +59,9 @@ TOLD = (
 )
 """Runs of which every seed's end is told."""
 
+WHOLE = "whole"
+"""Among ablations: the run that they change, once more, where that of the comparison played another game."""
+
 OWN_CRITIC = "#CC79A7"
 """Of agents whose outer loss takes its advantages from their own critic; all others have an outer critic."""
 
@@ -236,9 +239,11 @@ def ablations(start: pathlib.Path) -> str:
     """Lays out a comparison's ablations, one table for each run of which something was changed."""
     tables = []
     for changed in sorted(start.glob("ablations/*")):
-        whole = start / changed.name
+        again = changed / WHOLE
+        whole = again if again.exists() else start / changed.name
+        others = sorted(folder for folder in changed.iterdir() if folder != whole)
         header = ("changed", "return", f"less that of {whole.name}", "discount: median, lowest, highest")
-        tables.append(table(header, [ablation(folder, whole) for folder in (whole, *sorted(changed.iterdir()))]))
+        tables.append(table(header, [ablation(folder, whole) for folder in (whole, *others)]))
     return "\n".join(tables)
 
 

@@ -67,6 +67,11 @@ def test_an_ablation_is_held_against_the_whole_seed_by_seed(tmp_path):
     heading, first, second = self_tuning.ablations(tmp_path).splitlines()
     assert "less that of mixing_5" in heading
     assert (first.split()[0], second.split()[0]) == ("mixing_5", "other")
+    run("ablations/mixing_5/whole", [1.0] * 4)
+    heading, first, second = self_tuning.ablations(tmp_path).splitlines()
+    assert "less that of whole" in heading
+    assert (first.split()[0], second.split()[0]) == ("whole", "other")
+    assert "1 [1, 1]" in second
     told = self_tuning.difference(tmp_path / "ablations/mixing_5/other", whole)
     assert told.startswith("other less mixing_5, seed by seed, over the last tenth of 0.00 M steps: 2 [2, 2], over all")
     late = run("elsewhere/late", [])
