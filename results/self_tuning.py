@@ -40,6 +40,7 @@ STARTS = {
     "a start that is bad in everything, with an action mask": FOLDER / "start_bad",
     "the search's best, with an action mask": FOLDER / "start_tuned",
     "a discount of 0.8, the published game": FOLDER / "start_published",
+    "a discount of 0.8, with an action mask, on 12×12": FOLDER / "board_12",
 }
 """Comparisons by where their agents start; `ablations/RUN/` has what was changed of one of their runs."""
 

@@ -112,7 +112,7 @@ def test_the_pictures_are_drawn_from_what_is_committed(tmp_path, monkeypatch, ca
     monkeypatch.setattr(self_tuning, "draw_comparison", draw)
     monkeypatch.setattr(self_tuning, "PICTURE", tmp_path / "picture.png")
     self_tuning.main()
-    names = {"picture.png", "start_bad.png", "start_tuned.png", "start_published.png"}
+    names = {"picture.png", "start_bad.png", "start_tuned.png", "start_published.png", "board_12.png"}
     assert {path.name for path in tmp_path.iterdir()} == names
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
     printed = capsys.readouterr().out.splitlines()
