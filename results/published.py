@@ -7,11 +7,12 @@ The setting is that of Bonnet, Midgley and Laterre (2022), in their repository i
 Their game is the 6×6 Snake of Jumanji 0.1.3: agents are not told which moves crash, and the time limit ends an
 episode. The game alone, for other commands, is `--environment=results.published:PublishedSnake`.
 
-With `--estimator=single_step` it is their algorithm with an outer critic, but for this: our outer loss sees the batch
-that the next update learns from, theirs one that is collected apart and not counted; their outer discount, 1, is out of
-our range, so that it is 0.999; and their Adam of the meta-parameters has 1e-8 under its root, which shortens steps
-where meta-gradients are below about 1e-4. The meta-learning rate is theirs for all estimators, though multi-step and
-mixing make one meta-update per `--horizon` updates.
+With `--estimator=single_step` it is their algorithm with an outer critic, with `--noouter_critic` that without one, and
+with `--estimator=none` their fixed agent, but for this: our outer loss sees the batch that the next update learns from,
+theirs one that is collected apart and not counted; their outer discount, 1, is out of our range, so that it is 0.999;
+and their Adam of the meta-parameters has 1e-8 under its root, which shortens steps where meta-gradients are below about
+1e-4. The meta-learning rate is theirs for all estimators, though multi-step and mixing make one meta-update per
+`--horizon` updates.
 """
 
 import dataclasses

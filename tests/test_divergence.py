@@ -222,7 +222,7 @@ def test_a_trial_with_a_dropped_seed_has_no_return(marked):
 
 
 def test_a_seed_whose_episodes_do_not_end_any_more_is_named_and_its_trial_has_no_return(marked):
-    """It learned to play in circles, which is worse than any return."""
+    """It learned to play in circles; what the seeds that are left return does not speak for its rate."""
     config, folder = marked
     metrics = {name: column[:, [0, 2]] for name, column in run_folder.read_metrics(folder).items()}
     endless = metrics | {"episode_return": np.array([[1.0, 3.0], [1.0, 3.0], [np.nan, 3.0]])}
