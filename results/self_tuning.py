@@ -69,6 +69,7 @@ OWN_CRITIC = "#CC79A7"
 DIFFERENCES = (
     (UNMASKED / "single_step", UNMASKED / "mixing"),
     (AS_PUBLISHED / "single_step", AS_PUBLISHED / "own_critic"),
+    (AS_PUBLISHED / "single_step", AS_PUBLISHED / "mixing"),
 )
 """Pairs of runs of which it is told by how much the first returns more."""
 
@@ -183,6 +184,10 @@ def curves() -> dict[str, dict[str, tuple[Curve, dict[str, Any]]]]:
             "mixing(5), our settings": (read_run(UNMASKED / "mixing"), ours | {"color": COLOURS["mixing"]}),
             "single-step, our settings": (read_run(UNMASKED / "single_step"), ours | {"color": COLOURS["single_step"]}),
             "fixed at 0.8, our settings": (read_run(UNMASKED / "none"), ours | {"color": COLOURS["none"]}),
+            "mixing(5), published settings": (
+                read_run(AS_PUBLISHED / "mixing"),
+                sized | {"color": COLOURS["mixing"]},
+            ),
             "single-step, published settings": (
                 read_run(AS_PUBLISHED / "single_step"),
                 sized | {"color": COLOURS["single_step"]},
