@@ -304,14 +304,14 @@ def difference(folder: pathlib.Path, other: pathlib.Path) -> str:
     """Tells by how much a run returns more than one of the same seeds, in the end and all along, of the shorter one."""
     runs = [read_metrics(folder), read_metrics(other)]
     end = min(run["env_steps"][-1, 0] for run in runs)
+    curves = []
+    for run in runs:
+        until = run["env_steps"][:, 0] <= end
+        curves.append((run["env_steps"][until, 0], run["episode_return"][until]))
 
     def more(average: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> str:
-        until = [run["env_steps"][:, 0] <= end for run in runs]
-        returns = [
-            average(run["env_steps"][rows, 0], run["episode_return"][rows])
-            for run, rows in zip(runs, until, strict=True)
-        ]
-        return cell(as_json(statistics.mean(returns[0] - returns[1])))
+        returns, others = (average(*curve) for curve in curves)
+        return cell(as_json(statistics.mean(returns - others)))
 
     return (
         f"{folder.name} less {other.name}, seed by seed, over the last tenth of {end / 1e6:.2f} M steps: "
