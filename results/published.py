@@ -11,8 +11,8 @@ With `--estimator=single_step` it is their algorithm with an outer critic, with 
 with `--estimator=none` their fixed agent, but for this: our outer loss sees the batch that the next update learns from,
 theirs one that is collected apart and not counted; their outer discount, 1, is out of our range, so that it is 0.999;
 and their Adam of the meta-parameters has 1e-8 under its root, which shortens steps where meta-gradients are below about
-1e-4. The meta-learning rate is theirs for all estimators, though multi-step and mixing make one meta-update per
-`--horizon` updates.
+1e-4. The meta-learning rate is theirs unless `--meta_learning_rate` says otherwise: they chose it for single-step, and
+multi-step and mixing make one meta-update per `--horizon` updates.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ SETTING = Config(
     outer_discount=0.999,
     outer_lambda=1.0,
 )
-CHOSEN = ("estimator", "horizon", "outer_critic", "seed", "num_seeds", "num_env_steps")
+CHOSEN = ("estimator", "horizon", "outer_critic", "meta_learning_rate", "seed", "num_seeds", "num_env_steps")
 
 
 @dataclasses.dataclass(frozen=True)
