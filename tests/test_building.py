@@ -86,6 +86,18 @@ def test_optimizers_are_those_of_the_flags():
         np.testing.assert_allclose(critic_steps, [-0.3 * first, -0.3 * second], rtol=1e-3)
 
 
+@pytest.mark.parametrize(("name", "expected"), [("adam", 1.0), ("rmsprop", 1 / np.sqrt(0.1 + 1.0))])
+def test_small_gradients_make_steps_as_long_as_they_should(name, expected):
+    """A term under the root that is too large would shorten them, and meta-gradients of 1e-4 are usual on Snake.
+
+    The published RMSProp's is as large as such a gradient's square.
+    """
+    agent = make_agent(dataclasses.replace(UNUSUAL, optimizer=name))
+    steps = {agent.optimizer: expected, agent.outer_critic.optimizer: -0.3 * expected, agent.meta_optimizer: -0.25}
+    for optimizer, step in steps.items():
+        np.testing.assert_allclose(_steps(optimizer, [[1e-4]]), [[step]], rtol=0.01)
+
+
 def test_the_meta_optimizer_is_adam_on_clipped_gradients():
     gradients = np.array([[30.0, -40.0], [0.3, 0.4]])
     first, second = [1.2, -1.6] * np.ones(2), gradients[1]  # of length 2, to which the first is clipped

@@ -169,6 +169,25 @@ def test_summaries_weigh_seeds_and_points_as_they_say():
     }
 
 
+def test_gains_are_differences_seed_by_seed():
+    """As they are not where either side is sorted first, or is a mean."""
+    metrics = {"env_steps": np.full((1, 3), 10.0), "seed": np.arange(3.0)[None]}
+    returns, fixed = (metrics | {"episode_return": np.array([values])} for values in ([5.0, 4.0, 3.0], [4.0, 1.0, 6.0]))
+    result = compare._summarise(Config(estimator="none"), returns, fixed)
+    # Gains of 1, 3 and -3: their standard error is 1.7638, Student's t quantile for three seeds 4.3027.
+    assert result["gain"]["estimate"] == pytest.approx(1 / 3)
+    np.testing.assert_allclose(result["gain"]["ci95"], [1 / 3 - 7.5890, 1 / 3 + 7.5890], rtol=1e-4)
+    assert result["probability_of_improvement"]["estimate"] == pytest.approx(2 / 3)
+
+
+def test_a_comparison_without_a_folder_chooses_its_rates_too(trained):
+    config = dataclasses.replace(UNUSUAL, num_seeds=3, num_env_steps=2_520)
+    configs = compare.make_configs(config, ["single_step"])
+    comparison = compare.compare(configs, grid=compare.Grid((0.1, 0.3), num_seeds=2), **HANDED_ON)
+    assert trained["single_step"].meta_learning_rate == 0.3
+    assert [trial["meta_learning_rate"] for trial in comparison["estimators"]["single_step"]["grid"]] == [0.1, 0.3]
+
+
 def test_the_flags_of_the_grid_and_of_the_execution_arrive_and_a_folder_with_trials_alone_goes_on(
     tmp_path, monkeypatch
 ):

@@ -208,6 +208,7 @@ def test_a_comparison_leaves_a_dropped_seed_out_and_names_it(points, marked):
     result = compare._summarise(config, metrics, fixed)
     assert (result["dropped_seeds"], result["endless_seeds"]) == ([POISONED], [])
     assert result["final_return"]["estimate"] == result["gain"]["estimate"] == 2.0
+    assert result["mean_return"]["estimate"] == 2.0
     assert result["meta_grad_std"]["discount"]["estimate"] == pytest.approx(math.sqrt(2.0), rel=1e-5)
     comparison = {"num_seeds": 3, "estimators": {"mixing": result | {"wall_seconds": 1.0}}}
     assert "mixing (1 of 3 seeds dropped)" in compare._table(comparison, ("discount",))

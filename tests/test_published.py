@@ -11,15 +11,16 @@ import pytest
 
 from agents import fitting
 from envs.snake import Snake
-from experiments.config import Execution
+from experiments import run_folder
+from experiments.building import init_seeds, make_agent
+from experiments.config import Execution, UsageError
 from experiments.run_folder import WriteError
 from results import published
 from results.published import SETTING, PublishedSnake, published_network
 
 GAME = PublishedSnake()
-TRAIN = published.train
 AS_PUBLISHED = {
-    "environment": SETTING.environment,
+    "environment": "results.published:PublishedSnake",
     "num_envs": 512,
     "rollout_length": 5,
     "optimizer": "rmsprop",
@@ -77,18 +78,22 @@ def test_the_network_has_two_hidden_layers_a_head():
     fitting.check_network(network, GAME)
 
 
-def test_the_command_trains_as_published(tmp_path, capsys, monkeypatch):
-    networks = []
+def test_the_agents_play_the_published_game():
+    assert make_agent(SETTING, published_network()).env == PublishedSnake()
 
-    def train(*arguments, network):
-        networks.append(network)
-        return TRAIN(*arguments, network=network)
 
-    monkeypatch.setattr(published, "train", train)
+def test_the_command_trains_as_published(tmp_path, capsys):
     arguments = ["--estimator=single_step", "--num_seeds=1", "--num_env_steps=5120", f"--logdir={tmp_path}"]
     assert not command_line.run(published, *arguments)
-    params = jax.eval_shape(networks[0].init, jax.random.key(0), jax.ShapeDtypeStruct((1, 6, 6, 5), jnp.float32))
-    assert "policy_head/~/linear_2" in params
+    config = dataclasses.replace(SETTING, estimator="single_step", num_seeds=1, num_env_steps=5_120)
+
+    def restore(network):
+        like = jax.eval_shape(lambda: init_seeds(make_agent(config, network), config))
+        return run_folder.read_checkpoint(tmp_path, 5_120, like)
+
+    restore(published_network())
+    with pytest.raises(UsageError, match="does not fit"):  # so that what was trained is not the network chosen by default
+        restore(None)
     flags = json.loads((tmp_path / "config.json").read_text())["flags"]
     assert flags.items() >= AS_PUBLISHED.items()
     assert (flags["num_env_steps"], flags["estimator"], flags["num_seeds"]) == (5_120, "single_step", 1)
@@ -123,6 +128,19 @@ def test_the_agent_s_own_critic_can_be_chosen(tmp_path, monkeypatch):
     monkeypatch.setattr(published, "train", train)
     assert command_line.run(published, "--noouter_critic", f"--logdir={tmp_path}") == "stopped"
     assert arrived == [dataclasses.replace(SETTING, outer_critic=False)]
+
+
+def test_the_meta_learning_rate_can_be_chosen(tmp_path, monkeypatch):
+    arrived = []
+
+    def train(config, *arguments, **options):
+        arrived.append(config)
+        raise WriteError("stopped")
+
+    monkeypatch.setattr(published, "train", train)
+    given = ["--estimator=mixing", "--meta_learning_rate=0.03", f"--logdir={tmp_path}"]
+    assert command_line.run(published, *given) == "stopped"
+    assert arrived == [dataclasses.replace(SETTING, estimator="mixing", meta_learning_rate=0.03)]
 
 
 def test_a_run_is_as_long_as_published_by_itself():

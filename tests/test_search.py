@@ -169,6 +169,10 @@ def test_the_best_is_the_best_mean_confirmed_with_fresh_seeds(tmp_path, monkeypa
     assert [line.split()[0] for line in lines] == ["setting", "1", "0", "2", "3"]
     assert lines[3].endswith("diverged")
     assert lines[4].endswith("no episode ended")
+    told = command._confirmation(results)
+    assert told.startswith("Setting 1 with 3 fresh seeds: 5 [2.52, 7.48]; ")
+    for name in settings:
+        assert f"--{name}={results['settings'][1]['hyperparameters'][name]}" in told
     picture.draw(results, CONFIG, tmp_path / "search.png")
 
 
