@@ -92,8 +92,8 @@ def test_the_command_trains_as_published(tmp_path, capsys):
         return run_folder.read_checkpoint(tmp_path, 5_120, like)
 
     restore(published_network())
-    with pytest.raises(UsageError, match="does not fit"):  # so that what was trained is not the network chosen by default
-        restore(None)
+    with pytest.raises(UsageError, match="does not fit"):
+        restore(None)  # as it would if the network chosen by default had been trained
     flags = json.loads((tmp_path / "config.json").read_text())["flags"]
     assert flags.items() >= AS_PUBLISHED.items()
     assert (flags["num_env_steps"], flags["estimator"], flags["num_seeds"]) == (5_120, "single_step", 1)
