@@ -178,7 +178,7 @@ def _trial_return(metrics: Metrics) -> statistics.Estimate:
 
     One that diverged has none, nor has one that learned to play on and on, so that no episode ends any more.
     """
-    returns = _final_returns(metrics)
+    returns = final_returns(metrics)
     return statistics.mean(np.where(np.isfinite(returns).all(), returns, np.nan))
 
 
@@ -189,8 +189,11 @@ def _best_rate(trials: Sequence[Mapping[str, Any]]) -> float:
     return trials[best]["meta_learning_rate"]
 
 
-def _final_returns(metrics: Metrics) -> np.ndarray:
-    """Returns each seed's; NaN where no episode ended in the last tenth, or the seed was dropped, even during it."""
+def final_returns(metrics: Metrics) -> np.ndarray:
+    """Returns what each seed of a run had over the last tenth of training, float [seeds].
+
+    NaN where no episode ended in it, or the seed was dropped, even during it.
+    """
     returns = over_last_tenth(metrics["env_steps"][:, 0], metrics["episode_return"])
     return np.where(dropped_seeds(metrics), np.nan, returns)
 
@@ -202,14 +205,14 @@ def _summarise(config: Config, metrics: Metrics, fixed: Metrics | None) -> dict[
     what is said of it; both are named.
     """
     survivors = of_survivors(metrics)
-    returns, dropped = _final_returns(metrics), dropped_seeds(metrics)
+    returns, dropped = final_returns(metrics), dropped_seeds(metrics)
     summary = {
         "final_return": statistics.mean(returns),
         "interquartile_mean": statistics.interquartile_mean(returns),
         "mean_return": statistics.mean(over_training(survivors["env_steps"][:, 0], survivors["episode_return"])),
     }
     if fixed is not None and fixed is not metrics:
-        pairs = returns, _final_returns(fixed)  # seed by seed
+        pairs = returns, final_returns(fixed)  # seed by seed
         summary["gain"] = statistics.mean(pairs[0] - pairs[1])
         summary["probability_of_improvement"] = statistics.probability_of_improvement(*pairs)
     tuned = () if config.estimator == "none" else config.meta_params

@@ -25,7 +25,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from experiments import config as config_lib
 from experiments.averages import over_last_tenth, over_training
-from experiments.compare import COMPARISON
+from experiments.compare import COMPARISON, final_returns
 from experiments.plots import COLOURS, COMPARISON_PICTURE, draw_comparison
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from experiments.run_folder import CONFIG, read_metrics
@@ -35,7 +35,11 @@ from metagrad.statistics import Estimate
 FOLDER = pathlib.Path(__file__).parent / "self_tuning"
 RUNS, PUBLISHED, PICTURE = FOLDER / "discount", FOLDER / "published.csv", FOLDER.with_suffix(".png")
 UNMASKED, AS_PUBLISHED = FOLDER / "unmasked", FOLDER / "as_published"
-TRIALS = {"with an action mask": FOLDER / "trials", "without one, as published": FOLDER / "unmasked_trials"}
+TRIALS = {
+    "with an action mask": FOLDER / "trials",
+    "without one, as published": FOLDER / "unmasked_trials",
+    "by the published settings": FOLDER / "as_published_trials",
+}
 STARTS = {
     "a start that is bad in everything, with an action mask": FOLDER / "start_bad",
     "the search's best, with an action mask": FOLDER / "start_tuned",
@@ -55,6 +59,7 @@ POINTS = (1e6, 2e6, 3.75e6, 7.5e6, 15e6, 30e6, 45e6, 74.5e6)
 TOLD = (
     UNMASKED / "mixing",
     UNMASKED / "single_step",
+    AS_PUBLISHED / "mixing",
     AS_PUBLISHED / "single_step",
     AS_PUBLISHED / "own_critic",
 )
@@ -102,8 +107,7 @@ def read_run(folder: pathlib.Path) -> Curve:
     discounts = metrics.get("hyper/discount", fixed)
     returns, means = statistics.mean(metrics["episode_return"].T), statistics.mean(discounts.T)
     env_steps = metrics["env_steps"][:, 0]
-    last_tenth = statistics.mean(over_last_tenth(env_steps, metrics["episode_return"]))
-    return Curve(env_steps, returns, means, discounts, last_tenth)
+    return Curve(env_steps, returns, means, discounts, statistics.mean(final_returns(metrics)))
 
 
 def read_published(agent: str) -> Curve:
@@ -265,8 +269,7 @@ def ablation(folder: pathlib.Path, whole: pathlib.Path) -> list[str]:
 
 def _returns(folder: pathlib.Path) -> np.ndarray:
     """Returns what each seed of a run had over the last tenth of its steps, float [seeds]."""
-    metrics = read_metrics(folder)
-    return over_last_tenth(metrics["env_steps"][:, 0], metrics["episode_return"])
+    return final_returns(read_metrics(folder))
 
 
 def trial(folder: pathlib.Path) -> list[str]:
@@ -301,9 +304,9 @@ def ends(folder: pathlib.Path) -> list[list[str]]:
 
 
 def difference(folder: pathlib.Path, other: pathlib.Path) -> str:
-    """Tells by how much a run returns more than one of the same seeds, in the end and all along, of the shorter one."""
+    """Tells by how much a run returns more than one of the same seeds, up to the last logging point that they share."""
     runs = [read_metrics(folder), read_metrics(other)]
-    end = min(run["env_steps"][-1, 0] for run in runs)
+    end = np.intersect1d(*(run["env_steps"][:, 0] for run in runs)).max()
     curves = []
     for run in runs:
         until = run["env_steps"][:, 0] <= end
