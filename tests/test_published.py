@@ -118,7 +118,11 @@ def test_a_run_goes_on_and_one_that_tunes_nothing_learns_no_outer_critic(tmp_pat
     assert (folder, execution) == (tmp_path, Execution(keep=3))
 
 
-def test_the_agent_s_own_critic_can_be_chosen(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [("--noouter_critic", {"outer_critic": False}), ("--meta_learning_rate=0.03", {"meta_learning_rate": 0.03})],
+)
+def test_critic_and_meta_learning_rate_can_be_chosen(given, chosen, tmp_path, monkeypatch):
     arrived = []
 
     def train(config, *arguments, **options):
@@ -126,21 +130,8 @@ def test_the_agent_s_own_critic_can_be_chosen(tmp_path, monkeypatch):
         raise WriteError("stopped")
 
     monkeypatch.setattr(published, "train", train)
-    assert command_line.run(published, "--noouter_critic", f"--logdir={tmp_path}") == "stopped"
-    assert arrived == [dataclasses.replace(SETTING, outer_critic=False)]
-
-
-def test_the_meta_learning_rate_can_be_chosen(tmp_path, monkeypatch):
-    arrived = []
-
-    def train(config, *arguments, **options):
-        arrived.append(config)
-        raise WriteError("stopped")
-
-    monkeypatch.setattr(published, "train", train)
-    given = ["--estimator=mixing", "--meta_learning_rate=0.03", f"--logdir={tmp_path}"]
-    assert command_line.run(published, *given) == "stopped"
-    assert arrived == [dataclasses.replace(SETTING, estimator="mixing", meta_learning_rate=0.03)]
+    assert command_line.run(published, given, f"--logdir={tmp_path}") == "stopped"
+    assert arrived == [dataclasses.replace(SETTING, **chosen)]
 
 
 def test_a_run_is_as_long_as_published_by_itself():
