@@ -74,7 +74,6 @@ OWN_CRITIC = "#CC79A7"
 DIFFERENCES = (
     (UNMASKED / "single_step", UNMASKED / "mixing"),
     (AS_PUBLISHED / "single_step", AS_PUBLISHED / "own_critic"),
-    (AS_PUBLISHED / "single_step", AS_PUBLISHED / "mixing"),
 )
 """Pairs of runs of which it is told by how much the first returns more."""
 
@@ -188,7 +187,7 @@ def curves() -> dict[str, dict[str, tuple[Curve, dict[str, Any]]]]:
             "mixing(5), our settings": (read_run(UNMASKED / "mixing"), ours | {"color": COLOURS["mixing"]}),
             "single-step, our settings": (read_run(UNMASKED / "single_step"), ours | {"color": COLOURS["single_step"]}),
             "fixed at 0.8, our settings": (read_run(UNMASKED / "none"), ours | {"color": COLOURS["none"]}),
-            "mixing(5), published settings": (
+            "mixing(5), published settings, 5 × rate": (
                 read_run(AS_PUBLISHED / "mixing"),
                 sized | {"color": COLOURS["mixing"]},
             ),
@@ -335,7 +334,7 @@ def main() -> None:
     for title, every in games.items():
         print(title)
         for label, (curve, _) in every.items():
-            print(f"{label:41} {_story(curve)}")
+            print(f"{label:43}  {_story(curve)}")
         header = ("return after", *(f"{point / 1e6:g} M steps" for point in POINTS))
         print(f"\n{table(header, [progress(label, curve) for label, (curve, _) in every.items()])}\n")
     for folder in TOLD:
