@@ -74,6 +74,7 @@ OWN_CRITIC = "#CC79A7"
 DIFFERENCES = (
     (UNMASKED / "single_step", UNMASKED / "mixing"),
     (AS_PUBLISHED / "single_step", AS_PUBLISHED / "own_critic"),
+    (AS_PUBLISHED / "single_step", AS_PUBLISHED / "mixing"),
 )
 """Pairs of runs of which it is told by how much the first returns more."""
 

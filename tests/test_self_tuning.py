@@ -26,7 +26,7 @@ ENDS = {
     "mixing(5), our settings": "30 [25.8, 34.2]",
     "single-step, our settings": "29.2 [25.3, 33.1]",
     "fixed at 0.8, our settings": "13.4 [13.2, 13.6]",
-    "mixing(5), published settings, 5 × rate": "",
+    "mixing(5), published settings, 5 × rate": "22 [9.42, 34.7]",
     "single-step, published settings": "34.5 [34.2, 34.8]",
     "single-step, own critic, published settings": "28.3 [17.1, 39.5]",
     "fixed at 0.8, published settings": "17.1 [16.9, 17.3]",
@@ -132,6 +132,4 @@ def test_the_pictures_are_drawn_from_what_is_committed(tmp_path, monkeypatch, ca
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
     printed = capsys.readouterr().out.splitlines()
     ends = dict(re.findall(r"^(\S.*?)  .*; last tenth (.*)$", "\n".join(printed), re.MULTILINE))
-    assert list(ends) == list(ENDS)
-    told = {label: end for label, end in ENDS.items() if end}
-    assert {label: ends[label] for label in told} == told
+    assert list(ends.items()) == list(ENDS.items())
