@@ -75,6 +75,7 @@ DIFFERENCES = (
     (UNMASKED / "single_step", UNMASKED / "mixing"),
     (AS_PUBLISHED / "single_step", AS_PUBLISHED / "own_critic"),
     (AS_PUBLISHED / "single_step", AS_PUBLISHED / "mixing"),
+    (AS_PUBLISHED / "mixing", AS_PUBLISHED / "none"),
 )
 """Pairs of runs of which it is told by how much the first returns more."""
 
