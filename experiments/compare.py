@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -253,7 +254,7 @@ def make_configs(
 
     Args:
       config: settings that the runs share.
-      estimators: their estimators, each `NAME` or `NAME:HORIZON`.
+      estimators: their estimators, each `NAME`, or `NAME_HORIZON` for a horizon of its own.
       baseline: `NAME:VALUE` of hyperparameters that one more run fixes, which tunes nothing; empty for no such run.
 
     Returns:
@@ -266,14 +267,13 @@ def make_configs(
         refuse("estimators", "", "given: a comma list")
     configs: dict[str, Config] = {}
     for text in estimators:
-        name, colon, horizon = text.partition(":")
-        allowed = f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, the last two also as NAME:HORIZON"
-        has_horizon = name in ("multi_step", "mixing") and horizon.isdecimal()
-        run = f"{name}_{int(horizon)}" if has_horizon else name
-        if name not in ESTIMATORS or (colon and not has_horizon) or run in configs:
+        match = re.fullmatch(r"(multi_step|mixing)[_:](\d+)", text)
+        name, horizon = (match[1], int(match[2])) if match else (text, config.horizon)
+        run = f"{name}_{horizon}" if match else name
+        if name not in ESTIMATORS or run in configs:
+            allowed = f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, the last two also as NAME_HORIZON"
             refuse("estimators", ",".join(estimators), allowed)
-        own = config.with_estimator(name)
-        configs[run] = dataclasses.replace(own, horizon=int(horizon)) if has_horizon else own
+        configs[run] = dataclasses.replace(config.with_estimator(name), horizon=horizon)
     if baseline:
         values: dict[str, Any] = {}
         for text in baseline:
@@ -300,7 +300,7 @@ def define_flags() -> flags.FlagValues:
     values = commands.define_training_flags(omit=("estimator",))
     where: dict[str, Any] = {"flag_values": values}
     flags.DEFINE_list(
-        "estimators", list(ESTIMATORS), "what is compared: a comma list of estimators, such as mixing:10", **where
+        "estimators", list(ESTIMATORS), "what is compared: a comma list of estimators, such as mixing_10", **where
     )
     flags.DEFINE_list(
         "baseline",

@@ -298,6 +298,13 @@ def environment_title(config: Config) -> str:
     return "Snake {}×{}".format(*board_shape(config.board_size))
 
 
+def estimator_title(estimator: str, horizon: int | str) -> str:
+    """Returns what texts and pictures call an estimator, such as `multi-step(5)`; files call it `multi_step_5`."""
+    if estimator == "none":
+        return "fixed"
+    return estimator.replace("_", "-") + ("" if estimator == "single_step" else f"({horizon})")
+
+
 def return_label(config: Config) -> str:
     """Returns what pictures call the return of an episode."""
     return "fruits an episode" if config.environment == SNAKE else "return of an episode"

@@ -68,20 +68,17 @@ def labels(configs: Sequence[Config]) -> list[str]:
     Raises:
       UsageError: if two runs have the same settings.
     """
-    values = [dataclasses.asdict(config) for config in configs]
-    differing = [
-        field
-        for field in sorted(dataclasses.fields(Config), key=lambda field: field.name != "estimator")
-        if len({value[field.name] for value in values}) > 1
+    fields = [field for field in dataclasses.fields(Config) if field.name not in ("estimator", "horizon")]
+    settings = [
+        [
+            config_lib.estimator_title(config.estimator, config.horizon),
+            *(f"{flag_name(field)} {getattr(config, field.name)}" for field in fields),
+        ]
+        for config in configs
     ]
-    called = [
-        ", ".join(
-            str(value[field.name]) if field.name == "estimator" else f"{flag_name(field)} {value[field.name]}"
-            for field in differing
-        )
-        for value in values
-    ]
-    if len(set(called)) < len(called):
+    differing = [values for values in zip(*settings, strict=True) if len(set(values)) > 1]
+    called = [", ".join(values) for values in zip(*differing, strict=True)]
+    if len(set(called)) < len(configs):
         raise UsageError("--runs: two of the runs have the same settings")
     return called
 

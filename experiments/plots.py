@@ -73,12 +73,11 @@ def _read_runs(folders: Mapping[str, pathlib.Path]) -> list[_Run]:
         colour = FIXED if config.estimator == "none" and alike else COLOURS[config.estimator]
         strength = 1.0 if colour == FIXED else 0.65**alike
         rgb = [1.0 - strength * (1.0 - channel) for channel in to_rgb(colour)]
-        horizon = f"({config.horizon})" if config.updates_per_window > 1 else ""
         called = f"{name.replace('_', '-')}: " if name else ""
         fixed = f"{called}nothing is tuned" if config.estimator == "none" else ""
         metrics = read_metrics(folder)
         dropped = dropped_seeds(metrics).sum()
-        label = (fixed or config.estimator.replace("_", "-") + horizon) + (
+        label = (fixed or config_lib.estimator_title(config.estimator, config.horizon)) + (
             f" ({dropped} seeds dropped)" if dropped else ""
         )
         style = {"color": rgb, "linestyle": STYLES[config.estimator]}

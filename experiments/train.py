@@ -115,7 +115,7 @@ def train(
         # The largest share decides in all processes, so that all run the same program.
         layout = lay_out(max(share.stop - share.start for share in shares), execution.seeds_per_batch)
         layout = layout._replace(number=mine.stop - mine.start)
-        what = f"{config.estimator:>11} × {config.num_seeds} seeds"
+        what = f"{config_lib.estimator_title(config.estimator, config.horizon):>13} × {config.num_seeds} seeds"
         with (
             progress_bar(
                 what,

@@ -99,7 +99,7 @@ def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, traine
 
 def test_compare_chooses_each_meta_learning_rate_on_other_seeds(tmp_path, trained):
     config = dataclasses.replace(UNUSUAL, seed=4, num_seeds=3, num_env_steps=2_520)
-    configs = compare.make_configs(config, ["none", "single_step", "mixing:2"], ["discount:0.3"])
+    configs = compare.make_configs(config, ["none", "single_step", "mixing_2"], ["discount:0.3"])
     comparison = compare.compare(configs, tmp_path, compare.Grid((0.1, 0.3), num_seeds=2), **HANDED_ON)
     tried = [f"{name}_{rate}" for name in ("single_step", "mixing_2") for rate in ("0.1", "0.3")]
     assert sorted(trained) == sorted(["none", "single_step", "mixing_2", "baseline", *tried])
@@ -223,8 +223,8 @@ def test_a_meta_learning_rate_without_a_return_is_the_worst():
         (["--estimators=single_step:3"], "--estimators=single_step:3: must be a comma list, without repetition, of"),
         (["--estimators=mixing,mixing"], "--estimators=mixing,mixing: must be a comma list, without repetition, of"),
         (
-            ["--estimators=mixing:5,mixing:5"],
-            "--estimators=mixing:5,mixing:5: must be a comma list, without repetition,",
+            ["--estimators=mixing:5,mixing_5"],
+            "--estimators=mixing:5,mixing_5: must be a comma list, without repetition,",
         ),
         (["--estimators=mixing:0"], "--horizon=0: must be at least 1"),
         (["--estimators=mixing:3"], "--num_env_steps=400: must be a multiple of num_envs × rollout_length × horizon"),

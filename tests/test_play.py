@@ -55,7 +55,7 @@ def comparison(run, tmp_path_factory):
     return folder
 
 
-CALLED = ("single_step", "multi_step(5)")
+CALLED = ("single-step", "multi-step(5)")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_games_start_anew_after_their_end_or_wait():
 def test_agents_are_the_latest_checkpoints(run):
     opened = players.open_runs(str(run))[0]
     cast = players.load([(opened, 2), (opened, 0)])
-    assert cast.names == ("single_step · seed 2", "single_step · seed 0")
+    assert cast.names == ("single-step · seed 2", "single-step · seed 0")
     state = jax.eval_shape(partial(init_seeds, make_agent(opened.config), opened.config))
     restored = run_folder.read_checkpoint(run, run_folder.checkpoint_steps(run)[-1], state)
     jax.tree.map(

@@ -136,7 +136,7 @@ def _called(run: Run) -> str:
     """Returns the estimator with its horizon; of what tunes nothing there may be several, called by their folders."""
     if run.config.estimator == "none":
         return run.folder.name
-    return run.config.estimator + (f"({run.config.horizon})" if run.config.updates_per_window > 1 else "")
+    return config_lib.estimator_title(run.config.estimator, run.config.horizon)
 
 
 def _restore(run: Run, agent: Agent) -> tuple[hk.Params, MetaParameters]:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from experiments.config import estimator_title
 from experiments.plots import COLOURS
 from experiments.variance.analysis import DECAYS, TOTAL, Json
 
@@ -69,7 +70,7 @@ def _draw_point(panels: Sequence[Axes], point: Json, names: Sequence[str], probl
     variance.set(title="(a) variance", ylabel="variance of one window's gradient", yscale="log")
     longest = point["by_horizon"][-1]["horizon"]
     truth = "exact" if problem == "tabular" else "mean of other windows"
-    compared = "the true return's" if reference == "return" else f"multi-step({longest}) ({truth})"
+    compared = "the true return's" if reference == "return" else f"{estimator_title('multi_step', longest)} ({truth})"
     cosine.set(title=f"(b) cosine to {compared}", ylabel="cosine of the mean", xlim=(0.5, longest + 0.5))
     if problem == "tabular":
         to_return = point["exact"]["cosine_to_return"]
@@ -112,7 +113,7 @@ def _curves(axes: Axes, point: Json, name: str, statistic: str, stroke: int) -> 
 
 
 def _legend(axes: Axes, names: Sequence[str]) -> None:
-    estimators = [Line2D([], [], color=COLOURS[name], label=name.replace("_", "-") + "(n)") for name in ESTIMATORS]
+    estimators = [Line2D([], [], color=COLOURS[name], label=estimator_title(name, "n")) for name in ESTIMATORS]
     components = [
         Line2D([], [], color="black", linestyle=STROKES[index], marker=MARKERS[index], markersize=3.5, label=name)
         for index, name in enumerate([*names, TOTAL])

@@ -1,5 +1,6 @@
 """What a study prints on the terminal."""
 
+from experiments.config import estimator_title
 from experiments.reporting import INTERVALS_NOTE, cell, table
 from experiments.variance.analysis import TOTAL, Json
 
@@ -29,14 +30,13 @@ def _point(name: str, point: Json, meta_params: list[str], horizon: int) -> str:
     signals = table(
         ["signal-to-noise of one sample", *columns],
         [
-            [f"{estimator} (horizon {1 if estimator == 'single_step' else horizon})"]
-            + [cell(described[column]["snr"]) for column in columns]
+            [estimator_title(estimator, horizon)] + [cell(described[column]["snr"]) for column in columns]
             for estimator, described in point["estimators"].items()
         ],
     )
     reduction = point["mixing_reduction"]
     ratios = table(
-        [f"multi_step({horizon}) / mixing({horizon})", *columns],
+        [" / ".join(estimator_title(name, horizon) for name in ("multi_step", "mixing")), *columns],
         [
             ["variance ratio", *(cell(point["variance_ratio"][column]) for column in columns)],
             ["noise ratio (equal means)", *(cell(point["noise_ratio"][column], UNDETERMINED) for column in columns)],
@@ -60,7 +60,8 @@ def _truth(point: Json, meta_params: list[str]) -> str:
         for critic, compared in entry["critics"].items():
             for estimator, found in compared.items():
                 signs = [f"{found[name]['sign']}, {cell(found[name]['sign_agreement'])}" for name in meta_params]
-                rows.append([f"  {critic}, {estimator}", *signs, cell(found[TOTAL]["cosine"], UNDETERMINED)])
+                called = f"  {critic}, {estimator_title(estimator, horizon)}"
+                rows.append([called, *signs, cell(found[TOTAL]["cosine"], UNDETERMINED)])
     return table(["sign of the mean, how often a window has the true one", *meta_params, "cosine to the truth"], rows)
 
 
@@ -78,7 +79,7 @@ def _convergence(results: Json) -> str:
         for entry in results["convergence"]
         for name in results["meta_params"]
     ]
-    header = ["environments", "horizon", "meta-parameter", "mean of multi_step", "exact", "bias", "coverage"]
+    header = ["environments", "horizon", "meta-parameter", "mean of multi-step", "exact", "bias", "coverage"]
     return (
         f"{table(header, rows)}\n{results['num_windows']} windows; coverage: of the 95% intervals of "
         f"{results['num_studies']} studies of {results['study_size']} windows each"

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
+from experiments.config import estimator_title
 from experiments.variance.analysis import TOTAL, Json
 from experiments.variance.truth import RIGHT, UNCLEAR, UNKNOWN, WRONG
 
@@ -89,8 +90,7 @@ def draw(results: Json, picture: pathlib.Path) -> None:
 
 
 def _label(critic: str, horizon: int, estimator: str) -> str:
-    name = estimator.replace("_", "-") + ("" if estimator == "single_step" else f"({horizon})")
-    return f"{critic.replace('_', ' ')}: {name}"
+    return f"{critic.replace('_', ' ')}: {estimator_title(estimator, horizon)}"
 
 
 def _heading(point: Json) -> str:
