@@ -44,13 +44,18 @@ def _reset(snake: Snake, key_data: np.ndarray) -> tuple[State, Observation]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _step(snake: Snake, state: State, action: np.ndarray, key_data: np.ndarray) -> _Outcome:
-    next_state = snake.transition(state, action, _key(key_data))
-    return _outcome(snake, next_state, snake.reward(state, action, next_state))
+    return _play(snake, state, action, _key(key_data), after_end=state)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _reset_batch(snake: Snake, num_envs: int, key_data: np.ndarray) -> tuple[State, Observation]:
+def _reset_batch(
+    snake: Snake, num_envs: int, key_data: np.ndarray, going_on: tuple[np.ndarray, State] | None
+) -> tuple[State, Observation]:
+    """Starts every game anew, but for those that go on: where an array is true, from these states."""
     states = jax.vmap(snake.initial)(jax.random.split(_key(key_data), num_envs))
+    if going_on is not None:
+        where, old_states = going_on
+        states = jax.vmap(_choose)(jnp.asarray(where), old_states, states)
     return states, jax.vmap(snake.observation)(states)
 
 
@@ -61,18 +66,21 @@ def _step_batch(snake: Snake, states: State, actions: np.ndarray, key_data: np.n
 
 
 def _step_or_reset(snake: Snake, state: State, action: jax.Array, key: jax.Array) -> _Outcome:
-    """Plays a move, or starts the game anew where it has ended."""
     transition_key, reset_key = jax.random.split(key)
+    return _play(snake, state, action, transition_key, after_end=snake.initial(reset_key))
+
+
+def _play(snake: Snake, state: State, action: jax.Array | np.ndarray, key: jax.Array, after_end: State) -> _Outcome:
+    """Plays a move; where the game has ended, pays nothing and goes to `after_end`."""
     ended = snake.terminal(state) | snake.truncated(state)
-    moved_state, first_state = snake.transition(state, action, transition_key), snake.initial(reset_key)
-    next_state = jax.tree.map(lambda first, moved: jnp.where(ended, first, moved), first_state, moved_state)
-    return _outcome(snake, next_state, jnp.where(ended, 0.0, snake.reward(state, action, moved_state)))
+    moved = snake.transition(state, action, key)
+    reward = jnp.where(ended, 0.0, snake.reward(state, action, moved))
+    state = _choose(ended, after_end, moved)
+    return _Outcome(state, snake.observation(state), reward, snake.terminal(state), snake.truncated(state))
 
 
-def _outcome(snake: Snake, next_state: State, reward: jax.Array) -> _Outcome:
-    return _Outcome(
-        next_state, snake.observation(next_state), reward, snake.terminal(next_state), snake.truncated(next_state)
-    )
+def _choose(condition: jax.Array, chosen: State, other: State) -> State:
+    return jax.tree.map(lambda left, right: jnp.where(condition, left, right), chosen, other)
 
 
 def _key(key_data: np.ndarray) -> jax.Array:
@@ -88,6 +96,12 @@ def _observation_space(snake: Snake) -> spaces.Box:
     return spaces.Box(0.0, 1.0, (snake.num_rows, snake.num_cols, len(FEATURES)), np.float32)
 
 
+def _started(state: State | None) -> State:
+    if state is None:
+        raise gymnasium.error.ResetNeeded("reset() comes before step() and render()")
+    return state
+
+
 def _check_render_mode(render_mode: str | None, known: list[str]) -> None:
     if render_mode is not None and render_mode not in known:
         raise ValueError(f"render_mode must be None or one of {known}, got {render_mode!r}")
@@ -96,11 +110,13 @@ def _check_render_mode(render_mode: str | None, known: list[str]) -> None:
 class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
     """One game of Snake; `reset` starts it, and starts it anew after its end.
 
+    Until then a step after the end warns, changes nothing and pays nothing.
+
     Args:
       render_mode: None, "human" (a window that follows the game) or "rgb_array".
       num_rows: rows of the board, in [2, 32].
       num_cols: columns of the board, in [2, 32].
-      time_limit: steps after which an episode is truncated, at least 1.
+      time_limit: steps after which an episode is truncated, in [1, 2147483647].
 
     Raises:
       ValueError: if an argument is out of its range.
@@ -117,6 +133,8 @@ class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
         _check_render_mode(render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
         self._snake = Snake(num_rows, num_cols, time_limit)
+        self._state: State | None = None  # before the first reset
+        self._ended = False
         self._window: drawing.Window | None = None
         self.observation_space = _observation_space(self._snake)
         self.action_space = spaces.Discrete(self._snake.num_actions)
@@ -127,17 +145,22 @@ class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
         """Starts an episode; see `gymnasium.Env.reset`. There are no options."""
         super().reset(seed=seed, options=options)
         self._state, observation = _reset(self._snake, _draw_key_data(self.np_random))
+        self._ended = False
         if self.render_mode == "human":
             self.render()
         return np.array(observation.grid), self._info(observation)
 
     def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Plays a move; see `gymnasium.Env.step`."""
-        if action not in self.action_space:
+        """Plays a move; see `gymnasium.Env.step`. `ResetNeeded` before the first `reset`."""
+        move = np.asarray(action)
+        if move not in self.action_space:
             raise ValueError(f"action must be an integer in [0, {self._snake.num_actions}), got {action!r}")
+        if self._ended:
+            gymnasium.logger.warn("the episode has ended: step() does nothing until reset() starts the next one")
         self._state, observation, reward, terminated, truncated = _step(
-            self._snake, self._state, np.int32(action), _draw_key_data(self.np_random)
+            self._snake, _started(self._state), move.astype(np.int32), _draw_key_data(self.np_random)
         )
+        self._ended = bool(terminated or truncated)
         if self.render_mode == "human":
             self.render()
         return np.array(observation.grid), float(reward), bool(terminated), bool(truncated), self._info(observation)
@@ -147,7 +170,7 @@ class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
         if self.render_mode is None:
             gymnasium.logger.warn(f"render_mode must be one of {self.metadata['render_modes']} to render, got None")
             return None
-        picture = drawing.draw(self._state)
+        picture = drawing.draw(_started(self._state))
         if self.render_mode == "rgb_array":
             return drawing.pixels(picture)
         if self._window is None:
@@ -162,7 +185,10 @@ class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
             self._window = None
 
     def _info(self, observation: Observation) -> dict[str, Any]:
-        return {"score": int(self._state.length) - 1, "action_mask": np.array(observation.action_mask, np.int8)}
+        return {
+            "score": int(_started(self._state).length) - 1,
+            "action_mask": np.array(observation.action_mask, np.int8),
+        }
 
 
 class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -176,7 +202,8 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
       render_mode: None or "rgb_array".
       num_rows: rows of the board, in [2, 32].
       num_cols: columns of the board, in [2, 32].
-      time_limit: steps after which an episode is truncated, at least 1.
+      time_limit: steps after which an episode is truncated, in [1, 2147483647].
+      max_episode_steps: the same, as `gymnasium.make_vec` calls it, at least 1; the smaller of the two counts.
 
     Raises:
       ValueError: if an argument is out of its range.
@@ -195,9 +222,14 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
         num_rows: int = 12,
         num_cols: int = 12,
         time_limit: int = 4_000,
+        max_episode_steps: int | None = None,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        if max_episode_steps is not None:
+            if max_episode_steps < 1:
+                raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}")
+            time_limit = min(time_limit, max_episode_steps)
         _check_render_mode(render_mode, self.metadata["render_modes"])
         self.num_envs = num_envs
         self.render_mode = render_mode
@@ -211,9 +243,28 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts every episode; see `gymnasium.vector.VectorEnv.reset`. There are no options."""
+        """Starts every episode; see `gymnasium.vector.VectorEnv.reset`.
+
+        Args:
+          seed: of all the games.
+          options: with `reset_mask`, bool [num_envs] and somewhere true, the other games go on as they were.
+
+        Returns:
+          The observations and infos of all games.
+
+        Raises:
+          ValueError: if the mask is not such an array.
+          gymnasium.error.ResetNeeded: if there is a mask before the first `reset`.
+        """
+        going_on = None
+        if options and "reset_mask" in options:
+            mask = np.asarray(options["reset_mask"])
+            if mask.dtype != bool or mask.shape != (self.num_envs,) or not mask.any():
+                what = f"{self.num_envs} booleans, at least one of them True"
+                raise ValueError(f"options['reset_mask'] must be {what}, got {mask.tolist()!s:.60}")
+            going_on = ~mask, _started(self._states)
         super().reset(seed=seed, options=options)
-        self._states, observation = _reset_batch(self._snake, self.num_envs, _draw_key_data(self.np_random))
+        self._states, observation = _reset_batch(self._snake, self.num_envs, _draw_key_data(self.np_random), going_on)
         return np.array(observation.grid), self._infos(observation)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -223,7 +274,7 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
             what = f"{self.num_envs} integers in [0, {self._snake.num_actions})"
             raise ValueError(f"actions must be {what}, got {actions.tolist()!s:.60}")
         self._states, observation, rewards, terminated, truncated = _step_batch(
-            self._snake, self._started(), actions.astype(np.int32), _draw_key_data(self.np_random)
+            self._snake, _started(self._states), actions.astype(np.int32), _draw_key_data(self.np_random)
         )
         return (
             np.array(observation.grid),
@@ -238,19 +289,13 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
         if self.render_mode is None:
             gymnasium.logger.warn(f"render_mode must be one of {self.metadata['render_modes']} to render, got None")
             return None
-        games = zip(*jax.device_get(self._started()), strict=True)
+        games = zip(*jax.device_get(_started(self._states)), strict=True)
         return tuple(drawing.pixels(drawing.draw(State(*game))) for game in games)
-
-    def _started(self) -> State:
-        """Returns the games' states, [num_envs, ...] each."""
-        if self._states is None:
-            raise gymnasium.error.ResetNeeded("reset() comes before step() and render()")
-        return self._states
 
     def _infos(self, observation: Observation) -> dict[str, Any]:
         """Returns the infos as Gymnasium batches them: beside each entry, which of the games have it."""
         return {
-            "score": np.array(self._started().length, int) - 1,
+            "score": np.array(_started(self._states).length, int) - 1,
             "_score": np.ones(self.num_envs, bool),
             "action_mask": np.array(observation.action_mask, np.int8),
             "_action_mask": np.ones(self.num_envs, bool),

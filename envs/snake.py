@@ -64,7 +64,7 @@ class Snake:
     Attributes:
       num_rows: rows of the board, in [2, 32].
       num_cols: columns of the board, in [2, 32].
-      time_limit: steps after which an episode is truncated, at least 1.
+      time_limit: steps after which an episode is truncated, in [1, 2147483647].
 
     Raises:
       ValueError: if a size or the time limit is out of its range.
@@ -78,8 +78,8 @@ class Snake:
         for name in ("num_rows", "num_cols"):
             if not SMALLEST_BOARD <= getattr(self, name) <= LARGEST_BOARD:
                 raise ValueError(f"{name} must be in [{SMALLEST_BOARD}, {LARGEST_BOARD}], got {getattr(self, name)}")
-        if self.time_limit < 1:
-            raise ValueError(f"time_limit must be at least 1, got {self.time_limit}")
+        if not 1 <= self.time_limit < 2**31:
+            raise ValueError(f"time_limit must be in [1, {2**31 - 1}], got {self.time_limit}")
 
     @property
     def num_actions(self) -> int:

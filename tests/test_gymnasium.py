@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium
 import imageio.v3 as imageio
+import jax.numpy as jnp
 import numpy as np
 import pygame
 import pytest
@@ -158,6 +159,8 @@ def play(env: Any, seed: int, vector: bool) -> list[Any]:
     for _ in range(30):
         actions = generator.integers(4, size=shape)
         history.append(env.step(actions if vector else int(actions)))
+        if not vector and any(history[-1][2:4]):
+            history.append(env.reset())
     return [*history, env.reset()]
 
 
@@ -203,6 +206,43 @@ def test_time_limit_wrapper() -> None:
     assert isinstance(env, wrappers.TimeLimit)
     rewards, terminated, truncated, _ = play_episode(env, seed=2)
     assert (len(rewards), terminated, truncated) == (3, False, True)
+
+
+def test_the_vector_takes_the_limit_that_make_has_a_wrapper_for() -> None:
+    envs = gymnasium.make_vec(ID, 2, num_rows=2, num_cols=32, max_episode_steps=7)
+    _, infos = envs.reset(seed=0)
+    for step in range(1, 8):
+        _, _, _, truncated, infos = envs.step(np.argmax(infos["action_mask"], axis=1))
+        assert truncated.tolist() == [step == 7] * 2
+
+
+@pytest.mark.parametrize("time_limit", [1, 4_000])
+def test_after_the_end_a_step_warns_and_changes_nothing(time_limit: int) -> None:
+    env = gymnasium.make(ID, num_rows=6, num_cols=6, time_limit=time_limit)
+    _, info = env.reset(seed=1)
+    terminated = truncated = False
+    while not terminated and not truncated:
+        observation, _, terminated, truncated, info = env.step(0)
+    for action in range(4):
+        with pytest.warns(UserWarning, match="the episode has ended"):
+            after = env.step(action)
+        np.testing.assert_equal(after, (observation, 0.0, terminated, truncated, info))
+    env.reset()
+    env.step(0)  # without a warning, which would be an error here
+
+
+def test_a_mask_resets_some_games_of_the_vector() -> None:
+    envs = gymnasium.make_vec(ID, 8, num_rows=2, num_cols=2, time_limit=9)
+    _, infos = envs.reset(seed=1)
+    ended = np.zeros(8, bool)
+    while not ended.all():
+        observations, _, terminated, truncated, infos = envs.step(np.argmax(infos["action_mask"], axis=1))
+        ended = terminated | truncated
+    mask = np.arange(8) % 3 == 0
+    again, again_infos = envs.reset(options={"reset_mask": mask})
+    assert (again_infos["score"][mask] == 0).all()
+    np.testing.assert_equal(again[~mask], observations[~mask])
+    np.testing.assert_equal(again_infos["score"][~mask], infos["score"][~mask])
 
 
 def test_record_episode_statistics_wrapper() -> None:
@@ -317,7 +357,8 @@ def test_rendering_without_a_mode_warns(make: Callable[[str], Any]) -> None:
     [
         ({"num_rows": 1}, r"num_rows must be in \[2, 32\], got 1"),
         ({"num_cols": 33}, r"num_cols must be in \[2, 32\], got 33"),
-        ({"time_limit": 0}, r"time_limit must be at least 1, got 0"),
+        ({"time_limit": 0}, r"time_limit must be in \[1, 2147483647\], got 0"),
+        ({"time_limit": 2**31}, r"time_limit must be in \[1, 2147483647\], got 2147483648"),
         ({"render_mode": "ansi"}, r"render_mode must be None or one of \['(human', ')?rgb_array'\], got 'ansi'"),
     ],
 )
@@ -327,9 +368,25 @@ def test_refuses_arguments_out_of_range(entry: Callable[..., Any], arguments: di
         entry(**arguments)
 
 
-def test_refuses_no_environments() -> None:
+def test_the_vector_refuses_what_is_its_own() -> None:
     with pytest.raises(ValueError, match=r"^num_envs must be at least 1, got 0$"):
         gymnasium.make_vec(ID, num_envs=0)
+    with pytest.raises(ValueError, match=r"^max_episode_steps must be at least 1, got 0$"):
+        gymnasium.make_vec(ID, num_envs=1, max_episode_steps=0)
+    envs = gymnasium.make_vec(ID, 2)
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        envs.reset(options={"reset_mask": np.array([True, False])})
+    for mask in ([True], [1, 0], [False, False]):
+        with pytest.raises(ValueError, match=r"^options\['reset_mask'\] must be 2 booleans, at least one of them True"):
+            envs.reset(options={"reset_mask": np.array(mask)})
+
+
+def test_actions_may_be_of_jax() -> None:
+    env, envs = gymnasium.make(ID), gymnasium.make_vec(ID, 2)
+    env.reset(seed=0)
+    envs.reset(seed=0)
+    env.step(jnp.int32(1))
+    envs.step(jnp.ones(2, jnp.int32))
 
 
 @pytest.mark.parametrize("action", [4, -1, 1.5])
@@ -344,11 +401,15 @@ def test_refuses_actions_out_of_range(action: float) -> None:
         envs.step(np.array([0, action]))
 
 
-@pytest.mark.parametrize("call", [lambda envs: envs.step([0, 0]), lambda envs: envs.render()], ids=["step", "render"])
-def test_the_vector_asks_for_a_reset_first(call) -> None:
-    envs = gymnasium.make_vec(ID, num_envs=2, render_mode="rgb_array")
-    with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
-        call(envs)
+@pytest.mark.parametrize("vector", [False, True])
+def test_a_reset_comes_first(vector: bool) -> None:
+    entry, size, action = (
+        (gymnasium_snake.SnakeVectorEnv, (2,), [0, 0]) if vector else (gymnasium_snake.SnakeEnv, (), 0)
+    )
+    env = entry(*size, render_mode="rgb_array")
+    for call in (lambda: env.step(action), env.render):
+        with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
+            call()
 
 
 def test_speed() -> None:
