@@ -45,6 +45,7 @@ class Layout(NamedTuple):
       cell: the side of a cell.
       left: of the board.
       top: of the board.
+      margin: around the board; nothing of the status line lies in it.
     """
 
     width: int
@@ -52,6 +53,7 @@ class Layout(NamedTuple):
     cell: int
     left: int
     top: int
+    margin: int
 
     def center(self, row: int, col: int) -> tuple[int, int]:
         """Returns the x and y of a cell's centre."""
@@ -76,7 +78,7 @@ def fit(num_rows: int, num_cols: int, size: tuple[int, int]) -> Layout:
         raise ValueError(f"size must have room for {num_rows}x{num_cols} cells, got {width}x{height} pixels")
     left = (width - num_cols * cell) // 2
     top = status_height + (room_height - num_rows * cell) // 2
-    return Layout(width, height, cell, left, top)
+    return Layout(width, height, cell, left, top, margin)
 
 
 def draw(state: State, size: tuple[int, int] | None = None) -> pygame.Surface:

@@ -120,8 +120,15 @@ def test_agents_are_the_latest_checkpoints(run):
         restored.position.learner_state.params,
     )
     logged = run_folder.read_metrics(run)
-    for tuned, seed in zip(cast.tuned, (2, 0), strict=True):
+    for tuned, seed in zip(cast.hyperparameters, (2, 0), strict=True):
         assert tuned == pytest.approx({name: logged[f"hyper/{name}"][-1, seed] for name in SETTINGS.meta_params})
+
+
+def test_an_agent_that_tunes_nothing_shows_its_fixed_discount(monkeypatch, tmp_path):
+    monkeypatch.setattr(players, "_restore", lambda *_: ({}, {}))
+    config = dataclasses.replace(SETTINGS, estimator="none", outer_critic=False, discount=0.3)
+    cast = players.load([(players.Run(tmp_path, config), 0)])
+    assert cast.hyperparameters == ({"fixed discount": pytest.approx(0.3)},)
 
 
 def test_seeds_are_ranked_by_their_last_logged_returns(run, tmp_path):
@@ -315,6 +322,25 @@ def test_an_arrow_points_to_where_the_move_leads(move):
     off = drawn - (y, x)  # rows, columns
     assert off @ MOVES[move] > 0.3 * np.abs(off).sum()
     np.testing.assert_allclose(off - (off @ MOVES[move]) * MOVES[move], 0.0, atol=2.0)
+
+
+def test_an_arrow_out_of_the_board_leaves_the_score_readable():
+    size = panels.board_size(6, 6, (1, 1))
+    state = jax.device_get(Snake(6, 6).initial(jax.random.key(0))._replace(head=np.int32(0)))
+    picture = drawing.draw(state, size)
+    before = drawing.pixels(picture)
+    panels._draw_arrows(picture, state, np.eye(4)[0])
+    changed = np.flatnonzero((drawing.pixels(picture) != before).any(axis=(1, 2)))
+    assert drawing.STATUS_HEIGHT - drawing.MARGIN <= changed[0] < drawing.STATUS_HEIGHT
+
+
+def test_a_game_that_is_over_has_no_arrows():
+    match = new_match(thinkers())
+    while not match.ended[0]:
+        match.step()
+    height = panels.TITLE_HEIGHT + panels.board_size(3, 4, (1, 1))[1]
+    shown, hidden = (drawing.pixels(match.draw(overlay))[:height] for overlay in (True, False))
+    np.testing.assert_array_equal(shown, hidden)
 
 
 def test_the_line_of_values_begins_anew_with_a_game():

@@ -9,7 +9,7 @@ from playing import color_at_head, new_match, play_command, post, refused, think
 
 from envs import drawing
 from envs.snake import DOWN, LEFT, MOVES, RIGHT, UP, Snake
-from experiments.play import players
+from experiments.play import panels, players
 from experiments.play.viewer import MOVE_KEYS, Viewer
 
 KEYS = {move: key for key, move in MOVE_KEYS.items()}
@@ -62,7 +62,7 @@ def test_space_pauses_and_goes_on(viewer):
     viewer.tick(1.0)
     viewer.tick(9.0)
     assert _steps(viewer) == 0
-    assert pygame.display.get_caption()[0] == "Snake · paused"
+    assert pygame.display.get_caption()[0].startswith("Snake · paused")
     post(pygame.K_SPACE)
     viewer.tick(10.0)
     assert _steps(viewer) == 1
@@ -118,13 +118,34 @@ def test_o_takes_the_thoughts_away_and_brings_them_back(viewer):
     post(pygame.K_o)
     viewer.tick(0.1)
     hidden = drawing.pixels(viewer.picture)
-    assert hidden.shape[0] < shown.shape[0]
-    board = shown[: hidden.shape[0]]
-    assert 0 < np.any(board != hidden, axis=-1).mean() < 0.05  # the arrows
+    assert hidden.shape == shown.shape  # of the window too: it would jump about
+    changed = np.any(hidden != shown, axis=-1)
+    below = panels.TITLE_HEIGHT + panels.board_size(3, 4, (1, 1))[1]
+    assert 0 < changed[:below].mean() < 0.05  # the arrows
+    assert changed[below:].any()
+    assert len(np.unique(hidden[below:])) <= 3  # nothing but the background
     assert color_at_head(viewer.picture, viewer.match) == drawing.HEAD_COLOR
     post(pygame.K_o)
     viewer.tick(0.2)
     np.testing.assert_array_equal(drawing.pixels(viewer.picture), shown)
+
+
+@pytest.mark.parametrize("human", [False, True])
+def test_h_shows_the_keys_over_the_picture_and_hides_them(human):
+    viewer = Viewer(new_match(thinkers()), speed=2.0, human=human)
+    post(pygame.K_SPACE)
+    viewer.tick(0.0)
+    without = drawing.pixels(viewer.picture)
+    assert "H" in pygame.display.get_caption()[0]
+    post(pygame.K_h)
+    viewer.tick(0.1)
+    with_keys = drawing.pixels(pygame.display.get_surface())
+    assert with_keys.shape == without.shape
+    assert (with_keys != without).any()
+    post(pygame.K_h)
+    viewer.tick(0.2)
+    np.testing.assert_array_equal(drawing.pixels(viewer.picture), without)
+    viewer.close()
 
 
 @pytest.mark.parametrize("event", [pygame.event.Event(pygame.KEYDOWN, key=pygame.K_q), pygame.event.Event(pygame.QUIT)])

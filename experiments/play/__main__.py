@@ -6,7 +6,8 @@ Examples:
     python -m experiments.play --human --board_size=8
 
 Keys: space pauses, the right arrow plays one step, up and down change the speed, O shows or hides what the players
-think, R restarts, Q quits. With --human the arrows steer, all but back into the neck, and the first starts the game.
+think, R restarts, Q quits, H shows the keys. With --human the arrows steer, all but back into the neck, and the first
+starts the game.
 """
 
 import math

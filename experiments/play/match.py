@@ -64,14 +64,15 @@ class Match:
         self._take(games.step(self._rules, self._params, self._games, orders), orders != WAIT)
 
     def draw(self, overlay: bool) -> pygame.Surface:
-        """Returns the picture of all games, with what the players think of them if `overlay`."""
+        """Returns the picture of all games, of one size whether or not with what the players think (`overlay`)."""
         pictures = []
-        for index, (name, tuned) in enumerate(zip(self._cast.names, self._cast.tuned, strict=True)):
-            thoughts = Thoughts(self._probabilities[index], self._values[index], tuned) if overlay else None
+        for index, (name, hyper) in enumerate(zip(self._cast.names, self._cast.hyperparameters, strict=True)):
+            probabilities = None if self.ended[index] else self._probabilities[index]
+            thoughts = Thoughts(probabilities, self._values[index], hyper)
             if isinstance(self._env, Snake):
-                pictures.append(panels.draw_panel(name, self._state_of(index), thoughts, self._size))
+                pictures.append(panels.draw_panel(name, self._state_of(index), thoughts, self._size, overlay))
             else:
-                pictures.append(panels.draw_rendered(name, self._render(index), thoughts, self._size))
+                pictures.append(panels.draw_rendered(name, self._render(index), thoughts, self._size, overlay))
         return panels.tile(pictures, self._grid[1])
 
     def _state_of(self, index: int) -> Any:

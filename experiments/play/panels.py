@@ -1,7 +1,7 @@
 """Pictures of players at work: each game with its player's name, and with what the player thinks of it.
 
 These thoughts are an arrow from the head for each move, the longer and the more opaque the more probable, and below
-the board the running value estimate beside the player's tuned hyperparameters.
+the board the running value estimate beside the player's hyperparameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,14 +32,14 @@ class Thoughts(NamedTuple):
     """What a player thinks of its game.
 
     Attributes:
-      probabilities: float [A], of the actions.
-      values: the estimates in the game's last steps, at most `LONGEST_HISTORY`; empty if the player makes none.
-      tuned: the player's tuned hyperparameters, by name.
+      probabilities: float [A], of the actions; None where the game is over.
+      values: the estimates in the game's last steps, at most `LONGEST_HISTORY`.
+      hyperparameters: of the player, by name; none if it is no agent, which then makes no estimates either.
     """
 
-    probabilities: np.ndarray
+    probabilities: np.ndarray | None
     values: Sequence[float]
-    tuned: Mapping[str, float]
+    hyperparameters: Mapping[str, float]
 
 
 def board_size(num_rows: int, num_cols: int, grid: tuple[int, int]) -> tuple[int, int]:
@@ -74,35 +74,38 @@ def _fit_screen(size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]
     return round(width * shrink / 16) * 16, max(round(height * shrink / 16) * 16, LOWEST)
 
 
-def draw_panel(name: str, state: State, thoughts: Thoughts | None, size: tuple[int, int]) -> pygame.Surface:
+def draw_panel(
+    name: str, state: State, thoughts: Thoughts, size: tuple[int, int], overlay: bool = True
+) -> pygame.Surface:
     """Draws a game with its player's name above.
 
     Args:
       name: of the player.
       state: of one game.
-      thoughts: to draw on the board and below it; None for the game alone.
+      thoughts: to draw on the board and below it.
       size: of the board's picture; see `board_size`.
+      overlay: whether to draw them, or to leave their place empty.
 
     Returns:
       A picture of that width, and higher.
     """
     picture = drawing.draw(state, size)
-    parts = [_draw_title(name, size[0]), picture]
-    if thoughts is not None:
+    if overlay and thoughts.probabilities is not None:
         _draw_arrows(picture, state, thoughts.probabilities)
-        if thoughts.values:
-            parts.append(_draw_values_and_tuned(thoughts, size[0]))
-    return _join(parts, down=True)
+    return _join([_draw_title(name, size[0]), picture, *_draw_below(thoughts, size[0], overlay)], down=True)
 
 
-def draw_rendered(name: str, rendered: np.ndarray, thoughts: Thoughts | None, size: tuple[int, int]) -> pygame.Surface:
+def draw_rendered(
+    name: str, rendered: np.ndarray, thoughts: Thoughts, size: tuple[int, int], overlay: bool = True
+) -> pygame.Surface:
     """Draws an environment's own picture with its player's name above.
 
     Args:
       name: of the player.
       rendered: uint8 [height, width, 3].
-      thoughts: to draw below it; None for the game alone.
+      thoughts: to draw below it.
       size: of the picture; see `picture_size`.
+      overlay: whether to draw them, or to leave their place empty.
 
     Returns:
       A picture of that width, and higher.
@@ -115,16 +118,25 @@ def draw_rendered(name: str, rendered: np.ndarray, thoughts: Thoughts | None, si
     picture = pygame.Surface(size)
     picture.fill(drawing.BACKGROUND_COLOR)
     picture.blit(shown, ((size[0] - shown.get_width()) // 2, (size[1] - shown.get_height()) // 2))
-    parts = [_draw_title(name, size[0]), picture]
-    if thoughts is not None and thoughts.values:
-        parts.append(_draw_values_and_tuned(thoughts, size[0]))
-    return _join(parts, down=True)
+    return _join([_draw_title(name, size[0]), picture, *_draw_below(thoughts, size[0], overlay)], down=True)
 
 
 def tile(panels: Sequence[pygame.Surface], num_cols: int) -> pygame.Surface:
     """Lays panels out in rows of `num_cols`."""
     rows = [_join(panels[start : start + num_cols], down=False) for start in range(0, len(panels), num_cols)]
     return _join(rows, down=True)
+
+
+def draw_table(picture: pygame.Surface, rows: Sequence[tuple[str, str]]) -> None:
+    """Draws a table of two columns over the middle of a picture."""
+    width, height = NARROWEST - PAD, LINE_HEIGHT * len(rows) + 2 * PAD
+    table = pygame.Surface((width, height))
+    table.fill(drawing.BACKGROUND_COLOR)
+    pygame.draw.rect(table, FAINT_COLOR, table.get_rect(), 1)
+    for line, (name, meaning) in enumerate(rows):
+        table.blit(_text(name, 16, drawing.TEXT_COLOR), (PAD, PAD + line * LINE_HEIGHT))
+        table.blit(_text(meaning, 16, FAINT_COLOR), (width // 2, PAD + line * LINE_HEIGHT))
+    picture.blit(table, ((picture.get_width() - width) // 2, (picture.get_height() - height) // 2))
 
 
 def _join(parts: Sequence[pygame.Surface], down: bool) -> pygame.Surface:
@@ -148,7 +160,7 @@ def _draw_title(name: str, width: int) -> pygame.Surface:
 
 
 def _draw_arrows(picture: pygame.Surface, state: State, probabilities: np.ndarray) -> None:
-    """Draws on a board's picture where the head may go next."""
+    """Draws on a board's picture where the head may go next, no farther than the board's margin."""
     num_rows, num_cols = state.body.shape
     layout = drawing.fit(num_rows, num_cols, picture.get_size())
     row, col = divmod(int(state.head), num_cols)
@@ -159,6 +171,7 @@ def _draw_arrows(picture: pygame.Surface, state: State, probabilities: np.ndarra
             _draw_arrow(canvas, move[::-1], probability, layout.cell * SCALE)
     arrows = pygame.transform.smoothscale(canvas, (3 * layout.cell, 3 * layout.cell))
     x, y = layout.center(row, col)
+    picture.set_clip((0, layout.top - layout.margin, *picture.get_size()))
     picture.blit(arrows, (x - canvas.get_width() // (2 * SCALE), y - canvas.get_height() // (2 * SCALE)))
 
 
@@ -172,21 +185,28 @@ def _draw_arrow(canvas: pygame.Surface, ahead: np.ndarray, probability: float, c
     pygame.draw.polygon(canvas, (*ARROW_COLOR, round(70 + 185 * probability)), [point.tolist() for point in points])
 
 
-def _draw_values_and_tuned(thoughts: Thoughts, width: int) -> pygame.Surface:
-    height = LINE_HEIGHT * max(FEWEST_LINES, len(thoughts.tuned)) + PAD
+def _draw_below(thoughts: Thoughts, width: int, overlay: bool) -> list[pygame.Surface]:
+    """Returns the strip below a board, the same size whatever is in it; none where there never is anything."""
+    if not thoughts.hyperparameters:
+        return []
+    height = LINE_HEIGHT * max(FEWEST_LINES, len(thoughts.hyperparameters)) + PAD
     strip = pygame.Surface((width, height))
     strip.fill(drawing.BACKGROUND_COLOR)
+    if not overlay:
+        return [strip]
     margin = min(PAD, width // 20)
-    right = max(width // 2, width - 210)
-    strip.blit(_draw_values(thoughts.values, (right - 2 * margin, height - PAD)), (margin, 0))
-    if not thoughts.tuned:
-        strip.blit(_text("nothing is tuned", 16, FAINT_COLOR), (right, 0))
-    for line, (name, value) in enumerate(thoughts.tuned.items()):
-        y = line * LINE_HEIGHT
-        strip.blit(_text(name, 16, FAINT_COLOR), (right, y))
-        number = _text(f"{value:.4g}", 16, drawing.TEXT_COLOR)
-        strip.blit(number, (width - margin - number.get_width(), y))
-    return strip
+    lines = [
+        (_text(name, 16, FAINT_COLOR), _text(f"{value:.4g}", 16, drawing.TEXT_COLOR))
+        for name, value in thoughts.hyperparameters.items()
+    ]
+    widest = max(name.get_width() + number.get_width() for name, number in lines)
+    right = min(max(width // 2, width - 210), width - 2 * margin - widest)
+    if thoughts.values:
+        strip.blit(_draw_values(thoughts.values, (right - 2 * margin, height - PAD)), (margin, 0))
+    for line, (name, number) in enumerate(lines):
+        strip.blit(name, (right, line * LINE_HEIGHT))
+        strip.blit(number, (width - margin - number.get_width(), line * LINE_HEIGHT))
+    return [strip]
 
 
 def _draw_values(values: Sequence[float], size: tuple[int, int]) -> pygame.Surface:
@@ -204,7 +224,9 @@ def _draw_values(values: Sequence[float], size: tuple[int, int]) -> pygame.Surfa
         pygame.draw.lines(chart, VALUE_COLOR, False, points, 2 * SCALE)
     pygame.draw.circle(chart, VALUE_COLOR, points[-1], 3 * SCALE)
     chart = pygame.transform.smoothscale(chart, size)
-    chart.blit(_text(f"value {values[-1]:.2f}", 16, VALUE_COLOR), (4, 3))
+    label = _text(f"value {values[-1]:.2f}", 16, VALUE_COLOR)
+    if 4 + label.get_width() <= size[0]:  # half a number would be another one
+        chart.blit(label, (4, 3))
     return chart
 
 

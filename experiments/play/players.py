@@ -28,14 +28,15 @@ class Players(NamedTuple):
       policy: what they have in common.
       params: what each has of its own, [N, ...].
       names: of each.
-      tuned: the tuned hyperparameters of each, by name.
+      hyperparameters: of each, by name: what it tuned, or the fixed discount where that is nothing; none if it is no
+        agent.
     """
 
     env: Environment
     policy: Policy
     params: Any
     names: tuple[str, ...]
-    tuned: tuple[dict[str, float], ...]
+    hyperparameters: tuple[dict[str, float], ...]
 
 
 SHARED = (
@@ -120,16 +121,17 @@ def load(choice: list[tuple[Run, int]]) -> Players:
     env = agents[choice[0][0].folder].env
     check_visible(env, choice[0][0].config)
     learned = {run.folder: _restore(run, agents[run.folder]) for run, _ in choice}
-    params, names, tuned = [], [], []
+    params, names, hyperparameters = [], [], []
     for run, index in choice:
         agent = agents[run.folder]
         own_params, eta = jax.tree.map(lambda leaf, index=index: leaf[index], learned[run.folder])
         hyper = meta_parameters.hyperparameters(agent.tuning, eta)
         params.append(own_params)
         names.append(f"{_called(run)} · seed {run.config.seed + index}")
-        tuned.append({name: float(hyper[name]) for name in agent.tuning.tuned})
+        tuned = {name: float(hyper[name]) for name in agent.tuning.tuned}
+        hyperparameters.append(tuned or {"fixed discount": float(hyper["discount"])})
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
-    return Players(env, agent.network.apply, stacked, tuple(names), tuple(tuned))
+    return Players(env, agent.network.apply, stacked, tuple(names), tuple(hyperparameters))
 
 
 def _called(run: Run) -> str:

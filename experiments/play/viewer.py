@@ -9,6 +9,7 @@ import pygame
 from envs import drawing
 from envs.snake import DOWN, LEFT, MOVES, RIGHT, UP, State
 from experiments.config import Range, UsageError
+from experiments.play import panels
 from experiments.play.games import FREE
 from experiments.play.match import Match
 
@@ -16,6 +17,11 @@ FRAMES_PER_SECOND = 60  # of the window, however slow the games are: keys are an
 SPEED = Range("in [0.5, 60]", lambda value: 0.5 <= value <= 60)
 SPEED_FACTOR = 1.25  # of a press
 MAX_TURNS = 2
+KEYS = (
+    *(("space", "pause, go on"), ("right", "one step"), ("up, down", "faster, slower"), ("O", "thoughts")),
+    *(("R", "restart"), ("H", "these keys"), ("Q", "quit")),
+)
+KEYS_OF_A_PERSON = (("arrows", "steer"), *(row for row in KEYS if row[0] in ("space", "R", "H", "Q")))
 MOVE_KEYS = {pygame.K_UP: UP, pygame.K_RIGHT: RIGHT, pygame.K_DOWN: DOWN, pygame.K_LEFT: LEFT}
 
 
@@ -26,6 +32,7 @@ class Controls(NamedTuple):
       speed: steps a second.
       paused: whether the games stand still.
       overlay: whether the players' thoughts are shown.
+      help: whether the keys are shown.
       num_single_steps: to play while paused.
       heading: the last move of a person's snake, which goes on that way; None before the first of a game.
       turns: a person's next moves, at most `MAX_TURNS`: who presses two arrows between two steps means both.
@@ -36,6 +43,7 @@ class Controls(NamedTuple):
     speed: float
     paused: bool = False
     overlay: bool = True
+    help: bool = False
     num_single_steps: int = 0
     heading: int | None = None
     turns: tuple[int, ...] = ()
@@ -66,6 +74,8 @@ def press(controls: Controls, key: int, human: bool, backwards: int | None) -> C
         return controls._replace(speed=speed) if SPEED.accepts(speed) else controls
     if key == pygame.K_o and not human:
         return controls._replace(overlay=not controls.overlay)
+    if key == pygame.K_h:
+        return controls._replace(help=not controls.help)
     if key == pygame.K_r:
         return controls._replace(restart=True, heading=None, turns=())
     return controls._replace(quit=controls.quit or key == pygame.K_q)
@@ -176,5 +186,7 @@ class Viewer:
 
     def _refresh(self) -> None:
         self.picture = self.match.draw(self.controls.overlay)
+        if self.controls.help:
+            panels.draw_table(self.picture, KEYS_OF_A_PERSON if self._human else KEYS)
         state = "paused" if self.controls.paused else f"{self.controls.speed:.3g} steps a second"
-        pygame.display.set_caption(f"{self.match.title} · {state}")
+        pygame.display.set_caption(f"{self.match.title} · {state} · H shows the keys")
