@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -152,7 +153,7 @@ class Config:
     @property
     def steps_per_point(self) -> int:
         """Environment steps of one seed between two logging points, whole windows."""
-        return math.ceil(self.num_env_steps / self.steps_per_window / LOGGING_POINTS) * self.steps_per_window
+        return -(-self.num_env_steps // (self.steps_per_window * LOGGING_POINTS)) * self.steps_per_window
 
 
 KINDS: Mapping[Any, tuple[Any, str]] = {
@@ -212,10 +213,8 @@ PRESETS: Mapping[str, dict[str, Any]] = {
 
 def board_shape(board_size: str) -> tuple[int, int]:
     """Returns (rows, columns) of a `--board_size`; (0, 0), which no range allows, where it cannot be read."""
-    sides = board_size.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
-        return 0, 0
-    return int(sides[0]), int(sides[-1])
+    match = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", board_size.lower())
+    return (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
 
 
 def validate_execution(execution: Execution) -> None:
@@ -252,12 +251,12 @@ def _check_numbers(config: Config) -> None:
             if getattr(config, name) != getattr(Config, name):
                 refuse(name, getattr(config, name), f"left out with --environment={config.environment}")
     window = config.steps_per_window
-    if config.num_env_steps % window:
-        nearest = max(round(config.num_env_steps / window), 1) * window
-        factors = "num_envs × rollout_length" + (" × horizon" if config.updates_per_window > 1 else "")
-        refuse("num_env_steps", config.num_env_steps, f"a multiple of {factors} = {window}, such as {nearest}")
     if config.num_env_steps // (config.num_envs * config.rollout_length) >= 2**31:
         refuse("num_env_steps", config.num_env_steps, "below 2^31 × num_envs × rollout_length")
+    if config.num_env_steps % window:
+        nearest = max((config.num_env_steps + window // 2) // window, 1) * window
+        factors = "num_envs × rollout_length" + (" × horizon" if config.updates_per_window > 1 else "")
+        refuse("num_env_steps", config.num_env_steps, f"a multiple of {factors} = {window}, such as {nearest}")
 
 
 def make_environment(config: Config) -> Environment:
