@@ -10,7 +10,7 @@ scattered writes: a vmapped batch then is a few fused loops.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -65,6 +65,7 @@ class Snake:
       num_rows: rows of the board, in [2, 32].
       num_cols: columns of the board, in [2, 32].
       time_limit: steps after which an episode is truncated, in [1, 2147483647].
+      masked: whether agents are told which moves crash; else they have to find out.
 
     Raises:
       ValueError: if a size or the time limit is out of its range.
@@ -73,6 +74,7 @@ class Snake:
     num_rows: int = 12
     num_cols: int = 12
     time_limit: int = 4_000
+    masked: bool = True
 
     def __post_init__(self) -> None:
         for name in ("num_rows", "num_cols"):
@@ -127,8 +129,8 @@ class Snake:
         next_state = jax.tree.map(lambda old, new: jnp.where(crashed, old, new), stayed, moved)
         return next_state._replace(step_count=state.step_count + 1)
 
-    def observation(self, state: State) -> Observation:
-        """Returns the feature maps and the action mask of one state."""
+    def observation(self, state: State) -> Any:
+        """Returns the feature maps and the action mask of one state, an `Observation`; unmasked, the maps alone."""
         cells = self._cells()
         maps = (
             state.body > 0,
@@ -137,10 +139,8 @@ class Snake:
             (cells == state.fruit) & (state.body == 0),
             state.body / state.length,
         )
-        return Observation(
-            grid=jnp.stack([feature.astype(jnp.float32) for feature in maps], axis=-1),
-            action_mask=self.action_mask(state),
-        )
+        grid = jnp.stack([feature.astype(jnp.float32) for feature in maps], axis=-1)
+        return Observation(grid, self.action_mask(state)) if self.masked else grid
 
     def reward(self, state: State, action: chex.Array, next_state: State) -> chex.Array:
         """Returns 1 for a fruit eaten, else 0, float32 []."""

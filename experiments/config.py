@@ -91,6 +91,7 @@ class Config:
     environment: str = _setting(SNAKE, ANYTHING, environments.NAMES)
     board_size: str = _setting("6", BOARD, "Snake: cells of the board's sides: N for N×N, or ROWSxCOLS")
     time_limit: int = _setting(4_000, _count(1), "Snake: steps after which an episode is truncated")
+    action_mask: bool = _setting(True, ANYTHING, "Snake: whether the agent is told which moves crash")
     num_envs: int = _setting(32, _count(1), "environments of one seed")
     rollout_length: int = _setting(20, _count(1), "steps of one rollout")
     num_env_steps: int = _setting(320_000, _at_least(1), "environment steps of one seed")
@@ -165,8 +166,11 @@ KINDS: Mapping[Any, tuple[Any, str]] = {
 }
 """What settings of each type may be, and what it is called."""
 
-OF_SNAKE = ("board_size", "time_limit")
+OF_SNAKE = ("board_size", "time_limit", "action_mask")
 """Settings that are Snake's own."""
+
+ADDED: dict[str, Any] = {"action_mask": True}
+"""Settings that older folders do not name, and what they were then."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,7 +272,12 @@ def make_environment(config: Config) -> Environment:
     settings: dict[str, Any] = {}
     if config.environment == SNAKE:
         num_rows, num_cols = board_shape(config.board_size)
-        settings = {"num_rows": num_rows, "num_cols": num_cols, "time_limit": config.time_limit}
+        settings = {
+            "num_rows": num_rows,
+            "num_cols": num_cols,
+            "time_limit": config.time_limit,
+            "masked": config.action_mask,
+        }
     try:
         return environments.make(config.environment, **settings)
     except ValueError as error:
@@ -294,7 +303,8 @@ def environment_title(config: Config) -> str:
     """Returns what pictures call the environment."""
     if config.environment != SNAKE:
         return config.environment
-    return "Snake {}×{}".format(*board_shape(config.board_size))
+    rows, columns = board_shape(config.board_size)
+    return f"Snake {rows}×{columns}" + ("" if config.action_mask else " without action mask")
 
 
 def estimator_title(estimator: str, horizon: int | str) -> str:
@@ -360,7 +370,7 @@ def load(path: pathlib.Path) -> Config:
         for field in dataclasses.fields(Config):
             if field.name in OF_SNAKE and values["environment"] != SNAKE:
                 continue
-            values[field.name] = _as_saved(field, content["flags"][flag_name(field)])
+            values[field.name] = _as_saved(field, (ADDED | content["flags"])[flag_name(field)])
         config = Config(**values)
     except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path}: is not the settings of a run ({error})") from error

@@ -40,7 +40,7 @@ class Players(NamedTuple):
 
 
 SHARED = (
-    *("environment", "board_size", "time_limit", "num_seeds"),
+    *("environment", "board_size", "time_limit", "action_mask", "num_seeds"),
     *("num_channels", "policy_width", "value_width", "shared_torso"),
 )
 """Settings in which runs must agree for their players to be shown side by side."""
