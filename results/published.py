@@ -37,6 +37,7 @@ SETTING = Config(
     learning_rate=5e-4,
     meta_params=("discount",),
     meta_learning_rate=3e-3,
+    meta_learning_rate_halving=0,
     meta_gradient_clip=0.1,
     discount=0.8,
     lambda_=0.95,
