@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metagrad import estimators, windows
+from metagrad import InnerProblem, Position, meta_gradient, mixing
 
 HORIZON, UNITS, BATCH_SIZE = 5, 32, 256
 START = 1e-4  # of the step size
@@ -36,7 +36,7 @@ def collect(params, actor, key):
     return actor, (inputs, jnp.sin(inputs))
 
 
-problem = windows.InnerProblem(update, collect, outer_loss=loss)
+problem = InnerProblem(update, collect, outer_loss=loss)
 meta_optimizer = optax.adam(0.1)
 
 
@@ -52,11 +52,11 @@ def main(num_windows: int = 400) -> tuple[jax.Array, jax.Array]:
 
     def step(carry, key):
         eta, state, position = carry
-        gradient, position, metrics = windows.meta_gradient(problem, estimators.mixing(HORIZON), eta, position, key)
+        gradient, position, metrics = meta_gradient(problem, mixing(HORIZON), eta, position, key)
         change, state = meta_optimizer.update(gradient, state)
         return (optax.apply_updates(eta, change), state, position), (jnp.exp(eta["log_rate"]), metrics["loss"].mean())
 
-    start = eta, meta_optimizer.init(eta), windows.Position(params, (), collect(params, (), batch_key)[1])
+    start = eta, meta_optimizer.init(eta), Position(params, (), collect(params, (), batch_key)[1])
     _, (rates, losses) = jax.jit(lambda start, keys: jax.lax.scan(step, start, keys))(
         start, jax.random.split(key, num_windows)
     )

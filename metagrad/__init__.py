@@ -1,1 +1,23 @@
-"""Meta-gradient estimators over a window of inner updates; knows no environment, network or file."""
+"""Meta-gradient estimators over a window of inner updates; knows no environment, network or file.
+
+What most users need is here: an inner problem and where it stands, its meta-gradient by any weighting of horizons, and
+the same without derivatives. The modules say more.
+"""
+
+from metagrad.estimators import Weights, mixing, multi_step, single_step, weighted
+from metagrad.evolution import lifetime_gradients
+from metagrad.windows import InnerProblem, Position, advance, horizon_gradients, meta_gradient
+
+__all__ = [
+    "InnerProblem",
+    "Position",
+    "Weights",
+    "advance",
+    "horizon_gradients",
+    "lifetime_gradients",
+    "meta_gradient",
+    "mixing",
+    "multi_step",
+    "single_step",
+    "weighted",
+]

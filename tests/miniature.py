@@ -28,6 +28,7 @@ UNUSUAL = Config(
     rollout_length=7,
     learning_rate=0.3,
     meta_learning_rate=0.25,
+    meta_learning_rate_halving=0,
     meta_gradient_clip=2.0,
     discount=0.5,
     lambda_=0.6,

@@ -125,3 +125,9 @@ def test_presets_are_valid_for_every_estimator():
     for preset in config_lib.PRESETS.values():
         for estimator in config_lib.ESTIMATORS:
             config_lib.validate(dataclasses.replace(Config(**preset), estimator=estimator))
+
+
+def test_without_an_action_mask_the_agent_sees_the_maps_alone():
+    told, untold = (config_lib.make_environment(Config(action_mask=mask)) for mask in (True, False))
+    state = told.initial(jax.random.key(0))
+    np.testing.assert_array_equal(untold.observation(state), told.observation(state).grid)

@@ -38,7 +38,7 @@ def test_compare_writes_its_files_and_a_table(tmp_path, capsys):
         assert result["final_return"]["estimate"] == expected
         tuned = [] if estimator in ("none", "baseline") else ["discount", "learning_rate"]
         assert list(result["meta_grad_std"]) == tuned
-        assert result.get("meta_learning_rate") == (0.01 if tuned else None)
+        assert result.get("meta_learning_rate") == (0.3 if tuned else None)
         for name, deviation in result["meta_grad_std"].items():
             samples = run_folder.read_metrics(folder / estimator)[f"meta_grad/{name}"]
             expected = np.sqrt(np.mean(np.var(samples, axis=1, ddof=1)))

@@ -4,6 +4,7 @@ import configparser
 import importlib.util
 import json
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -48,6 +49,14 @@ def test_the_step_size_of_sgd_finds_its_place(example):
     assert rates[0] == pytest.approx(problem.START)
     assert rates[-1] > 10 * problem.START
     assert losses[-20:].mean() < 0.3 * losses[:20].mean()
+
+
+def test_the_inner_problem_of_the_readme_runs():
+    readme = (ROOT / "README.md").read_text()
+    names = {}
+    exec(next(block for block in re.findall("```python\n(.*?)```", readme, re.DOTALL) if "metagrad import" in block), names)
+    by_horizon = names["every_g_k"]["log_rate"]
+    np.testing.assert_allclose(names["gradient"]["log_rate"], by_horizon.mean(), rtol=1e-5)
 
 
 def test_the_notebook_runs(capsys):

@@ -385,9 +385,9 @@ def test_too_small_a_memory_is_one_line_that_names_the_flag(arguments, complaint
         (["--checkpoint=RUN", "--at_discounts=0.9"], "--at_discounts=0.9: must be left out with --checkpoint"),
         (
             ["--checkpoint=RUN", "--outer_discount=0.9"],
-            "--outer_discount=0.9: must be left out, or 0.99, which the run's",
+            "--outer_discount=0.9: must be left out, or 0.999, which the run's",
         ),
-        (["--checkpoint=RUN", "--outer_lambda=0.5"], "--outer_lambda=0.5: must be left out, or 0.95, which the run's"),
+        (["--checkpoint=RUN", "--outer_lambda=0.5"], "--outer_lambda=0.5: must be left out, or 1.0, which the run's"),
         (["--seed_index=1"], "--seed_index=1: must be left out with no --checkpoint"),
         (["--problem=tabular", "--board_size=8"], "--board_size=8: must be left out with --problem=tabular"),
         (["--problem=tabular", "--meta_params=discount"], "--meta_params=discount: must be left out"),
