@@ -109,7 +109,7 @@ def test_a_trial_is_told_by_its_settings_and_its_last_tenth(tmp_path):
     config_lib.save(config, tmp_path / "config.json")
     rows = [f"{steps},{20 + seed},{steps / 1e5 + seed},{0.9 + seed / 100}" for steps in (1e5, 2e6) for seed in (0, 4)]
     (tmp_path / "metrics.csv").write_text("\n".join(["env_steps,seed,episode_return,hyper/discount", *rows, ""]))
-    expected = ["discount", "128", "0.004", "0.9", "0.01", "0.995, 0.95", "0.01, 0", "2.00 M", "20, 24"]
+    expected = ["discount", "128", "0.004", "0.9", "0.01", "0.995, 1", "0.3, 100", "2.00 M", "20, 24"]
     assert self_tuning.trial(tmp_path)[1:] == [*expected, "0.9200 [0.9000, 0.9400]", "22.0 [20.0, 24.0]"]
     assert self_tuning.ends(tmp_path) == [["20", "20.0", "0.9000"], ["24", "24.0", "0.9400"]]
     config_lib.save(config.with_estimator("none"), tmp_path / "config.json")
