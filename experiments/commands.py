@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from experiments import compilation, devices
+from experiments import compilation, devices, terminal
 from experiments.config import (
     OF_SNAKE,
     PRESETS,
@@ -143,6 +143,24 @@ def given_settings(values: flags.FlagValues) -> dict[str, Any]:
     return settings
 
 
+def local_path(flag: str, path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the path that a flag, or an argument of that name, means; `~` at its beginning is the home folder.
+
+    Raises:
+      UsageError: if it is a bucket's address, or no path that can be looked up; libraries read paths as UTF-8.
+    """
+    text = os.fspath(path)
+    if "://" in text:
+        refuse(flag, text, "on this machine, where a bucket can be mounted as a folder")
+    try:
+        place = pathlib.Path(text).expanduser()
+        place.exists()
+        str(place.absolute()).encode()
+    except (OSError, RuntimeError, ValueError) as error:
+        refuse(flag, text, f"a path in UTF-8 that can be looked up ({error})")
+    return place
+
+
 def new_logdir(path: str | None, own: Sequence[str] = ()) -> pathlib.Path:
     """Makes the folder for results, which may not hold anything yet, or opens one to go on with.
 
@@ -156,12 +174,12 @@ def new_logdir(path: str | None, own: Sequence[str] = ()) -> pathlib.Path:
     allowed = "a new or empty folder" + (", or one that this command made" if own else "")
     if not path:
         refuse("logdir", "", f"given: {allowed}")
+    logdir = local_path("logdir", path)
     try:
-        logdir = pathlib.Path(path).expanduser()
         logdir.mkdir(parents=True, exist_ok=True)
         names = {entry.name for entry in logdir.iterdir()}
         writable = os.access(logdir, os.W_OK)
-    except (OSError, RuntimeError):
+    except OSError:
         names, writable = set(), False
     if names and names.isdisjoint(own):
         refuse("logdir", path, f"{allowed}, and this one holds something else")
@@ -220,7 +238,8 @@ def run(
             # At once: threads that still compile would crash in an interpreter that takes itself apart.
             os._exit(128 + (interrupt.args[0] if interrupt.args else signal.SIGINT))
 
-    app.run(guarded, flags_parser=parse)
+    with terminal.printing():
+        app.run(guarded, flags_parser=parse)
 
 
 def _exit_with(error: Exception) -> NoReturn:

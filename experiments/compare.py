@@ -9,6 +9,7 @@ Stopped in the middle, the same command goes on from the last checkpoint, and en
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import re
 import sys
@@ -63,7 +64,7 @@ NO_GRID = Grid()
 
 def compare(
     configs: Mapping[str, Config],
-    folder: pathlib.Path | None = None,
+    folder: str | os.PathLike[str] | None = None,
     grid: Grid = NO_GRID,
     execution: Execution = EXECUTION,
     *,
@@ -94,7 +95,8 @@ def compare(
 
     if folder is None:
         with tempfile.TemporaryDirectory() as place:
-            return compare(configs, pathlib.Path(place), grid, execution, network=network, quiet=quiet)
+            return compare(configs, place, grid, execution, network=network, quiet=quiet)
+    folder = commands.local_path("logdir", folder)
     tried = {name: _grid_configs(config, grid) for name, config in configs.items()}
     for name, config in configs.items():
         for settings in (config, *tried[name].values()):
@@ -132,7 +134,7 @@ def compare(
     comparison = {
         "env_steps": first.num_env_steps,
         "num_seeds": first.num_seeds,
-        "num_grid_seeds": grid.num_seeds if grid.rates else 0,
+        "num_grid_seeds": config_lib.plain(grid.num_seeds) if grid.rates else 0,
         "wall_seconds": round(sum([result["wall_seconds"] for result in results.values()] + grid_seconds), 1),
         "estimators": results,
     }
@@ -146,7 +148,7 @@ def _grid_configs(config: Config, grid: Grid) -> dict[float, Config]:
     """Returns the runs that choose a meta-learning rate; none where nothing is tuned, or nothing is to be chosen."""
     rates = () if config.estimator == "none" else grid.rates
     elsewhere = dataclasses.replace(config, seed=config.seed + config.num_seeds, num_seeds=grid.num_seeds)
-    return {rate: dataclasses.replace(elsewhere, meta_learning_rate=rate) for rate in rates}
+    return {config_lib.plain(rate): dataclasses.replace(elsewhere, meta_learning_rate=rate) for rate in rates}
 
 
 def _grid_folder(folder: pathlib.Path, name: str, rate: float) -> pathlib.Path:

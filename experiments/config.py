@@ -137,6 +137,9 @@ class Config:
     value_width: int = _setting(128, _count(1), "units of the value head's hidden layer")
     shared_torso: bool = _setting(False, ANYTHING, "whether policy and value share one torso")
 
+    def __post_init__(self) -> None:
+        _make_plain(self)
+
     def hyperparameters(self) -> dict[str, float]:
         """Returns the inner loss's hyperparameters: fixed values, and starting values of what is tuned."""
         return {name: getattr(self, "lambda_" if name == "lambda" else name) for name in INTERVALS}
@@ -159,6 +162,19 @@ class Config:
     def steps_per_point(self) -> int:
         """Environment steps of one seed between two logging points, whole windows."""
         return -(-self.num_env_steps // (self.steps_per_window * LOGGING_POINTS)) * self.steps_per_window
+
+
+def _make_plain(settings: Any) -> None:
+    """Replaces NumPy's numbers in settings by Python's."""
+    for field in dataclasses.fields(settings):
+        object.__setattr__(settings, field.name, plain(getattr(settings, field.name)))
+
+
+def plain(value: Any) -> Any:
+    """Returns a number of NumPy's as Python's, of the fewest digits, as a flag would give it; all else as it is."""
+    if isinstance(value, np.floating):
+        return float(str(value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 KINDS: Mapping[Any, tuple[Any, str]] = {
@@ -200,6 +216,9 @@ class Execution:
         "seeds in the devices' memory at once, while the others wait; 0 for all. The results are the same, "
         "and on CPUs to the bit where each device has two or more of them at once",
     )
+
+    def __post_init__(self) -> None:
+        _make_plain(self)
 
 
 EXECUTION = Execution()

@@ -12,9 +12,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from absl import flags
+from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from experiments import commands
@@ -37,9 +37,8 @@ def draw(runs: dict[str, Metrics], columns: Sequence[str], picture: pathlib.Path
       columns: of the metrics.
       picture: the PNG to write.
     """
-    figure, panels = plt.subplots(
-        1, len(columns), figsize=(6.4 * len(columns), 4.8), squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(6.4 * len(columns), 4.8), layout="constrained")
+    panels = figure.subplots(1, len(columns), squeeze=False)
     for axes, column in zip(panels[0], columns, strict=True):
         for index, (label, metrics) in enumerate(runs.items()):
             mean = statistics.mean(metrics[column].T)
@@ -54,7 +53,6 @@ def draw(runs: dict[str, Metrics], columns: Sequence[str], picture: pathlib.Path
     num_seeds = sorted({metrics["seed"].shape[1] for metrics in runs.values()})
     panels[0, 0].legend(title=f"mean of {' or '.join(map(str, num_seeds))} seeds, 95% band", fontsize=9)
     figure.savefig(picture, dpi=130)
-    plt.close(figure)
 
 
 def final(metrics: Metrics, column: str) -> statistics.Estimate:
@@ -110,7 +108,7 @@ def main(values: flags.FlagValues) -> None:
     """Draws what the flags say."""
     if not values.runs:
         refuse("runs", "", "given: a comma list of folders of training runs")
-    folders = [pathlib.Path(run).expanduser() for run in values.runs]
+    folders = [commands.local_path("runs", run) for run in values.runs]
     if not values.columns:
         refuse("columns", "", "given: a comma list of columns")
     configs = [config_lib.load(folder / CONFIG) for folder in folders]
@@ -131,8 +129,9 @@ def main(values: flags.FlagValues) -> None:
     ]
     print(f"{table(header, rows)}\n{INTERVALS_NOTE}")
     if values.picture:
+        picture = commands.local_path("picture", values.picture)
         try:
-            draw(runs, values.columns, pathlib.Path(values.picture))
+            draw(runs, values.columns, picture)
         except (OSError, ValueError) as error:
             refuse("picture", values.picture, f"a file that can be written ({error})")
 

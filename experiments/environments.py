@@ -1,6 +1,8 @@
 """Environments by the names that `--environment` knows them by."""
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +16,9 @@ SNAKE = "snake"
 BUILT_IN: Mapping[str, Callable[..., Environment]] = {SNAKE: Snake, "catch": Catch}
 
 GYMNAX = "gymnax"
+
+OURS = ("agents", "envs", "experiments", "metagrad")
+"""This library's packages, which come before others of the same name."""
 
 NAMES = f"one of {', '.join(BUILT_IN)}, {GYMNAX}:NAME, or PACKAGE.MODULE:FACTORY, which returns an environment"
 
@@ -49,9 +54,13 @@ def _call(name: str) -> Any:
     module, colon, factory = name.partition(":")
     if not (module and colon and factory):
         raise ValueError(f"must be {NAMES}")
+    if module != GYMNAX and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, and only for who names code of their own
     try:
         if module == GYMNAX:
             return importlib.import_module("envs.gymnax_adapter").Gymnax(factory)
         return getattr(importlib.import_module(module), factory)()
     except Exception as error:
-        raise ValueError(f"must be {NAMES} ({type(error).__name__}: {error})") from error
+        taken = isinstance(error, ImportError) and (error.name or "").partition(".")[0] in OURS
+        hint = "; that name is one of metagrad's own packages, so a package of yours needs another" if taken else ""
+        raise ValueError(f"must be {NAMES} ({type(error).__name__}: {error}{hint})") from error

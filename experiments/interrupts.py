@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
@@ -65,7 +66,12 @@ def at_once() -> Iterator[None]:
 
 @contextlib.contextmanager
 def handled(handler: Callable[[int, FrameType | None], object], signals: Sequence[int] = SIGNALS) -> Iterator[None]:
-    """Handles signals in another way for a while, but for those that the process was started to ignore."""
+    """Handles signals in another way for a while, but for those that the process was started to ignore.
+
+    In another thread than the main one, which alone has signals, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        signals = ()
     before = {number: signal.getsignal(number) for number in signals}
     heeded = [number for number in signals if before[number] != signal.SIG_IGN]
     for number in heeded:

@@ -8,7 +8,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -89,7 +88,7 @@ def _draw(runs: Sequence[_Run], picture: pathlib.Path) -> None:
     """Draws returns on the left; on the right a column for each tuned hyperparameter."""
     config = next((run.config for run in runs if run.config.estimator != "none"), runs[0].config)
     tuned = () if config.estimator == "none" else config.meta_params
-    figure = plt.figure(figsize=(7.0 + 3.6 * len(tuned), 6.4), layout="constrained")
+    figure = Figure(figsize=(7.0 + 3.6 * len(tuned), 6.4), layout="constrained")
     returns, *columns = figure.subfigures(1, 1 + len(tuned), width_ratios=[2.0] + [1.0] * len(tuned), squeeze=False)[0]
     axes = returns.subplots()
     for run in runs:
@@ -106,7 +105,6 @@ def _draw(runs: Sequence[_Run], picture: pathlib.Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(_title(config), fontsize=11)
     figure.savefig(picture, dpi=130)
-    plt.close(figure)
 
 
 def _draw_hyperparameter(column: Figure, name: str, runs: Sequence[_Run]) -> None:

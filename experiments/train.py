@@ -9,7 +9,7 @@ checkpoint, and ends with the same results. Several processes, on as many hosts,
 
 import contextlib
 import math
-import pathlib
+import os
 import sys
 import tempfile
 import time
@@ -21,12 +21,12 @@ import chex
 import jax
 import numpy as np
 from absl import flags
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from agents import training
 from agents.networks import Network
 from agents.training import Agent, Summary, TrainingState
-from experiments import commands, interrupts, run_folder
+from experiments import commands, interrupts, run_folder, terminal
 from experiments import config as config_lib
 from experiments import hosts as hosts_lib
 from experiments.building import init_seed, init_seeds, make_agent
@@ -67,7 +67,7 @@ class Result(NamedTuple):
 
 def train(
     config: Config,
-    folder: pathlib.Path | None = None,
+    folder: str | os.PathLike[str] | None = None,
     execution: Execution = EXECUTION,
     *,
     network: Network | None = None,
@@ -76,8 +76,8 @@ def train(
 ) -> Result:
     """Trains every seed of a run and writes the run's folder, but for the picture.
 
-    Stopped anywhere, the same call goes on from the last checkpoint, to the same end. After SIGINT or SIGTERM, for
-    which it must run in the main thread, training goes on to the next logging point and writes a checkpoint there.
+    Stopped anywhere, the same call goes on from the last checkpoint, to the same end. After SIGINT or SIGTERM, which
+    the main thread alone is told of, training goes on to the next logging point and writes a checkpoint there.
 
     Args:
       config: the settings.
@@ -102,11 +102,12 @@ def train(
     config_lib.validate(config)
     config_lib.validate_execution(execution)
     if folder is None and hosts.first:
-        with tempfile.TemporaryDirectory() as place:
-            return train(config, pathlib.Path(place), execution, network=network, quiet=quiet, hosts=hosts)
+        with tempfile.TemporaryDirectory() as temporary:
+            return train(config, temporary, execution, network=network, quiet=quiet, hosts=hosts)
     began = time.monotonic()
     agent = make_agent(config) if network is None else make_agent(config, network)
-    with SharedFolder(folder, config, execution, hosts) as writer:
+    place = None if folder is None else commands.local_path("logdir", folder)
+    with SharedFolder(place, config, execution, hosts) as writer:
         env_steps, seconds = writer.env_steps, writer.seconds
         if env_steps == config.num_env_steps:
             return Result(writer.read_metrics(), seconds)
@@ -248,7 +249,7 @@ def wait(summary: Summary) -> None:
 
 def progress_bar(description: str, env_steps: int, done: int = 0, quiet: bool = False) -> tqdm:
     """Starts a bar that counts environment steps, of all seeds together, of which some may be done before."""
-    return tqdm(
+    return terminal.progress_bar(
         disable=quiet,
         desc=description,
         total=env_steps,
@@ -256,7 +257,6 @@ def progress_bar(description: str, env_steps: int, done: int = 0, quiet: bool = 
         unit=" steps",
         unit_scale=True,
         mininterval=0.5,
-        dynamic_ncols=True,
     )
 
 

@@ -17,10 +17,9 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import SubFigure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from experiments import config as config_lib
@@ -136,12 +135,11 @@ def draw(games: dict[str, dict[str, tuple[Curve, dict[str, Any]]]], picture: pat
       games: by title, the curves by label, each with the style of its line.
       picture: the PNG to write.
     """
-    figure = plt.figure(figsize=(13.0, 5.4 * len(games)), layout="constrained")
+    figure = Figure(figsize=(13.0, 5.4 * len(games)), layout="constrained")
     rows = np.atleast_1d(figure.subfigures(len(games), 1))
     for row, (title, curves_of_game) in zip(rows, games.items(), strict=True):
         _draw_game(row, title, curves_of_game)
     figure.savefig(picture, dpi=130)
-    plt.close(figure)
 
 
 def _draw_game(figure: SubFigure, title: str, curves_of_game: dict[str, tuple[Curve, dict[str, Any]]]) -> None:

@@ -13,6 +13,7 @@ import optax
 import pytest
 import tables
 import train_on_tables
+from matplotlib.figure import Figure
 
 from agents import training
 from experiments import building, compare, curves, plots, run_folder, train
@@ -237,7 +238,7 @@ def test_a_seed_whose_episodes_do_not_end_any_more_is_named_and_its_trial_has_no
 
 def test_pictures_say_how_many_seeds_were_dropped(marked, monkeypatch):
     figures = []
-    monkeypatch.setattr(plots.plt, "close", figures.append)
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
     plots.draw_training(marked[1])
     returns = figures[0].axes[0]
     assert [text.get_text() for text in returns.get_legend().get_texts()] == [

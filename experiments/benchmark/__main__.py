@@ -17,9 +17,8 @@ from typing import Any
 
 import jax
 from absl import flags
-from tqdm.auto import tqdm
 
-from experiments import commands, devices, reporting
+from experiments import commands, devices, reporting, terminal
 from experiments.benchmark import figures, report, timing
 from experiments.benchmark.settings import SCALES, SUITES, Scale
 from experiments.config import refuse
@@ -49,7 +48,7 @@ def benchmark(suites: list[str], scale: Scale, folder: pathlib.Path) -> dict[str
     ]
     results: dict[str, Any] = {name: {} for name in suites}
     results["device"] = device(scale)
-    with tqdm(planned, unit=" figures", dynamic_ncols=True) as bar:
+    with terminal.progress_bar(iterable=planned, unit=" figures") as bar:
         for name, figure, measure in bar:
             bar.set_description(f"{name}.{figure}")
             results[name][figure] = figures.as_json(measure())

@@ -38,7 +38,7 @@ def draw(report: Report, picture: pathlib.Path) -> None:
       report: the figures; what has neither a ratio nor a share is left out.
       picture: the PNG to write.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
     from matplotlib.ticker import LogFormatter
 
     from experiments.plots import OKABE_ITO
@@ -66,13 +66,8 @@ def draw(report: Report, picture: pathlib.Path) -> None:
         panels.append((title, shares))
     panels = [(title, values) for title, values in panels if values]
     heights = [len(values) + 2 for _, values in panels]
-    figure, rows = plt.subplots(
-        len(panels) or 1,
-        figsize=(9.0, 1.0 + 0.3 * sum(heights)),
-        squeeze=False,
-        layout="constrained",
-        height_ratios=heights or None,
-    )
+    figure = Figure(figsize=(9.0, 1.0 + 0.3 * sum(heights)), layout="constrained")
+    rows = figure.subplots(len(panels) or 1, squeeze=False, height_ratios=heights or None)
     for axes, (title, values), colour in zip(rows[:, 0], panels, OKABE_ITO * 2, strict=False):
         for place, value in enumerate(values.values()):
             estimate, low, high = _ends(value)
@@ -87,7 +82,6 @@ def draw(report: Report, picture: pathlib.Path) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(picture, dpi=130)
-    plt.close(figure)
 
 
 def _ends(value: Any) -> tuple[float, float, float]:

@@ -12,11 +12,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import tqdm
 from absl import flags
 
 from envs import processes
-from experiments import commands
+from experiments import commands, terminal
 from experiments.config import Range, refuse
 from experiments.discounting_chain import exact, picture, sampled
 from experiments.discounting_chain.exact import INNER_CRITIC, OUTER_CRITIC, RETURN
@@ -139,7 +138,7 @@ def _run(jobs: dict[tuple, Callable[[], Any]]) -> dict[tuple, Any]:
     pool = futures.ThreadPoolExecutor(2)
     try:
         running = {pool.submit(job): name for name, job in jobs.items()}
-        with tqdm.tqdm(total=len(jobs), unit=" programs", dynamic_ncols=True) as bar:
+        with terminal.progress_bar(total=len(jobs), unit=" programs") as bar:
             for future in futures.as_completed(running):
                 future.result()
                 bar.update()

@@ -6,9 +6,9 @@ Colours stand for what the meta-gradient is of, strokes for the estimator; bands
 import pathlib
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.discounting_chain.exact import CRITERIA, INNER_CRITIC, OUTER_CRITIC, RETURN
@@ -27,9 +27,8 @@ Json = dict[str, Any]
 
 def draw(results: Json, picture: pathlib.Path) -> None:
     """Draws `discounting_chain.png` from the content of `discounting_chain.json`."""
-    figure, ((by_horizon, *discounts), (by_discount, *returns)) = plt.subplots(
-        2, 4, figsize=(18.0, 8.0), layout="constrained"
-    )
+    figure = Figure(figsize=(18.0, 8.0), layout="constrained")
+    (by_horizon, *discounts), (by_discount, *returns) = figure.subplots(2, 4)
     main_lambda = results["curves"][0]["lambda"]
     _draw_gradients(by_horizon, by_discount, results["horizon_gradients"], main_lambda)
     for axes, name in ((discounts, "discount"), (returns, "episode_return")):
@@ -69,7 +68,6 @@ def draw(results: Json, picture: pathlib.Path) -> None:
         f"Discounting Chain: one choice among chains that pay after {steps} steps; the last but one pays 1.1"
     )
     figure.savefig(picture, dpi=110)
-    plt.close(figure)
 
 
 def _draw_gradients(by_horizon: Axes, by_discount: Axes, entries: list[Json], lambda_: float) -> None:

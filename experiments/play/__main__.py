@@ -18,11 +18,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import tqdm
 from absl import flags
 
 from envs import drawing
-from experiments import commands, environments
+from experiments import commands, environments, terminal
 from experiments import config as config_lib
 from experiments.config import BOARD, Config, Range, board_shape, refuse
 from experiments.environments import SNAKE
@@ -80,7 +79,7 @@ def main(values: flags.FlagValues) -> None:
     if values.record is None:
         _watch(Viewer(match, values.speed, values.human))
     else:
-        _record(match, pathlib.Path(values.record).expanduser(), values)
+        _record(match, commands.local_path("record", values.record), values)
 
 
 def _validate(values: flags.FlagValues) -> None:
@@ -121,12 +120,8 @@ def _validate(values: flags.FlagValues) -> None:
 def _check_recordable(record: str) -> None:
     if pathlib.Path(record).suffix.lower() not in recording.ENCODINGS:
         refuse("record", record, f"a file that ends in {' or '.join(recording.ENCODINGS)}")
-    try:
-        path = pathlib.Path(record).expanduser()
-        writable = not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
-    except (OSError, RuntimeError):  # a name that is too long, or an unknown user's home
-        writable = False
-    if not writable:
+    path = commands.local_path("record", record)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         refuse("record", record, "a file that can be written, in a folder that exists")
 
 
@@ -175,7 +170,7 @@ def _watch(viewer: Viewer) -> None:
 
 def _record(match: Match, path: pathlib.Path, values: flags.FlagValues) -> None:
     """Records until the games have ended, or the steps, or somebody stops it."""
-    bar = tqdm.tqdm(total=values.max_steps, unit=" steps", leave=False)  # the last line is what came of it
+    bar = terminal.progress_bar(total=values.max_steps, unit=" steps", leave=False)  # the last line is what came of it
     with recording.deferred_interruption() as interrupted, bar:
         frames = _frames(match, values.episodes, values.max_steps, interrupted, bar.update)
         num_frames = recording.write(path, frames, values.speed)

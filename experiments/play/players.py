@@ -14,6 +14,7 @@ from envs.snake import Snake
 from experiments import config as config_lib
 from experiments import run_folder
 from experiments.building import init_seeds, make_agent
+from experiments.commands import local_path
 from experiments.config import ESTIMATORS, Config, UsageError, refuse
 from experiments.play.games import Policy, random_policy
 from metagrad import meta_parameters
@@ -75,13 +76,13 @@ def open_runs(logdir: str) -> list[Run]:
     Raises:
       UsageError: if there is none, one is of another format, or their players could not be shown side by side.
     """
+    top = local_path("logdir", logdir)
     try:
-        top = pathlib.Path(logdir).expanduser()
         folders = sorted(path.parent for path in top.glob(f"*/{run_folder.CONFIG}"))
         folders.sort(key=lambda folder: [folder.name.startswith(name) for name in ESTIMATORS], reverse=True)
         if (top / run_folder.CONFIG).exists() or not folders:
             folders = [top]
-    except (OSError, RuntimeError):  # a name that is too long, an unknown user's home, or no permission
+    except OSError:
         refuse("logdir", logdir, "a folder that can be read")
     runs = [Run(folder, config_lib.load(folder / run_folder.CONFIG)) for folder in folders]
     if len({tuple(getattr(run.config, name) for name in SHARED) for run in runs}) > 1:

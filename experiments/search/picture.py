@@ -3,9 +3,9 @@
 import pathlib
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from experiments import config as config_lib
@@ -22,9 +22,8 @@ def draw(results: dict[str, Any], config: Config, picture: pathlib.Path) -> None
       config: the settings that all share.
       picture: the PNG to write.
     """
-    figure, panels = plt.subplots(
-        1, len(SEARCHED), figsize=(4.0 * len(SEARCHED), 4.6), sharey=True, layout="constrained"
-    )
+    figure = Figure(figsize=(4.0 * len(SEARCHED), 4.6), layout="constrained")
+    panels = figure.subplots(1, len(SEARCHED), sharey=True)
     for axes, (name, searched) in zip(panels, SEARCHED.items(), strict=True):
         _draw_panel(axes, name, searched, results)
     panels[0].set_ylabel(f"{config_lib.return_label(config)}, last tenth of training")
@@ -36,7 +35,6 @@ def draw(results: dict[str, Any], config: Config, picture: pathlib.Path) -> None
         fontsize=11,
     )
     figure.savefig(picture, dpi=130)
-    plt.close(figure)
 
 
 def _draw_panel(axes: Axes, name: str, searched: Searched, results: dict[str, Any]) -> None:

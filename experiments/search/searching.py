@@ -6,6 +6,7 @@ Stopped anywhere, it goes on from there: what a folder was asked for, how far tr
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import numpy as np
 
 from experiments import config as config_lib
 from experiments import run_folder
+from experiments.commands import local_path
 from experiments.config import Config, UsageError, flag_name, refuse
 from experiments.files import PARTIAL, write_whole
 from experiments.reporting import as_json
@@ -36,7 +38,7 @@ def search(
     ranges: Mapping[str, tuple[float, float]],
     num_settings: int,
     num_fresh_seeds: int,
-    folder: pathlib.Path | None = None,
+    folder: str | os.PathLike[str] | None = None,
     *,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -64,11 +66,13 @@ def search(
     validate(config, ranges, num_settings, num_fresh_seeds)
     if folder is None:
         with tempfile.TemporaryDirectory() as place:
-            return search(config, ranges, num_settings, num_fresh_seeds, pathlib.Path(place), quiet=quiet)
+            return search(config, ranges, num_settings, num_fresh_seeds, place, quiet=quiet)
+    folder = local_path("logdir", folder)
+    num_settings, num_fresh_seeds = config_lib.plain(num_settings), config_lib.plain(num_fresh_seeds)
     unused = {flag_name(field) for field in dataclasses.fields(config) if field.name in UNUSED}
     asked = {
         "flags": {name: value for name, value in config_lib.by_flag(config).items() if name not in unused},
-        "ranges": {name: list(ends) for name, ends in ranges.items()},
+        "ranges": {name: list(map(config_lib.plain, ends)) for name, ends in ranges.items()},
     }
     _claim(folder, asked | {"num_settings": num_settings, "num_fresh_seeds": num_fresh_seeds})
     settings = sample(ranges, num_settings, config.seed)

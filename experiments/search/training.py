@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
 def train_settings(config: Config, settings: Settings, checkpoint: pathlib.Path, quiet: bool = False) -> Outcome:
     """Trains every seed of a run with every setting, in one program, of which the settings are data.
 
-    After SIGINT or SIGTERM, for which it must run in the main thread, training goes on to the next logging point and
+    After SIGINT or SIGTERM, which the main thread alone is told of, training goes on to the next logging point and
     writes a checkpoint there.
 
     Args:

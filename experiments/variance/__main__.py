@@ -9,6 +9,7 @@ Stopped in the middle, the same command goes on from the samples that are on dis
 """
 
 import json
+import os
 import pathlib
 import sys
 import tempfile
@@ -18,9 +19,8 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags
-from tqdm.auto import tqdm
 
-from experiments import commands, run_folder
+from experiments import commands, run_folder, terminal
 from experiments import config as config_lib
 from experiments.config import refuse
 from experiments.files import PARTIAL, write_whole
@@ -60,7 +60,7 @@ def main(values: flags.FlagValues) -> None:
     print(f"The numbers are in {folder / RESULTS}, the pictures: {pictures}")
 
 
-def variance(folder: pathlib.Path | None = None, *, quiet: bool = False, **settings: Any) -> Json:
+def variance(folder: str | os.PathLike[str] | None = None, *, quiet: bool = False, **settings: Any) -> Json:
     """Studies what the flags of this command say, and writes the folder, but for the pictures.
 
     Args:
@@ -132,7 +132,7 @@ def open_folder(logdir: str | None, study: Study) -> pathlib.Path:
       UsageError: if it holds anything else.
       WriteError: if it cannot be written to.
     """
-    file = pathlib.Path(logdir or "").expanduser() / STUDY
+    file = commands.local_path("logdir", logdir or "") / STUDY
     content = json.dumps(study.determining(), indent=2) + "\n"
     if logdir and file.exists():
         if file.read_bytes() != content.encode():
@@ -188,7 +188,7 @@ def _sample(
     """Draws samples of every point by its program."""
     key = jax.random.fold_in(jax.random.key(study.seed), stream)
     samples = {}
-    with tqdm(total=number * len(points), unit=unit, dynamic_ncols=True, disable=quiet) as bar:
+    with terminal.progress_bar(total=number * len(points), unit=unit, disable=quiet) as bar:
         for index, (point, program) in enumerate(zip(points, programs, strict=True)):
             assert program is not None
             bar.set_description(point.name)

@@ -8,9 +8,10 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
@@ -39,7 +40,7 @@ def draw(results: Json, picture: pathlib.Path) -> None:
     """Draws `variance.png` from the content of `variance.json`."""
     converging = "convergence" in results
     num_rows = len(results["points"]) + converging
-    figure = plt.figure(figsize=(20.0, 3.9 * num_rows + 0.7), layout="constrained")
+    figure = Figure(figsize=(20.0, 3.9 * num_rows + 0.7), layout="constrained")
     rows = figure.subfigures(num_rows, 1, squeeze=False)[:, 0]
     for row, (name, point) in zip(rows, results["points"].items(), strict=False):
         hyper = ", ".join(f"{key} {point['hyperparameters'][key]:.3g}" for key in results["meta_params"])
@@ -56,7 +57,6 @@ def draw(results: Json, picture: pathlib.Path) -> None:
         fontsize=13,
     )
     figure.savefig(picture, dpi=110)
-    plt.close(figure)
 
 
 def _draw_point(panels: Sequence[Axes], point: Json, names: Sequence[str], problem: str, reference: str) -> None:
@@ -202,7 +202,7 @@ def _draw_convergence(panels: Sequence[Axes], results: Json) -> None:
     """Draws multi-step's bias against the batch size for each meta-parameter, and the two truths by horizon."""
     *of_names, truths = panels
     horizons = sorted({entry["horizon"] for entry in results["convergence"]})
-    shades = plt.get_cmap("viridis")(np.linspace(0.0, 0.85, len(horizons)))
+    shades = colormaps["viridis"](np.linspace(0.0, 0.85, len(horizons)))
     for axes, name in zip(of_names, results["meta_params"], strict=True):
         for index, (horizon, shade) in enumerate(zip(horizons, shades, strict=True)):
             entries = [entry for entry in results["convergence"] if entry["horizon"] == horizon]

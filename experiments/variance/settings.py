@@ -240,7 +240,7 @@ def study_from_flags(values: flags.FlagValues) -> Study:
         names = config.meta_params
     else:
         _leave_out(values, "--checkpoint", OF_TRAINING, ())
-        run = pathlib.Path(values.checkpoint).expanduser().resolve()
+        run = commands.local_path("checkpoint", values.checkpoint).resolve()
         config, names = _settings_of_run(values, run, {"horizon": STUDY_PRESETS[values.preset]["horizon"]} | given)
     if config.horizon < 2:
         refuse("horizon", config.horizon, "at least 2, for estimators to differ")

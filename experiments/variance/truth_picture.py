@@ -5,9 +5,10 @@ A column for each point and meta-parameter, a row for each critic and estimator.
 
 import pathlib
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from experiments.config import estimator_title
@@ -39,9 +40,9 @@ def draw(results: Json, picture: pathlib.Path) -> None:
     ]
     labels = [_label(critic, first[place]["horizon"], estimator) for critic, place, estimator in rows]
     width = len(names) + 1
-    figure, axes = plt.subplots(
-        figsize=(4.5 + 0.42 * width * len(points), 2.6 + 0.3 * (len(rows) + len(truths))), layout="constrained"
-    )
+    size = (4.5 + 0.42 * width * len(points), 2.6 + 0.3 * (len(rows) + len(truths)))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
     shades = np.full((len(truths) + len(rows), width * len(points)), np.nan)
     for index, truth in enumerate(entries.values()):
         left = index * width
@@ -86,7 +87,6 @@ def draw(results: Json, picture: pathlib.Path) -> None:
         fontsize=10,
     )
     figure.savefig(picture, dpi=130)
-    plt.close(figure)
 
 
 def _label(critic: str, horizon: int, estimator: str) -> str:
@@ -103,5 +103,5 @@ def _arrow(truth: Json) -> str:
     return "?" if low is None or low <= 0.0 <= high else "↓" if low > 0.0 else "↑"
 
 
-def _write(axes: plt.Axes, x: float, y: float, text: str, size: int = 9) -> None:
+def _write(axes: Axes, x: float, y: float, text: str, size: int = 9) -> None:
     axes.text(x, y, text, ha="center", va="center", fontsize=size)

@@ -1,0 +1,59 @@
+"""What a command prints, whatever is behind standard output and error: a terminal, a pipe, a file, or nothing."""
+
+import contextlib
+import io
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from tqdm.auto import tqdm
+
+LINES_APART = 30.0
+"""Seconds from one line of a bar to the next, where bars are lines."""
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Lets a command print anything; letters that standard output does not have become question marks.
+
+    Raises:
+      SystemExit: if nobody reads standard output any more, as behind `| head`, with the status of the signal that means
+        so; with a line if it has no room.
+    """
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more
+            closed = isinstance(error, BrokenPipeError)
+            sys.exit(128 + signal.SIGPIPE if closed else f"the output cannot be written ({error.strerror})")
+        raise
+
+
+def progress_bar(**options: Any) -> tqdm:
+    """Starts a bar of tqdm's; in a pipe or a file, where nothing can be drawn over, it is a line now and then."""
+    if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        options |= {"file": _Lines(), "mininterval": LINES_APART}
+    return tqdm(dynamic_ncols=True, **options)
+
+
+class _Lines:
+    """Takes what is drawn of a bar as lines of standard error."""
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            sys.stderr.write(f"{text.strip()}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
