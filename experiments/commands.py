@@ -161,6 +161,11 @@ def local_path(flag: str, path: str | os.PathLike[str]) -> pathlib.Path:
     return place
 
 
+def folder_name(folder: pathlib.Path) -> str:
+    """Returns what a folder is called, whichever path leads to it, in one line."""
+    return " ".join(pathlib.Path(os.path.abspath(folder)).name.split())
+
+
 def new_logdir(path: str | None, own: Sequence[str] = ()) -> pathlib.Path:
     """Makes the folder for results, which may not hold anything yet, or opens one to go on with.
 

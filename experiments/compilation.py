@@ -33,8 +33,8 @@ def keep_programs(folder: str | None) -> None:
     ):  # no folder of this machine, but a place that JAX knows how to reach, such as gs://bucket/programs
         jax.config.update("jax_compilation_cache_dir", folder)
         return
-    place = pathlib.Path(folder).expanduser()
     try:
+        place = pathlib.Path(folder).expanduser()
         place.mkdir(parents=True, exist_ok=True)
         writable = os.access(place, os.W_OK)
     except (OSError, RuntimeError):

@@ -19,7 +19,7 @@ from envs.environment import Environment
 from envs.snake import LARGEST_BOARD, SMALLEST_BOARD
 from experiments import environments
 from experiments.environments import SNAKE
-from experiments.files import write_whole
+from experiments.files import read_text, write_whole
 from metagrad.meta_parameters import INTERVALS
 
 FORMAT = 5
@@ -386,7 +386,7 @@ def load(path: pathlib.Path) -> Config:
       UsageError: if the file is missing, of another format, or holds settings that no run can have.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_text(path))
         if content["format"] != FORMAT:
             raise UsageError(f"{path}: has format {content['format']}, and this version reads format {FORMAT}")
         values: dict[str, Any] = {}

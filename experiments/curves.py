@@ -21,7 +21,7 @@ from experiments import commands
 from experiments import config as config_lib
 from experiments.averages import over_last_tenth
 from experiments.config import Config, UsageError, flag_name, refuse
-from experiments.plots import OKABE_ITO
+from experiments.plots import OKABE_ITO, as_drawn
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from experiments.run_folder import CONFIG, Metrics, dropped_seeds, of_survivors, read_metrics
 from metagrad import statistics
@@ -44,9 +44,10 @@ def draw(runs: dict[str, Metrics], columns: Sequence[str], picture: pathlib.Path
             mean = statistics.mean(metrics[column].T)
             steps = metrics["env_steps"][:, 0]
             colour = OKABE_ITO[index % len(OKABE_ITO)]
-            axes.plot(steps, mean.estimate, color=colour, linestyle=STROKES[index % len(STROKES)], label=label)
+            style: dict[str, Any] = {"color": colour, "linestyle": STROKES[index % len(STROKES)]}
+            axes.plot(steps, mean.estimate, label=as_drawn(label), **style)
             axes.fill_between(steps, mean.low, mean.high, color=colour, alpha=0.15, linewidth=0)
-        axes.set(title=column, xlabel="environment steps a seed")
+        axes.set(title=as_drawn(column), xlabel="environment steps a seed")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -98,7 +99,12 @@ def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
     values = flags.FlagValues()
     where: dict[str, Any] = {"flag_values": values}
-    flags.DEFINE_list("runs", None, "folders of training runs; a comma list", **where)
+    flags.DEFINE_list(
+        "runs",
+        None,
+        'folders of training runs: a comma list, in which a name with a comma is in "double quotes"',
+        **where,
+    )
     flags.DEFINE_list("columns", ["episode_return"], "columns of their metrics.csv; a comma list", **where)
     flags.DEFINE_string("picture", None, "the PNG to write; left out, only the table is printed", **where)
     return values
@@ -109,10 +115,11 @@ def main(values: flags.FlagValues) -> None:
     if not values.runs:
         refuse("runs", "", "given: a comma list of folders of training runs")
     folders = [commands.local_path("runs", run) for run in values.runs]
+    picture = commands.local_path("picture", values.picture) if values.picture else None
     if not values.columns:
         refuse("columns", "", "given: a comma list of columns")
     configs = [config_lib.load(folder / CONFIG) for folder in folders]
-    called = labels(configs) if len(folders) > 1 else [folders[0].name]
+    called = labels(configs) if len(folders) > 1 else [commands.folder_name(folders[0])]
     logged = {label: read_metrics(folder) for label, folder in zip(called, folders, strict=True)}
     runs = {
         label: with_fixed(of_survivors(metrics), config)
@@ -128,8 +135,7 @@ def main(values: flags.FlagValues) -> None:
         for label, metrics in runs.items()
     ]
     print(f"{table(header, rows)}\n{INTERVALS_NOTE}")
-    if values.picture:
-        picture = commands.local_path("picture", values.picture)
+    if picture:
         try:
             draw(runs, values.columns, picture)
         except (OSError, ValueError) as error:

@@ -23,6 +23,15 @@ def written_whole(file: pathlib.Path) -> Iterator[BinaryIO]:
     os.replace(partial, file)
 
 
+def read_text(file: pathlib.Path) -> str:
+    """Reads a file of text, with line ends and without a mark of its byte order as if it had not been on Windows.
+
+    Raises:
+      OSError: if it cannot be read. What is no text becomes letters that nothing expects.
+    """
+    return file.read_text(encoding="utf-8-sig", errors="replace")
+
+
 def write_whole(file: pathlib.Path, text: str) -> None:
     """Writes a file of text.
 

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import EngFormatter
 
 from experiments import config as config_lib
@@ -48,6 +49,17 @@ class _Run(NamedTuple):
     style: Mapping[str, Any]
 
 
+def as_drawn(name: str) -> str:
+    """Returns a name, which may be anybody's, for Matplotlib to draw as it is.
+
+    Matplotlib takes what is between two `$` for mathematics, leaves labels with a leading underscore out of legends,
+    and warns of letters that its font does not have.
+    """
+    letters = get_font(findfont(FontProperties())).get_charmap()
+    known = "".join(letter if ord(letter) in letters else "?" for letter in " ".join(name.split()))
+    return (" " if known.startswith("_") else "") + known.replace("$", r"\$")
+
+
 def draw_training(folder: pathlib.Path) -> None:
     """Draws `train.png` of one run."""
     _draw(_read_runs({"": folder}), folder / TRAINING_PICTURE)
@@ -72,7 +84,7 @@ def _read_runs(folders: Mapping[str, pathlib.Path]) -> list[_Run]:
         colour = FIXED if config.estimator == "none" and alike else COLOURS[config.estimator]
         strength = 1.0 if colour == FIXED else 0.65**alike
         rgb = [1.0 - strength * (1.0 - channel) for channel in to_rgb(colour)]
-        called = f"{name.replace('_', '-')}: " if name else ""
+        called = f"{as_drawn(name.replace('_', '-'))}: " if name else ""
         fixed = f"{called}nothing is tuned" if config.estimator == "none" else ""
         metrics = read_metrics(folder)
         dropped = dropped_seeds(metrics).sum()
@@ -117,7 +129,7 @@ def _draw_hyperparameter(column: Figure, name: str, runs: Sequence[_Run]) -> Non
         _line(path, run, f"hyper/{name}")
         if run.metrics["seed"].shape[1] > 1:
             deviation = _pooled_deviation(run.metrics[f"meta_grad/{name}"])
-            spread.plot(run.metrics["env_steps"][:, 0], deviation, **run.style)
+            spread.plot(run.metrics["env_steps"][:, 0], np.where(deviation > 0.0, deviation, np.nan), **run.style)
     _fit_lines(path)
     low, high = np.clip(path.get_ylim(), *INTERVALS[name])  # bands may reach beyond what there is
     if low < high:

@@ -23,6 +23,7 @@ import numpy as np
 
 from experiments import config as config_lib
 from experiments.config import Config, Execution, UsageError, flag_name, refuse
+from experiments.files import read_text
 
 if TYPE_CHECKING:  # both are imported where they are used, so that --help need not wait for them
     import orbax.checkpoint as ocp
@@ -85,12 +86,13 @@ class RunWriter:
             raise UsageError(f"{self._folder}: another process is at work in this folder") from None
 
     def _claim(self) -> None:
-        """Writes the settings, unless the folder has the same."""
+        """Writes the settings where there are none; those of a longer run replace them with its first rows."""
         path = self._folder / CONFIG
         if not path.exists() and self._metrics_file.tell():
             refuse("logdir", self._folder, f"without a {METRICS} that is not of a run")
         check_settings(self._folder, self._config)
-        if not path.exists() or config_lib.load(path) != self._config:
+        self._longer = path.exists() and config_lib.load(path) != self._config
+        if not path.exists():
             with told(self._folder):
                 config_lib.save(self._config, path)
 
@@ -114,7 +116,7 @@ class RunWriter:
             self.seconds = self._seconds_until(self.env_steps)
         self._metrics_file.truncate(_length_until(self._folder / METRICS, self.env_steps, len(self._seeds)))
         self._metrics_file.seek(0)
-        self._header = self._metrics_file.readline()
+        self._header = self._metrics_file.readline().decode("utf-8-sig", "replace").rstrip()
 
     def _seconds_until(self, env_steps: int) -> float:
         """Reads how long training took until a checkpoint; 0 where that is not known."""
@@ -151,17 +153,20 @@ class RunWriter:
         rows = io.StringIO()
         writer = csv.DictWriter(rows, ["env_steps", "seed", *metrics], lineterminator="\n")
         writer.writeheader()
-        header = rows.getvalue().encode()
+        header = rows.getvalue()
         for index, seed in enumerate(self._seeds):
             values = {name: "" if np.isnan(column[index]) else str(column[index]) for name, column in metrics.items()}
             writer.writerow({"env_steps": env_steps, "seed": seed} | values)
         means = {name: np.nanmean(column) for name, column in metrics.items() if not np.isnan(column).all()}
-        if self._header not in (b"", header):
+        if self._header not in ("", header.rstrip()):
             raise UsageError(f"{self._folder / METRICS}: has other columns than this version writes")
         with told(self._folder):
-            self._metrics_file.write(rows.getvalue().encode()[len(self._header) :])
+            if self._longer:
+                config_lib.save(self._config, self._folder / CONFIG)
+                self._longer = False
+            self._metrics_file.write(rows.getvalue().removeprefix(header if self._header else "").encode())
             self._metrics_file.flush()
-            self._header = header
+            self._header = header.rstrip()
             self._write_events(env_steps, means)
 
     def _write_events(self, env_steps: int, means: Mapping[str, float]) -> None:
@@ -326,8 +331,7 @@ def read_metrics(folder: pathlib.Path) -> Metrics:
       UsageError: if the file cannot be read, or the run ended before its first logging point.
     """
     try:
-        with (folder / METRICS).open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_text(folder / METRICS))))
         num_seeds = len({row["seed"] for row in rows}) or 1
         columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else ())}
         metrics = {name: column.reshape(-1, num_seeds) for name, column in columns.items()}

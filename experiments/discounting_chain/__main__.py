@@ -19,6 +19,7 @@ from experiments import commands, terminal
 from experiments.config import Range, refuse
 from experiments.discounting_chain import exact, picture, sampled
 from experiments.discounting_chain.exact import INNER_CRITIC, OUTER_CRITIC, RETURN
+from experiments.files import write_whole
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from metagrad import statistics
 
@@ -127,7 +128,7 @@ def main(values: flags.FlagValues) -> None:
         ],
         "wall_seconds": round(time.monotonic() - begin, 1),
     }
-    (folder / RESULTS).write_text(json.dumps(results, allow_nan=False) + "\n")
+    write_whole(folder / RESULTS, json.dumps(results, allow_nan=False) + "\n")
     picture.draw(results, folder / PICTURE)
     print(_tables(results))
     print(f"The numbers are in {folder / RESULTS}, the picture is {folder / PICTURE}")

@@ -14,7 +14,7 @@ from envs.snake import Snake
 from experiments import config as config_lib
 from experiments import run_folder
 from experiments.building import init_seeds, make_agent
-from experiments.commands import local_path
+from experiments.commands import folder_name, local_path
 from experiments.config import ESTIMATORS, Config, UsageError, refuse
 from experiments.play.games import Policy, random_policy
 from metagrad import meta_parameters
@@ -138,7 +138,7 @@ def load(choice: list[tuple[Run, int]]) -> Players:
 def _called(run: Run) -> str:
     """Returns the estimator with its horizon; of what tunes nothing there may be several, called by their folders."""
     if run.config.estimator == "none":
-        return run.folder.name
+        return folder_name(run.folder)
     return config_lib.estimator_title(run.config.estimator, run.config.horizon)
 
 

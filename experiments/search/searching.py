@@ -18,7 +18,7 @@ from experiments import config as config_lib
 from experiments import run_folder
 from experiments.commands import local_path
 from experiments.config import Config, UsageError, flag_name, refuse
-from experiments.files import PARTIAL, write_whole
+from experiments.files import PARTIAL, read_text, write_whole
 from experiments.reporting import as_json
 from experiments.search.settings import UNUSED, Settings, sample, validate
 from experiments.search.training import Outcome, train_settings
@@ -110,7 +110,7 @@ def _claim(folder: pathlib.Path, asked: dict[str, Any]) -> None:
     """
     file, content = folder / ASKED, json.dumps(asked, indent=2) + "\n"
     if file.exists():
-        if file.read_bytes() != content.encode():
+        if read_text(file) != content:
             refuse("logdir", folder, "a new or empty folder, or one of a search with the same settings")
         return
     with run_folder.told(folder):
@@ -127,7 +127,7 @@ def _read_results(file: pathlib.Path, num_settings: int) -> dict[str, Any] | Non
     if not file.exists():
         return None
     try:
-        results = json.loads(file.read_text())
+        results = json.loads(read_text(file))
         complete = {"env_steps", "wall_seconds", "flags", "best"} <= results.keys()
         if not complete or len(ranking(results["settings"])) != num_settings:
             raise ValueError("it has something else in it")

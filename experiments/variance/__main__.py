@@ -23,7 +23,7 @@ from absl import flags
 from experiments import commands, run_folder, terminal
 from experiments import config as config_lib
 from experiments.config import refuse
-from experiments.files import PARTIAL, write_whole
+from experiments.files import PARTIAL, read_text, write_whole
 from experiments.layout import fits_memory
 from experiments.run_folder import WriteError
 from experiments.train import NonFiniteError
@@ -135,7 +135,7 @@ def open_folder(logdir: str | None, study: Study) -> pathlib.Path:
     file = commands.local_path("logdir", logdir or "") / STUDY
     content = json.dumps(study.determining(), indent=2) + "\n"
     if logdir and file.exists():
-        if file.read_bytes() != content.encode():
+        if read_text(file) != content:
             refuse("logdir", logdir, "a new or empty folder, or one of a study with the same settings")
         return file.parent
     folder = commands.new_logdir(logdir, (f"{STUDY}{PARTIAL}",))

@@ -104,6 +104,8 @@ def _curves(axes: Axes, point: Json, name: str, statistic: str, stroke: int) -> 
         values = [entry["estimators"][estimator][name][statistic] for entry in point["by_horizon"]]
         heights = np.array([value["estimate"] for value in values], float)
         low, high = np.array([value["ci95"] for value in values], float).T
+        if statistic == "variance":  # on a logarithmic scale, to which zeros alone are a warning or an error
+            low, high, heights = (np.where(heights > 0.0, ends, np.nan) for ends in (low, high, heights))
         colour = COLOURS[estimator]
         axes.plot(horizons, heights, color=colour, linestyle=STROKES[stroke], marker=MARKERS[stroke], markersize=3.5)
         axes.fill_between(horizons, low, high, color=colour, alpha=0.15, linewidth=0)
