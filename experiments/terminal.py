@@ -33,7 +33,7 @@ def printing() -> Iterator[None]:
             sys.stdout.flush()
     except OSError as error:
         try:
-            sys.stdout.flush()
+            print(flush=True)  # fails as well if it was this that failed
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more
             closed = isinstance(error, BrokenPipeError)

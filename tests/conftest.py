@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Tests compile much and compute little: the compiler takes its shortest ways. No screen is needed for pictures.
+# Tests compile much and compute little: the compiler takes its shortest ways.
 quick_to_compile = [
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
@@ -23,7 +23,7 @@ os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *quick_to_c
 # Processes and runs share what was compiled.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
-os.environ.setdefault("MPLBACKEND", "agg")
+os.environ["MPLBACKEND"] = "module://no_screen"  # pictures are files, whatever a shell inherits from a notebook
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 # Tracing makes many objects and few cycles: looking for these as often as Python does takes 5 to 11% of a test.

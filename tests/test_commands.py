@@ -1,16 +1,26 @@
 """What all commands have in common: flags, help, and one line for what is impossible."""
 
+import contextlib
 import dataclasses
+import json
+import os
+import signal
 import subprocess
 import sys
 
 import command_line
+import numpy as np
 import pytest
 from miniature import SMALL
 
-from experiments import compare, train
+from experiments import compare, curves, train
 from experiments import config as config_lib
+from experiments.benchmark import __main__ as benchmark
 from experiments.config import Config, Execution, UsageError
+from experiments.discounting_chain import __main__ as discounting_chain
+from experiments.play import __main__ as play
+from experiments.search import __main__ as search
+from experiments.variance import __main__ as variance
 
 BAD = [
     ("--meta_params=discount,warmth", "--meta_params=discount,warmth: must be a comma list"),
@@ -58,6 +68,64 @@ def test_bad_input_is_one_line_and_status_2(command, argument, message, tmp_path
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [(command, "logdir") for command in (train, compare, search, variance, benchmark, discounting_chain, play)]
+    + [(curves, "runs"), (curves, "picture"), (variance, "checkpoint"), (play, "record")],
+)
+@pytest.mark.parametrize(
+    "path", ["gs://bucket/run.gif", "~nobody-is-called-so/run.gif", "\udcff.gif", "x" * 300 + ".gif"]
+)
+def test_what_is_no_path_of_this_machine_is_one_line(command, flag, path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    others = {"picture": ["--runs=run"], "record": ["--random"], "checkpoint": ["--logdir=run"]}.get(flag, [])
+    assert command_line.run(command, *others, f"--{flag}={path}") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"--{flag}={path}: must be ".replace("\udcff", "?"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("function", [train.train, lambda config, folder: compare.compare({"run": config}, folder)])
+def test_a_buckets_address_is_refused_from_python_too(function):
+    with pytest.raises(UsageError, match="--logdir=gs://bucket/run: must be on this machine"):
+        function(Config(), "gs://bucket/run")
+
+
+def test_numbers_of_numpy_are_settings_as_flags_give_them(tmp_path):
+    given = {"seed": np.int64(3), "learning_rate": np.float32(1e-3), "discount": np.float64(0.9)}
+    config = Config(**given, shared_torso=np.bool_(True))
+    config_lib.validate(config)
+    config_lib.save(config, tmp_path / "config.json")
+    plain = Config(seed=3, learning_rate=1e-3, discount=0.9, shared_torso=True)
+    assert config == plain == config_lib.load(tmp_path / "config.json")
+    assert Execution(keep=np.int32(2)) == Execution(keep=2)
+    assert json.dumps(dataclasses.asdict(Execution(keep=np.int32(2))))
+
+
+@pytest.mark.parametrize(
+    ("output", "status"),
+    [
+        ("closed pipe", 128 + signal.SIGPIPE),
+        ("full disk", "the output cannot be written (No space left on device)"),
+        ("ascii", None),
+        ("none", None),
+    ],
+)
+def test_help_ends_well_whatever_standard_output_is(output, status, tmp_path, monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with contextlib.ExitStack() as stack:
+        streams = {
+            "closed pipe": stack.enter_context(open(writer, "w")),
+            "full disk": stack.enter_context(open("/dev/full", "w")),
+            "ascii": stack.enter_context((tmp_path / "out").open("w", encoding="ascii")),
+        }
+        monkeypatch.setattr(sys, "stdout", streams.get(output))
+        assert command_line.run(train, "--help") == status
+    assert capsys.readouterr().err == ""
+    assert (output == "ascii") == ("--rollout_length" in (tmp_path / "out").read_text())
 
 
 def test_a_missing_logdir_is_one_line(capsys):

@@ -7,6 +7,7 @@ import pathlib
 import re
 import sys
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -59,7 +60,8 @@ def test_the_inner_problem_of_the_readme_runs():
     np.testing.assert_allclose(names["gradient"]["log_rate"], by_horizon.mean(), rtol=1e-5)
 
 
-def test_the_notebook_runs(capsys):
+def test_the_notebook_runs(capsys, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "backend", "agg")
     cells = json.loads((EXAMPLES / "notebook.ipynb").read_text())["cells"]
     first, *others = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     names = {}
