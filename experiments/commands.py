@@ -20,6 +20,7 @@ from experiments.config import (
     PRESETS,
     Config,
     Execution,
+    Group,
     UsageError,
     flag_name,
     refuse,
@@ -43,13 +44,24 @@ def define_flags(
       The flags, to which a command may add its own.
     """
     values = flags.FlagValues()
-    where: dict[str, Any] = {"flag_values": values}
     flags.DEFINE_enum(
-        "preset", "quick", sorted(presets), "settings to start from; flags on the command line beat it", **where
+        "preset",
+        "quick",
+        sorted(presets, reverse=True),
+        "settings to start from, which flags on the command line beat: a small board for minutes on two CPU cores, or "
+        "the paper's for an accelerator",
+        flag_values=values,
+        module_name=Group.BUDGET,
     )
-    flags.DEFINE_string("logdir", None, "new or empty folder that the results go to", **where)
+    define_logdir(values)
     _define_settings(values, Config, presets["quick"], omit)
     return values
+
+
+def define_logdir(values: flags.FlagValues) -> None:
+    """Defines the flag of the folder that every command with results needs."""
+    text = "folder that the results go to, new or empty"
+    flags.DEFINE_string("logdir", None, text, flag_values=values, module_name=Group.OUTPUT)
 
 
 def define_training_flags(omit: Sequence[str] = ()) -> flags.FlagValues:
@@ -64,7 +76,7 @@ def define_training_flags(omit: Sequence[str] = ()) -> flags.FlagValues:
     values = define_flags(omit=omit)
     values["logdir"].help = (
         "folder that the results go to: new, empty, or that of the same command with the same settings, to go on from "
-        "its last checkpoint"
+        "the last checkpoint"
     )
     values["num_env_steps"].help += "; a larger number makes the run in --logdir longer"
     _define_settings(values, Execution, {}, ())
@@ -86,7 +98,7 @@ def _define_settings(
         if field.name not in omit:
             text = f"{field.metadata['help']}; {field.metadata['range'].text}"
             default = defaults.get(field.name, field.default)
-            define[field.type](flag_name(field), default, text, flag_values=values)
+            define[field.type](flag_name(field), default, text, flag_values=values, module_name=field.metadata["group"])
 
 
 def config_from_flags(values: flags.FlagValues, presets: Mapping[str, dict[str, Any]] = PRESETS) -> Config:
@@ -193,6 +205,22 @@ def new_logdir(path: str | None, own: Sequence[str] = ()) -> pathlib.Path:
     return logdir
 
 
+def help_of(values: flags.FlagValues) -> str:
+    """Lists a command's flags by what one wants to set: what is the command's own first, then in the order of `Group`.
+
+    absl groups flags by the module that defines them; here a group's heading is in the module's place.
+    """
+    groups, lines = values.flags_by_module_dict(), []
+    shared = [str(group) for group in Group]
+    for group in sorted(groups, key=lambda group: shared.index(group) if group in shared else -1):
+        lines += ["", f"{group}:"]
+        for flag in groups[group]:
+            default = (flag.default_as_str or "").strip("'")
+            text = f"--{'[no]' if flag.boolean else ''}{flag.name}: {flag.help}{default and f' (default {default})'}"
+            lines.append(flags.text_wrap(text, indent=" " * 6, firstline_indent="  "))
+    return "\n".join(lines)
+
+
 def run(
     main: Callable[[flags.FlagValues], None],
     values: flags.FlagValues,
@@ -208,14 +236,15 @@ def run(
       values: the command's flags, not parsed yet.
       stopped: what to say after Ctrl-C.
     """
-    flags.DEFINE_bool("help", False, "show this help", flag_values=values)
+    where: dict[str, Any] = {"flag_values": values, "module_name": Group.EXECUTION}
     flags.DEFINE_string(
         "compilation_cache",
         None,
-        f"folder that keeps compiled programs from one run to the next, or {compilation.OFF}; the default is what "
+        f"folder that keeps compiled programs from one run to the next, or {compilation.OFF}; by default what "
         "JAX_COMPILATION_CACHE_DIR says, else the user's cache folder",
-        flag_values=values,
+        **where,
     )
+    flags.DEFINE_bool("help", False, "show this help", **where)
 
     def parse(arguments: Sequence[str]) -> list[str]:
         try:
@@ -229,7 +258,7 @@ def run(
 
     def guarded(_: Sequence[str]) -> None:
         if values.help:
-            print(f"{sys.modules[main.__module__].__doc__}\n{values.get_help(include_special_flags=False)}")
+            print(f"{sys.modules[main.__module__].__doc__}\n{help_of(values)}")
             return
         logging.set_verbosity(logging.FATAL)  # orbax tells the story of every file, and of errors besides raising them
         compilation.keep_programs(values.compilation_cache)

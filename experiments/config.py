@@ -6,20 +6,38 @@ its results.
 """
 
 import dataclasses
+import enum
+import functools
 import json
 import math
 import pathlib
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from envs.environment import Environment
-from envs.snake import LARGEST_BOARD, SMALLEST_BOARD
 from experiments import environments
 from experiments.environments import SNAKE
 from experiments.files import read_text, write_whole
+from experiments.ranges import (
+    BOARD,
+    BOOLEAN,
+    HORIZON,
+    NAMES,
+    POSITIVE,
+    UNIT_CLOSED,
+    UNIT_HALF_OPEN,
+    UNIT_OPEN,
+    Range,
+    UsageError,
+    as_computed,
+    at_least,
+    board_shape,
+    count,
+    one_of,
+    refuse,
+)
 from metagrad.meta_parameters import INTERVALS
 
 FORMAT = 5
@@ -31,48 +49,29 @@ LOGGING_POINTS = 64
 ESTIMATORS = ("none", "single_step", "multi_step", "mixing")
 
 
-class UsageError(Exception):
-    """A setting that is impossible; its text is the one line that the user sees."""
+class Group(enum.StrEnum):
+    """What one wants to set: the headings of `--help`, in its order."""
+
+    TUNED = "What is tuned"
+    OUTER_LOSS = "Outer loss"
+    AGENT = "Agent"
+    ENVIRONMENT = "Environment"
+    BUDGET = "Budget"
+    OUTPUT = "Output"
+    EXECUTION = "Execution"
+    PROCESSES = "Several processes"
 
 
-@dataclasses.dataclass(frozen=True)
-class Range:
-    """A check with the words that describe what passes it."""
-
-    text: str
-    accepts: Callable[[Any], bool]
+def _setting(group: Group, default: Any, allowed: Range, help_text: str, name: str | None = None) -> Any:
+    metadata = {"group": group, "range": allowed, "help": help_text, "name": name}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-def _at_least(low: float) -> Range:
-    return Range(f"at least {low:g}", lambda value: low <= value < math.inf)
-
-
-def _count(low: int) -> Range:
-    return Range(f"at least {low} and below 2^31", lambda value: low <= value < 2**31)
-
-
-def _one_of(names: Sequence[str]) -> Range:
-    return Range(f"one of {', '.join(names)}", lambda value: value in names)
-
-
-POSITIVE = Range("positive", lambda value: 0.0 < value < math.inf)
-UNIT_OPEN = Range("in (0, 1)", lambda value: 0.0 < value < 1.0)
-UNIT_HALF_OPEN = Range("in (0, 1]", lambda value: 0.0 < value <= 1.0)
-UNIT_CLOSED = Range("in [0, 1]", lambda value: 0.0 <= value <= 1.0)
-ANYTHING = Range("any", lambda value: True)
-BOARD = Range(
-    f"a number N or ROWSxCOLS, each in [{SMALLEST_BOARD}, {LARGEST_BOARD}]",
-    lambda value: all(SMALLEST_BOARD <= side <= LARGEST_BOARD for side in board_shape(value)),
-)
-HORIZON = Range("at least 1 and at most 65536", lambda value: 1 <= value <= 65_536)
-NAMES = Range(
-    f"a comma list, without repetition, of {', '.join(INTERVALS)}",
-    lambda value: bool(value) and set(value) <= set(INTERVALS) and len(set(value)) == len(value),
+_tuned, _outer_loss, _agent, _environment, _budget, _output, _execution, _ = (
+    functools.partial(_setting, group) for group in Group
 )
 
-
-def _setting(default: Any, allowed: Range, help_text: str, name: str | None = None) -> Any:
-    return dataclasses.field(default=default, metadata={"range": allowed, "help": help_text, "name": name})
+FIRST = "where it is tuned, its first value"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,61 +80,78 @@ class Config:
 
     What tunes (outer discount and lambda, meta-learning rate and its halving) is by default what served mixing(5) best
     from two bad starts of 6×6 Snake, and was not searched for on other games: results/self_tuning.md.
+
+
+    They stand in the order of the help: by what they are about, the most used first.
     """
 
-    seed: int = _setting(0, _count(0), "first seed; the others follow it")
-    num_seeds: int = _setting(4, _count(1), "agents trained at once, each with a seed of its own")
-    estimator: str = _setting("mixing", _one_of(ESTIMATORS), "meta-gradient estimator; none tunes nothing")
-    horizon: int = _setting(5, HORIZON, "inner updates between two meta-updates (multi_step and mixing)")
-    mixing_weights: str = _setting("uniform", _one_of(("uniform", "geometric")), "weights of mixing's horizons")
-    mixing_decay: float = _setting(0.8, UNIT_HALF_OPEN, "ratio of consecutive geometric weights")
-    meta_params: tuple[str, ...] = _setting(
-        ("discount", "lambda", "entropy_cost"), NAMES, f"what is tuned: a comma list of {', '.join(INTERVALS)}"
+    estimator: str = _tuned("mixing", one_of(ESTIMATORS), "how the meta-gradient is estimated; none tunes nothing")
+    meta_params: tuple[str, ...] = _tuned(
+        ("discount", "lambda", "entropy_cost"), NAMES, "hyperparameters that are tuned"
     )
-    environment: str = _setting(SNAKE, ANYTHING, environments.NAMES)
-    board_size: str = _setting("6", BOARD, "Snake: cells of the board's sides: N for N×N, or ROWSxCOLS")
-    time_limit: int = _setting(4_000, _count(1), "Snake: steps after which an episode is truncated")
-    action_mask: bool = _setting(True, ANYTHING, "Snake: whether the agent is told which moves crash")
-    num_envs: int = _setting(32, _count(1), "environments of one seed")
-    rollout_length: int = _setting(20, _count(1), "steps of one rollout")
-    num_env_steps: int = _setting(320_000, _at_least(1), "environment steps of one seed")
-    optimizer: str = _setting(
-        "adam",
-        _one_of(("adam", "rmsprop")),
-        "inner optimizer; 1e-10 under Adam's square root keeps its derivative finite, and shortens its steps where "
-        "gradients are below about 1e-5",
-    )
-    learning_rate: float = _setting(1e-3, POSITIVE, "inner learning rate")
-    meta_learning_rate: float = _setting(0.3, POSITIVE, "learning rate of the meta-optimizer, Adam")
-    meta_learning_rate_halving: int = _setting(
+    horizon: int = _tuned(5, HORIZON, "inner updates from one meta-update to the next, for multi_step and mixing")
+    meta_learning_rate: float = _tuned(0.3, POSITIVE, "learning rate of the meta-optimizer, Adam")
+    meta_learning_rate_halving: int = _tuned(
         100,
-        _count(0),
-        "inner updates N after which it is half of that: meta_learning_rate / (1 + updates / N); 0 keeps it constant",
+        count(0),
+        "inner updates N after which the meta-learning rate has halved: it is --meta_learning_rate / "
+        "(1 + updates / N); 0 keeps it constant",
     )
-    meta_gradient_clip: float = _setting(
-        1.0, POSITIVE, "global norm that longer meta-gradients are scaled down to; on 6×6 Snake all are far shorter"
+    meta_gradient_clip: float = _tuned(
+        1.0, POSITIVE, "norm that longer meta-gradients are scaled down to; on 6×6 Snake all are far shorter than 1"
     )
-    discount: float = _setting(0.97, UNIT_OPEN, "discount (starting value where tuned)")
-    lambda_: float = _setting(0.9, UNIT_CLOSED, "lambda of the returns (starting value where tuned)", name="lambda")
-    policy_cost: float = _setting(1.0, _at_least(0), "cost of the policy-gradient term (starting value where tuned)")
-    value_cost: float = _setting(0.5, _at_least(0), "cost of the value term (starting value where tuned)")
-    entropy_cost: float = _setting(0.01, _at_least(0), "cost of the entropy term (starting value where tuned)")
-    outer_discount: float = _setting(0.999, UNIT_OPEN, "discount of the outer loss")
-    outer_lambda: float = _setting(1.0, UNIT_CLOSED, "lambda of the outer loss")
-    outer_critic: bool = _setting(
-        True, ANYTHING, "whether the outer loss takes its advantages from a critic of its own (never with none)"
+    mixing_weights: str = _tuned(
+        "uniform",
+        one_of(("uniform", "geometric")),
+        "how mixing weighs its horizons: all alike, or each by --mixing_decay times the one before",
     )
-    exact_targets: bool = _setting(
+    mixing_decay: float = _tuned(0.8, UNIT_HALF_OPEN, "ratio of consecutive weights, for --mixing_weights=geometric")
+    exact_targets: bool = _tuned(
         True,
-        ANYTHING,
-        "whether the meta-gradient follows an update's targets through the values in them; else these are constants",
+        BOOLEAN,
+        "let meta-gradients pass through an update's targets, by the values in them, rather than hold these constant",
     )
-    outer_value_cost: float = _setting(0.0, _at_least(0), "cost of the outer loss's value term; 0 leaves it out")
-    outer_entropy_cost: float = _setting(0.0, _at_least(0), "cost of the outer loss's entropy term; 0 leaves it out")
-    num_channels: int = _setting(32, _count(1), "channels of each convolution")
-    policy_width: int = _setting(64, _count(1), "units of the policy head's hidden layer")
-    value_width: int = _setting(128, _count(1), "units of the value head's hidden layer")
-    shared_torso: bool = _setting(False, ANYTHING, "whether policy and value share one torso")
+    outer_discount: float = _outer_loss(0.999, UNIT_OPEN, "discount of the outer loss, which stays fixed")
+    outer_lambda: float = _outer_loss(1.0, UNIT_CLOSED, "lambda of the outer loss's returns, which stays fixed")
+    outer_critic: bool = _outer_loss(
+        True,
+        BOOLEAN,
+        "take the outer loss's advantages from a critic of its own, trained at --outer_discount, rather than from the "
+        "agent's",
+    )
+    outer_value_cost: float = _outer_loss(0.0, at_least(0), "weight of a value term in the outer loss; 0 leaves it out")
+    outer_entropy_cost: float = _outer_loss(
+        0.0, at_least(0), "weight of an entropy bonus in the outer loss; 0 leaves it out"
+    )
+    discount: float = _agent(0.97, UNIT_OPEN, f"discount of the agent's loss; {FIRST}")
+    lambda_: float = _agent(0.9, UNIT_CLOSED, f"lambda of the agent's returns; {FIRST}", name="lambda")
+    entropy_cost: float = _agent(0.01, at_least(0), f"weight of the entropy bonus in the agent's loss; {FIRST}")
+    value_cost: float = _agent(0.5, at_least(0), f"weight of the value term in the agent's loss; {FIRST}")
+    policy_cost: float = _agent(1.0, at_least(0), f"weight of the policy-gradient term in the agent's loss; {FIRST}")
+    learning_rate: float = _agent(1e-3, POSITIVE, f"learning rate of the agent; {FIRST}")
+    optimizer: str = _agent(
+        "adam",
+        one_of(("adam", "rmsprop")),
+        "optimizer of the agent; 1e-10 under Adam's square root keeps its derivative finite, and shortens its steps "
+        "where gradients are below about 1e-5",
+    )
+    num_channels: int = _agent(
+        32, count(1), "channels of each convolution of the network, where observations are grids"
+    )
+    policy_width: int = _agent(64, count(1), "units of each hidden layer of the policy")
+    value_width: int = _agent(128, count(1), "units of each hidden layer of the critics")
+    shared_torso: bool = _agent(False, BOOLEAN, "let policy and value share the network's first layers")
+    environment: str = _environment(
+        SNAKE, Range(environments.NAMES, lambda value: True), "environment that agents learn in"
+    )
+    board_size: str = _environment("6", BOARD, "for Snake, the cells of the board's sides")
+    time_limit: int = _environment(4_000, count(1), "for Snake, the steps after which an episode is truncated")
+    action_mask: bool = _environment(True, BOOLEAN, "for Snake, tell the agents which moves crash")
+    num_env_steps: int = _budget(320_000, at_least(1), "environment steps of each seed, all its environments together")
+    num_seeds: int = _budget(4, count(1), "agents that are trained at once, each with a seed of its own")
+    seed: int = _budget(0, count(0), "seed of the first agent; those of the others follow it")
+    num_envs: int = _budget(32, count(1), "environments that each agent plays at once")
+    rollout_length: int = _budget(20, count(1), "steps of each environment from one update of the agent to the next")
 
     def __post_init__(self) -> None:
         _make_plain(self)
@@ -180,7 +196,7 @@ def plain(value: Any) -> Any:
 KINDS: Mapping[Any, tuple[Any, str]] = {
     int: (int, "a whole number"),
     float: (float | int, "a number"),
-    bool: (bool, "True or False"),
+    bool: (bool, "a boolean"),
     str: (str, "a string"),
     tuple[str, ...]: (tuple, "a tuple of names"),
 }
@@ -197,22 +213,26 @@ ADDED: dict[str, Any] = {"action_mask": True}
 class Execution:
     """How a run is carried out; where it goes on, these may differ from what they were."""
 
-    checkpoint_every: int = _setting(
+    checkpoint_every: int = _output(
         8,
-        _count(1),
-        f"logging points, of which a run has {LOGGING_POINTS} at most, from one checkpoint to the next; those that do "
-        "not stay are removed as soon as there is a later one",
+        count(1),
+        f"logging points from one checkpoint to the next, of the {LOGGING_POINTS} that a run has at most",
     )
-    keep: int = _setting(8, _count(1), "checkpoints that stay: evenly spread over the run, the last one included")
-    on_divergence: str = _setting(
+    keep: int = _output(
+        8,
+        count(1),
+        "checkpoints that are kept, evenly spread over the run, its end included; all others are deleted as soon as "
+        "there is a later one",
+    )
+    on_divergence: str = _execution(
         "stop",
-        _one_of(("stop", "drop")),
+        one_of(("stop", "drop")),
         "what happens once a loss, meta-gradient or parameter of a seed is NaN or infinite: stop ends the run, drop "
         "keeps the seed as it was before, and the others go on",
     )
-    seeds_per_batch: int = _setting(
+    seeds_per_batch: int = _execution(
         0,
-        _count(0),
+        count(0),
         "seeds in the devices' memory at once, while the others wait; 0 for all. The results are the same, "
         "and on CPUs to the bit where each device has two or more of them at once",
     )
@@ -236,12 +256,6 @@ PRESETS: Mapping[str, dict[str, Any]] = {
     },
 }
 """What each preset changes in the defaults: minutes on two CPU cores, or the paper's board for an accelerator."""
-
-
-def board_shape(board_size: str) -> tuple[int, int]:
-    """Returns (rows, columns) of a `--board_size`; (0, 0), which no range allows, where it cannot be read."""
-    match = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", board_size.lower())
-    return (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
 
 
 def validate_execution(execution: Execution) -> None:
@@ -360,18 +374,6 @@ def _check_ranges(settings: Config | Execution) -> None:
             refuse(flag_name(field), repr(value), f"{kind}, {allowed.text}")
         if not (allowed.accepts(value) and allowed.accepts(as_computed(value))):
             refuse(flag_name(field), value, allowed.text)
-
-
-def as_computed(value: Any) -> Any:
-    """Returns a setting as training has it: floats are single precision, where 0.999999999 is 1."""
-    with np.errstate(over="ignore"):
-        return float(np.float32(value)) if isinstance(value, float) else value
-
-
-def refuse(flag: str, value: Any, allowed: str) -> NoReturn:
-    """Raises the `UsageError` that says that a flag's value is not what is allowed."""
-    shown = ",".join(value) if isinstance(value, tuple | list) else value
-    raise UsageError(f"--{flag}={shown}: must be {allowed}")
 
 
 def save(config: Config, path: pathlib.Path) -> None:

@@ -20,7 +20,7 @@ from matplotlib.ticker import EngFormatter
 from experiments import commands
 from experiments import config as config_lib
 from experiments.averages import over_last_tenth
-from experiments.config import Config, UsageError, flag_name, refuse
+from experiments.config import Config, Group, UsageError, flag_name, refuse
 from experiments.plots import OKABE_ITO, as_drawn
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from experiments.run_folder import CONFIG, Metrics, dropped_seeds, of_survivors, read_metrics
@@ -98,15 +98,12 @@ def _seeds(metrics: Metrics) -> str:
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
     values = flags.FlagValues()
-    where: dict[str, Any] = {"flag_values": values}
-    flags.DEFINE_list(
-        "runs",
-        None,
-        'folders of training runs: a comma list, in which a name with a comma is in "double quotes"',
-        **where,
-    )
-    flags.DEFINE_list("columns", ["episode_return"], "columns of their metrics.csv; a comma list", **where)
-    flags.DEFINE_string("picture", None, "the PNG to write; left out, only the table is printed", **where)
+    where: dict[str, Any] = {"flag_values": values, "module_name": "What is drawn"}
+    text = 'folders of training runs; a comma list, in which a name with a comma is in "double quotes"'
+    flags.DEFINE_list("runs", None, text, **where)
+    flags.DEFINE_list("columns", ["episode_return"], "columns of the runs' metrics.csv; a comma list", **where)
+    text = "the PNG to write; without it, only the table is printed"
+    flags.DEFINE_string("picture", None, text, flag_values=values, module_name=Group.OUTPUT)
     return values
 
 

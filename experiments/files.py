@@ -1,10 +1,11 @@
 """Files that are written whole or not at all, wherever the process is killed."""
 
 import contextlib
+import json
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 PARTIAL = ".partial"
 """What is added to a file's name while it is being written."""
@@ -40,3 +41,11 @@ def write_whole(file: pathlib.Path, text: str) -> None:
     """
     with written_whole(file) as stream:
         stream.write(text.encode())
+
+
+def holds(file: pathlib.Path, content: Any) -> bool:
+    """Returns whether a file says the same in JSON, in whatever order: another version may have another one."""
+    try:
+        return json.loads(read_text(file)) == json.loads(json.dumps(content))
+    except (ValueError, RecursionError):
+        return False

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.config import UsageError, refuse
+from experiments.config import Group, UsageError, refuse
 from experiments.packing import pack, unpack
 
 HEARTBEAT_SECONDS = 30
@@ -103,18 +103,18 @@ ALONE = Hosts(0, 1, lambda data: [data])
 
 def define_flags(values: flags.FlagValues) -> None:
     """Adds the flags that say where a process stands among those of a run."""
-    where: dict[str, Any] = {"flag_values": values}
+    where: dict[str, Any] = {"flag_values": values, "module_name": Group.PROCESSES}
     flags.DEFINE_string(
         "coordinator",
         "",
         f"where several processes train one run, each a share of the seeds on the devices that it sees: {ADDRESS}, "
-        "which takes it and the next two flags from what JAX detects of a cluster (Slurm, Open MPI, Kubernetes). All "
-        "are started with the same flags, but for --process_id; only process 0 writes to --logdir",
+        "which takes it, --num_processes and --process_id from what JAX detects of a cluster (Slurm, Open MPI, "
+        "Kubernetes). All are started with the same flags, but for --process_id; only process 0 writes to --logdir",
         **where,
     )
-    flags.DEFINE_integer("num_processes", None, "with --coordinator: how many; at least 2", **where)
+    flags.DEFINE_integer("num_processes", None, "with --coordinator: processes that train the run; at least 2", **where)
     flags.DEFINE_integer(
-        "process_id", None, "with --coordinator: which of them this one is; in [0, num_processes)", **where
+        "process_id", None, "with --coordinator: which of the processes this one is; in [0, num_processes)", **where
     )
 
 

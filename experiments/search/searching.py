@@ -18,7 +18,7 @@ from experiments import config as config_lib
 from experiments import run_folder
 from experiments.commands import local_path
 from experiments.config import Config, UsageError, flag_name, refuse
-from experiments.files import PARTIAL, read_text, write_whole
+from experiments.files import PARTIAL, holds, write_whole
 from experiments.reporting import as_json
 from experiments.search.settings import UNUSED, Settings, sample, validate
 from experiments.search.training import Outcome, train_settings
@@ -108,14 +108,14 @@ def _claim(folder: pathlib.Path, asked: dict[str, Any]) -> None:
     Raises:
       UsageError: if it is that of another one.
     """
-    file, content = folder / ASKED, json.dumps(asked, indent=2) + "\n"
+    file = folder / ASKED
     if file.exists():
-        if read_text(file) != content:
+        if not holds(file, asked):
             refuse("logdir", folder, "a new or empty folder, or one of a search with the same settings")
         return
     with run_folder.told(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(file, content)
+        write_whole(file, json.dumps(asked, indent=2) + "\n")
 
 
 def _read_results(file: pathlib.Path, num_settings: int) -> dict[str, Any] | None:

@@ -86,16 +86,15 @@ def _between(place: np.ndarray, start: float, end: float) -> np.ndarray:
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
     values = commands.define_flags(SEARCH_PRESETS, UNUSED)
-    values[
-        "logdir"
-    ].help = "folder that the results go to: new, empty, or that of the same search, to go on from its last checkpoint"
-    values["num_seeds"].help = "seeds of every setting in the search; at least 1 and below 2^31"
-    where: dict[str, Any] = {"flag_values": values}
-    flags.DEFINE_integer("num_settings", 32, f"settings to draw; {NUMBERS['num_settings'].text}", **where)
+    values["logdir"].help += ", or that of the same search, to go on from its last checkpoint"
+    values["num_seeds"].help = "seeds that each setting is trained with; at least 1 and below 2^31"
+    where: dict[str, Any] = {"flag_values": values, "module_name": "What is searched"}
+    flags.DEFINE_integer("num_settings", 32, f"settings that are drawn; {NUMBERS['num_settings'].text}", **where)
     flags.DEFINE_integer(
         "num_fresh_seeds",
         8,
-        f"seeds, after those of the search, for the best setting; {NUMBERS['num_fresh_seeds'].text}",
+        "seeds, after those of the search, that the best setting is trained with anew; "
+        f"{NUMBERS['num_fresh_seeds'].text}",
         **where,
     )
     for name, searched in SEARCHED.items():
@@ -103,7 +102,7 @@ def define_flags() -> flags.FlagValues:
         flags.DEFINE_list(
             f"{name}_range",
             list(map(str, searched.default)),
-            f"where {name} is drawn, {scale}; {_ends(searched)}",
+            f"range that {name} is drawn from, {scale}; {_ends(searched)}",
             **where,
         )
     return values

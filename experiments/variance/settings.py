@@ -11,6 +11,7 @@ from agents import tabular
 from experiments import commands
 from experiments import config as config_lib
 from experiments.config import PRESETS, Config, Range, UsageError, flag_name, refuse
+from experiments.ranges import NAMES
 from experiments.run_folder import CONFIG
 from experiments.variance.snake_points import PHASES, Asked
 
@@ -77,33 +78,35 @@ RANGES = {
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
     values = commands.define_flags(STUDY_PRESETS, UNUSED)
-    values["logdir"].help = "new or empty folder for the results, or that of the same study, to go on with it"
-    values["horizon"].help = "longest horizon, in inner updates; at least 2"
-    where: dict[str, Any] = {"flag_values": values}
+    values["logdir"].help += ", or that of the same study, to go on with it"
+    values["meta_params"].help = f"hyperparameters whose meta-gradients are studied; {NAMES.text}"
+    values["horizon"].help = "longest horizon of the estimators, in inner updates; at least 2 and at most 65536"
+    where: dict[str, Any] = {"flag_values": values, "module_name": "What is studied"}
     flags.DEFINE_string(
         "problem",
         "environment",
-        f"whether --environment or processes that are solved exactly are learned: {RANGES['problem'].text}",
+        f"where agents learn: in --environment, or on tables that are solved exactly; {RANGES['problem'].text}",
         **where,
     )
     flags.DEFINE_string(
         "checkpoint",
         None,
-        "folder of a training run whose agents are studied; without it, agents are trained as --at_discounts says",
+        "folder of a training run whose agents are studied; without it, agents are trained as --at_discounts and "
+        "--at_env_steps say",
         **where,
     )
     flags.DEFINE_list(
         "at_discounts",
         None,
-        f"discounts of the agents that are trained; {RANGES['at_discounts'].text}; by default "
+        f"discounts of the agents that are trained for the study; {RANGES['at_discounts'].text}; by default "
         + _defaults(AT_DISCOUNTS),
         **where,
     )
     flags.DEFINE_list(
         "at_env_steps",
         None,
-        f"environment steps after which each of them is studied; {RANGES['at_env_steps'].text}; by default "
-        + _defaults(AT_ENV_STEPS),
+        f"environment steps after which each agent of --at_discounts is studied; {RANGES['at_env_steps'].text}; "
+        "by default " + _defaults(AT_ENV_STEPS),
         **where,
     )
     flags.DEFINE_string(
@@ -114,34 +117,44 @@ def define_flags() -> flags.FlagValues:
         **where,
     )
     flags.DEFINE_integer(
-        "num_lifetimes", 64, f"antithetic pairs of lifetimes for it; {RANGES['num_lifetimes'].text}", **where
+        "num_lifetimes",
+        64,
+        f"with --reference=return: antithetic pairs of lifetimes; {RANGES['num_lifetimes'].text}",
+        **where,
     )
     flags.DEFINE_float(
         "perturbation",
         1.0,
-        f"standard deviation of the meta-parameters in them; {RANGES['perturbation'].text}",
+        "with --reference=return: standard deviation of the meta-parameters in lifetimes; "
+        f"{RANGES['perturbation'].text}",
         **where,
     )
     flags.DEFINE_integer(
-        "num_checkpoints", 3, f"how many of the run's, from early to late; {RANGES['num_checkpoints'].text}", **where
+        "num_checkpoints",
+        3,
+        f"checkpoints of the run in --checkpoint, from early to late; {RANGES['num_checkpoints'].text}",
+        **where,
     )
-    flags.DEFINE_integer("seed_index", 0, "which of the run's agents, from 0", **where)
+    flags.DEFINE_integer(
+        "seed_index", 0, f"which agent of the run in --checkpoint; {RANGES['seed_index'].text}", **where
+    )
     flags.DEFINE_integer(
         "num_samples",
         None,
-        f"independent windows at each agent; {RANGES['num_samples'].text}; by default " + _defaults(NUM_SAMPLES),
+        f"independent windows that are drawn at each agent; {RANGES['num_samples'].text}; by default "
+        + _defaults(NUM_SAMPLES),
         **where,
     )
     flags.DEFINE_integer(
         "burn_in",
         10,
-        f"rollouts from the checkpoint's environments to the start of a window; {RANGES['burn_in'].text}",
+        f"rollouts from the environments as training left them to the start of a window; {RANGES['burn_in'].text}",
         **where,
     )
     flags.DEFINE_integer(
         "chunk_size",
         None,
-        f"windows between two files of samples, which a GPU draws at once; {RANGES['chunk_size'].text}; by default "
+        f"windows in a file of samples, which a GPU draws at once; {RANGES['chunk_size'].text}; by default "
         + _defaults(CHUNK_SIZES),
         **where,
     )
