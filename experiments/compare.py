@@ -23,12 +23,15 @@ from absl import flags
 from agents.networks import Network
 from experiments import commands, run_folder
 from experiments import config as config_lib
-from experiments.averages import over_last_tenth, over_training
+from experiments.averages import over_training
 from experiments.config import ESTIMATORS, EXECUTION, POSITIVE, PRESETS, Config, Execution, Range, as_computed, refuse
 from experiments.files import write_whole
-from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
+from experiments.outcome import final_returns, gradient_deviations, tables
+from experiments.progress import Series
+from experiments.ranges import count
+from experiments.reporting import as_json
 from experiments.run_folder import Metrics, WriteError, dropped_seeds, of_survivors
-from experiments.train import NonFiniteError, train
+from experiments.train import NonFiniteError, Result, train
 from metagrad import statistics
 from metagrad.meta_parameters import INTERVALS
 
@@ -44,7 +47,9 @@ RATES = Range(
         and len({as_computed(rate) for rate in rates}) == len(rates)
     ),
 )
-GRID_SEEDS = Range("at least 1 and below 2^31", lambda value: 1 <= value < 2**31)
+GRID_SEEDS = count(1)
+ALLOWED_ESTIMATORS = f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, the last two also as NAME_HORIZON"
+ALLOWED_BASELINE = f"a comma list of NAME:VALUE, NAME of {', '.join(INTERVALS)}"
 
 
 class Grid(NamedTuple):
@@ -107,12 +112,28 @@ def compare(
             _check_chosen(folder, name, config, tried[name])
         else:
             run_folder.check_settings(folder / name, config)
+    series = Series(
+        {
+            title: settings
+            for name, config in configs.items()
+            for title, settings in (
+                *((_trial(name, rate), trial) for rate, trial in tried[name].items()),
+                (name, config),
+            )
+        }
+    )
+
+    def trained_as(title: str, config: Config, place: pathlib.Path) -> Result:
+        result = train(config, place, execution, network=network, quiet=quiet, turn=series.turn(title))
+        series.finish(title, result.seconds)
+        return result
+
     results: dict[str, dict] = {}
     runs: dict[str, Metrics] = {}
     for name, config in configs.items():
         result: dict[str, Any] = {"grid": []}
         for rate, trial in tried[name].items():
-            trained = train(trial, _grid_folder(folder, name, rate), execution, network=network, quiet=quiet)
+            trained = trained_as(_trial(name, rate), trial, _grid_folder(folder, name, rate))
             result["grid"].append(
                 {
                     "meta_learning_rate": rate,
@@ -124,7 +145,7 @@ def compare(
             config = dataclasses.replace(config, meta_learning_rate=_best_rate(result["grid"]))
         if config.estimator != "none":
             result["meta_learning_rate"] = config.meta_learning_rate
-        trained = train(config, folder / name, execution, network=network, quiet=quiet)
+        trained = trained_as(name, config, folder / name)
         result["wall_seconds"] = round(trained.seconds, 1)
         results[name], runs[name] = result, trained.metrics
     for name, config in configs.items():
@@ -153,6 +174,11 @@ def _grid_configs(config: Config, grid: Grid) -> dict[float, Config]:
 
 def _grid_folder(folder: pathlib.Path, name: str, rate: float) -> pathlib.Path:
     return folder / GRID / f"{name}_{rate:.9g}"  # as many digits as tell numbers in single precision apart
+
+
+def _trial(name: str, rate: float) -> str:
+    """Returns what the bar of such a run is called."""
+    return f"{name}, rate {rate:g}"
 
 
 def _check_chosen(folder: pathlib.Path, name: str, config: Config, trials: Mapping[float, Config]) -> None:
@@ -192,15 +218,6 @@ def _best_rate(trials: Sequence[Mapping[str, Any]]) -> float:
     return trials[best]["meta_learning_rate"]
 
 
-def final_returns(metrics: Metrics) -> np.ndarray:
-    """Returns what each seed of a run had over the last tenth of training, float [seeds].
-
-    NaN where no episode ended in it, or the seed was dropped, even during it.
-    """
-    returns = over_last_tenth(metrics["env_steps"][:, 0], metrics["episode_return"])
-    return np.where(dropped_seeds(metrics), np.nan, returns)
-
-
 def _summarise(config: Config, metrics: Metrics, fixed: Metrics | None) -> dict[str, Any]:
     """Returns a run's returns, what it gains over the one that tunes nothing, and the spread of its meta-gradients.
 
@@ -218,35 +235,11 @@ def _summarise(config: Config, metrics: Metrics, fixed: Metrics | None) -> dict[
         pairs = returns, final_returns(fixed)  # seed by seed
         summary["gain"] = statistics.mean(pairs[0] - pairs[1])
         summary["probability_of_improvement"] = statistics.probability_of_improvement(*pairs)
-    tuned = () if config.estimator == "none" else config.meta_params
-    deviations = {name: statistics.pooled_standard_deviation(survivors[f"meta_grad/{name}"]) for name in tuned}
     return {name: as_json(estimate) for name, estimate in summary.items()} | {
-        "meta_grad_std": {name: as_json(deviation) for name, deviation in deviations.items()},
+        "meta_grad_std": {name: as_json(deviation) for name, deviation in gradient_deviations(config, metrics).items()},
         "dropped_seeds": metrics["seed"][0][dropped].astype(int).tolist(),
         "endless_seeds": metrics["seed"][0][~dropped & np.isnan(returns)].astype(int).tolist(),
     }
-
-
-def _table(comparison: dict, tuned: tuple[str, ...]) -> str:
-    """Lays the comparison out for a terminal."""
-    shown = {
-        "final return": "final_return",
-        "interquartile mean": "interquartile_mean",
-        "mean return": "mean_return",
-        "gain": "gain",
-        "better than none": "probability_of_improvement",
-    }
-    header = ["run", "meta-learning rate", *shown, *(f"meta-grad std: {name}" for name in tuned), "seconds"]
-    rows = []
-    for name, result in comparison["estimators"].items():
-        rate = result.get("meta_learning_rate")
-        missing = {"dropped": result["dropped_seeds"], "without a last return": result["endless_seeds"]}
-        told = [f"{len(seeds)} of {comparison['num_seeds']} seeds {what}" for what, seeds in missing.items() if seeds]
-        label = f"{name} ({', '.join(told)})" if told else name
-        cells = [cell(result.get(key)) for key in shown.values()]
-        cells += [cell(result["meta_grad_std"].get(parameter)) for parameter in tuned]
-        rows.append([label, "-" if rate is None else f"{rate:g}", *cells, f"{result['wall_seconds']:.0f}"])
-    return table(header, rows)
 
 
 def make_configs(
@@ -273,8 +266,7 @@ def make_configs(
         name, horizon = (match[1], int(match[2])) if match else (text, config.horizon)
         run = f"{name}_{horizon}" if match else name
         if name not in ESTIMATORS or run in configs:
-            allowed = f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, the last two also as NAME_HORIZON"
-            refuse("estimators", ",".join(estimators), allowed)
+            refuse("estimators", ",".join(estimators), ALLOWED_ESTIMATORS)
         configs[run] = dataclasses.replace(config.with_estimator(name), horizon=horizon)
     if baseline:
         values: dict[str, Any] = {}
@@ -282,7 +274,7 @@ def make_configs(
             name, _, value = text.partition(":")
             field = "lambda_" if name == "lambda" else name
             if name not in INTERVALS or field in values or not _is_number(value):
-                refuse("baseline", ",".join(baseline), f"a comma list of NAME:VALUE, NAME of {', '.join(INTERVALS)}")
+                refuse("baseline", ",".join(baseline), ALLOWED_BASELINE)
             values[field] = float(value)
         configs[BASELINE] = dataclasses.replace(config.with_estimator("none"), **values)
     for settings in sorted(configs.values(), key=lambda settings: -settings.updates_per_window):
@@ -300,24 +292,31 @@ def _is_number(text: str) -> bool:
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
     values = commands.define_training_flags(omit=("estimator",))
-    where: dict[str, Any] = {"flag_values": values}
+    where: dict[str, Any] = {"flag_values": values, "module_name": "What is compared"}
     flags.DEFINE_list(
-        "estimators", list(ESTIMATORS), "what is compared: a comma list of estimators, such as mixing_10", **where
+        "estimators",
+        list(ESTIMATORS),
+        f"estimators that are compared, such as mixing_10; {ALLOWED_ESTIMATORS}",
+        **where,
     )
     flags.DEFINE_list(
         "baseline",
         [],
-        "fixed hyperparameters for one more run, such as the best of a search: a comma list of NAME:VALUE",
+        "hyperparameters of one more run, which tunes nothing, such as the best of a search, discount:0.997; "
+        f"{ALLOWED_BASELINE}",
         **where,
     )
     flags.DEFINE_list(
         "meta_learning_rates",
         [],
-        "from which each estimator's meta-learning rate is chosen, by its return on other seeds; a comma list",
+        f"meta-learning rates of which each estimator gets the best, by its return on other seeds; {RATES.text}",
         **where,
     )
     flags.DEFINE_integer(
-        "num_grid_seeds", NO_GRID.num_seeds, "seeds that each of them is tried with; at least 1 and below 2^31", **where
+        "num_grid_seeds",
+        NO_GRID.num_seeds,
+        f"seeds that each of --meta_learning_rates is tried with; {GRID_SEEDS.text}",
+        **where,
     )
     return values
 
@@ -351,11 +350,8 @@ def main(values: flags.FlagValues) -> None:
         comparison = compare(configs, folder, grid, execution)
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
-    print(_table(comparison, next(iter(configs.values())).meta_params))
-    print(
-        f"{INTERVALS_NOTE} Returns are means over the last tenth of training, mean return is that over all of it; gain "
-        f"is over none, seed by seed. The runs are in {folder}, the picture is {folder / plots.COMPARISON_PICTURE}"
-    )
+    print(tables(comparison))
+    print(f"The runs are in {folder}, the picture is {folder / plots.COMPARISON_PICTURE}")
 
 
 if __name__ == "__main__":

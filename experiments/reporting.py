@@ -1,10 +1,15 @@
 """Estimates with their intervals as JSON holds them and as a terminal shows them."""
 
+import itertools
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from metagrad.statistics import Estimate
+
+WIDTH, LONGEST_CELL, GAP = 100, 49, "  "
+"""Characters of a line on a terminal; those of a cell, of which two fit beside each other; what is between them."""
 
 INTERVALS_NOTE = "[low, high] are 95% intervals."
 
@@ -23,11 +28,36 @@ def cell(result: dict[str, Any] | None, missing: str = "-") -> str:
     return f"{result['estimate']:.3g}" + ("" if low is None else f" [{low:.3g}, {high:.3g}]")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lays out a table for a terminal, with columns as wide as they need to be."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], keys: int = 1) -> str:
+    """Lays out a table for a terminal, at most `WIDTH` characters wide.
+
+    Columns that do not fit beside the others go below them, behind what says again which row is which. Long cells, such
+    as the name of a run, take several lines.
+
+    Args:
+      header: what each column is called.
+      rows: their cells.
+      keys: columns at the beginning that say which row is which.
+    """
+    columns = [
+        [textwrap.wrap(text, LONGEST_CELL, subsequent_indent="  ", break_on_hyphens=False) or [""] for text in column]
+        for column in zip(header, *rows, strict=True)
+    ]
+    widths = [max(len(line) for cell in column for line in cell) for column in columns]
+    blocks: list[list[int]] = [[]]
+    for index in range(keys, len(columns)):
+        beside = [*range(keys), *blocks[-1], index]
+        if blocks[-1] and sum(widths[column] + len(GAP) for column in beside) - len(GAP) > WIDTH:
+            blocks.append([])
+        blocks[-1].append(index)
+    return "\n\n".join(_block(columns, widths, [*range(keys), *block]) for block in blocks)
+
+
+def _block(columns: list[list[list[str]]], widths: list[int], shown: Sequence[int]) -> str:
+    """Lays out some columns beside each other; cells are lists of lines."""
     lines = (
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in [header, *rows]
+        GAP.join(text.ljust(widths[index]) for index, text in zip(shown, texts, strict=True)).rstrip()
+        for row in zip(*(columns[index] for index in shown), strict=True)
+        for texts in itertools.zip_longest(*row, fillvalue="")
     )
     return "\n".join(lines)

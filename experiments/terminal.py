@@ -6,12 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any
-
-from tqdm.auto import tqdm
-
-LINES_APART = 30.0
-"""Seconds from one line of a bar to the next, where bars are lines."""
 
 
 @contextlib.contextmanager
@@ -39,21 +33,3 @@ def printing() -> Iterator[None]:
             closed = isinstance(error, BrokenPipeError)
             sys.exit(128 + signal.SIGPIPE if closed else f"the output cannot be written ({error.strerror})")
         raise
-
-
-def progress_bar(**options: Any) -> tqdm:
-    """Starts a bar of tqdm's; in a pipe or a file, where nothing can be drawn over, it is a line now and then."""
-    if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
-        options |= {"file": _Lines(), "mininterval": LINES_APART}
-    return tqdm(dynamic_ncols=True, **options)
-
-
-class _Lines:
-    """Takes what is drawn of a bar as lines of standard error."""
-
-    def write(self, text: str) -> None:
-        if text.strip():
-            sys.stderr.write(f"{text.strip()}\n")
-
-    def flush(self) -> None:
-        sys.stderr.flush()

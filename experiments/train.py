@@ -21,18 +21,18 @@ import chex
 import jax
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 from agents import training
 from agents.networks import Network
 from agents.training import Agent, Summary, TrainingState
-from experiments import commands, interrupts, run_folder, terminal
+from experiments import commands, interrupts, outcome, progress, run_folder
 from experiments import config as config_lib
 from experiments import hosts as hosts_lib
 from experiments.building import init_seed, init_seeds, make_agent
-from experiments.config import EXECUTION, Config, Execution, refuse
+from experiments.config import EXECUTION, Config, Execution, estimator_title, refuse
 from experiments.hosts import ALONE, Hosts
 from experiments.layout import Layout, fits_memory, lay_out, over_batch
+from experiments.progress import Turn
 from experiments.run_folder import Metrics, WriteError
 from experiments.shared_folder import SharedFolder
 from metagrad import meta_parameters
@@ -73,6 +73,7 @@ def train(
     network: Network | None = None,
     quiet: bool = False,
     hosts: Hosts = ALONE,
+    turn: Turn = progress.ALONE,
 ) -> Result:
     """Trains every seed of a run and writes the run's folder, but for the picture.
 
@@ -87,6 +88,7 @@ def train(
       network: in place of the one that is chosen by the observations; a folder does not remember it.
       quiet: whether to show no progress.
       hosts: the processes that train the run, of which each calls this with the same settings.
+      turn: its place among other runs, which the progress shows.
 
     Returns:
       What became of the run.
@@ -103,7 +105,7 @@ def train(
     config_lib.validate_execution(execution)
     if folder is None and hosts.first:
         with tempfile.TemporaryDirectory() as temporary:
-            return train(config, temporary, execution, network=network, quiet=quiet, hosts=hosts)
+            return train(config, temporary, execution, network=network, quiet=quiet, hosts=hosts, turn=turn)
     began = time.monotonic()
     agent = make_agent(config) if network is None else make_agent(config, network)
     place = None if folder is None else commands.local_path("logdir", folder)
@@ -116,18 +118,20 @@ def train(
         # The largest share decides in all processes, so that all run the same program.
         layout = lay_out(max(share.stop - share.start for share in shares), execution.seeds_per_batch)
         layout = layout._replace(number=mine.stop - mine.start)
-        what = f"{config_lib.estimator_title(config.estimator, config.horizon):>13} × {config.num_seeds} seeds"
+        what = turn.title or f"{estimator_title(config.estimator, config.horizon)}, {config.num_seeds} seeds"
+        first = env_steps
         with (
-            progress_bar(
+            progress.bar(
                 what,
-                config.num_env_steps * config.num_seeds,
-                env_steps * config.num_seeds,
-                quiet or not hosts.first,
+                config.num_env_steps,
+                "steps",
+                env_steps,
+                quiet=quiet or not hosts.first,
+                postfix=progress.notes(turn.in_all(config.num_env_steps - first, None, seconds), "compiling"),
             ) as bar,
             _seeds_fit_memory(config, layout),
         ):
             with interrupts.at_once():
-                bar.set_postfix_str("compiling")
                 program, inputs = training_program(agent, layout)
                 compiled = program.lower(*inputs).compile()
             if env_steps:
@@ -141,6 +145,7 @@ def train(
                 dropped = np.zeros(config.num_seeds, bool)
                 batches = _start(agent, config, layout, mine)
             bar.unpause()  # the time left counts from here, not from compilation
+            clock = time.monotonic()
             tell = partial(bar.set_postfix_str, "stopping at the next logging point; a second Ctrl-C stops at once")
             with interrupts.held_back(tell) as signals:
                 points = 0
@@ -170,9 +175,13 @@ def train(
                     if stopping or stays or points % execution.checkpoint_every == 0:
                         seconds = writer.seconds + time.monotonic() - began
                         writer.write_checkpoint(env_steps, layout.join(batches), seconds)
-                    marked = f", {dropped.sum()} seeds dropped" if dropped.any() else ""
-                    bar.set_postfix_str(f"return {_mean_return(metrics):.2f}{marked}", refresh=False)
-                    bar.update((env_steps - start) * config.num_seeds)
+                    now = time.monotonic()
+                    a_step, so_far = (now - clock) / (env_steps - first), writer.seconds + now - began
+                    in_all = turn.in_all(config.num_env_steps - env_steps, a_step, so_far)
+                    marked = f"{dropped.sum()} seeds dropped" if dropped.any() else ""
+                    told = progress.notes(in_all, f"return {_mean_return(metrics):.2f}", marked)
+                    bar.set_postfix_str(told, refresh=False)
+                    bar.update(env_steps - start)
                     if stopping:
                         break
         return Result(writer.read_metrics(), seconds)
@@ -247,19 +256,6 @@ def wait(summary: Summary) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def progress_bar(description: str, env_steps: int, done: int = 0, quiet: bool = False) -> tqdm:
-    """Starts a bar that counts environment steps, of all seeds together, of which some may be done before."""
-    return terminal.progress_bar(
-        disable=quiet,
-        desc=description,
-        total=env_steps,
-        initial=done,
-        unit=" steps",
-        unit_scale=True,
-        mininterval=0.5,
-    )
-
-
 def _metrics(agent: Agent, eta: MetaParameters, summary: Summary, dropped: np.ndarray) -> dict[str, np.ndarray]:
     """Returns a logging point's columns, float [num_seeds] each; NaN where no episode ended or a seed was dropped."""
     hyper = meta_parameters.hyperparameters(agent.tuning, eta)
@@ -312,10 +308,11 @@ def main(values: flags.FlagValues) -> None:
     try:
         with hosts_lib.joined(place, (NonFiniteError, WriteError)) as hosts:
             folder = commands.new_logdir(values.logdir, run_folder.OWN) if hosts.first else None
-            train(config, folder, execution, hosts=hosts)
+            metrics, seconds = train(config, folder, execution, hosts=hosts)
             if folder is not None:
                 with run_folder.told(folder):
                     plots.draw_training(folder)
+                print(outcome.describe(config, metrics, seconds))
                 print(f"The run is in {folder}, its picture is {folder / plots.TRAINING_PICTURE}")
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))

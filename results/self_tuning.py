@@ -24,7 +24,8 @@ from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from experiments import config as config_lib
 from experiments.averages import over_last_tenth, over_training
-from experiments.compare import COMPARISON, final_returns
+from experiments.compare import COMPARISON
+from experiments.outcome import final_returns
 from experiments.plots import COLOURS, COMPARISON_PICTURE, draw_comparison
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from experiments.run_folder import CONFIG, read_metrics

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import commands, devices, reporting, terminal
+from experiments import commands, devices, progress, reporting
 from experiments.benchmark import figures, report, timing
 from experiments.benchmark.settings import SCALES, SUITES, Scale
 from experiments.config import refuse
@@ -48,11 +48,12 @@ def benchmark(suites: list[str], scale: Scale, folder: pathlib.Path) -> dict[str
     ]
     results: dict[str, Any] = {name: {} for name in suites}
     results["device"] = device(scale)
-    with terminal.progress_bar(iterable=planned, unit=" figures") as bar:
-        for name, figure, measure in bar:
-            bar.set_description(f"{name}.{figure}")
+    with progress.bar("measured", len(planned), "figures") as bar:
+        for name, figure, measure in planned:
+            bar.set_postfix_str(f"{name}.{figure}")
             results[name][figure] = figures.as_json(measure())
             write_whole(folder / RESULTS, json.dumps(results, indent=2) + "\n")
+            bar.update()
     report.draw({name: results[name] for name in suites}, folder / PICTURE)
     return results
 
@@ -88,16 +89,18 @@ def _processor() -> str:
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
     values = flags.FlagValues()
-    where: dict[str, Any] = {"flag_values": values}
-    flags.DEFINE_list("suite", list(SUITES), f"what is measured: a comma list of {', '.join(SUITES)}", **where)
+    where: dict[str, Any] = {"flag_values": values, "module_name": "What is measured"}
+    flags.DEFINE_list(
+        "suite", list(SUITES), f"suites; a comma list, without repetition, of {', '.join(SUITES)}", **where
+    )
     flags.DEFINE_enum(
         "scale",
         "full",
         list(SCALES),
-        "how much: full for CPUs, accelerator for a GPU, miniature to see in minutes that all works",
+        "how much is measured: full for CPUs, accelerator for a GPU, miniature to see in minutes that all works",
         **where,
     )
-    flags.DEFINE_string("logdir", None, "new or empty folder that the results go to", **where)
+    commands.define_logdir(values)
     return values
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from absl import flags
 
 from envs import processes
-from experiments import commands, terminal
-from experiments.config import Range, refuse
+from experiments import commands, progress
+from experiments.config import Group, Range, refuse
 from experiments.discounting_chain import exact, picture, sampled
 from experiments.discounting_chain.exact import INNER_CRITIC, OUTER_CRITIC, RETURN
 from experiments.files import write_whole
@@ -59,14 +59,14 @@ Json = dict[str, Any]
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
     values = flags.FlagValues()
-    where: Json = {"flag_values": values}
-    flags.DEFINE_string("logdir", None, "new or empty folder that the results go to", **where)
+    where: Json = {"flag_values": values, "module_name": Group.BUDGET}
     for name, default, text in (
-        ("seed", 0, "first seed of the sampled agents; the others follow it"),
-        ("num_seeds", 5, "sampled agents of each kind"),
         ("num_updates", 400, "inner updates of every agent"),
+        ("num_seeds", 5, "sampled agents of each kind"),
+        ("seed", 0, "seed of the first sampled agent; those of the others follow it"),
     ):
         flags.DEFINE_integer(name, default, f"{text}; {RANGES[name].text}", **where)
+    commands.define_logdir(values)
     return values
 
 
@@ -139,7 +139,7 @@ def _run(jobs: dict[tuple, Callable[[], Any]]) -> dict[tuple, Any]:
     pool = futures.ThreadPoolExecutor(2)
     try:
         running = {pool.submit(job): name for name, job in jobs.items()}
-        with terminal.progress_bar(total=len(jobs), unit=" programs") as bar:
+        with progress.bar("computed", len(jobs), "programs") as bar:
             for future in futures.as_completed(running):
                 future.result()
                 bar.update()
@@ -212,7 +212,7 @@ def _tables(results: Json) -> str:
     return "\n\n".join(
         [
             "d return / d log-odds of the discount, exactly (positive: upwards)",
-            table(["lambda", "updates", "discount", *header], gradients),
+            table(["lambda", "updates", "discount", *header], gradients, keys=3),
             f"In expectation, from {exact.INITIAL_DISCOUNT:g}, after {results['settings']['num_updates']} updates",
             table(["lambda", "estimator", "criterion", "discount", "episode return"], curves),
             f"Sampled, {results['settings']['num_seeds']} seeds, single-step, lambda {LAMBDA:g}. {INTERVALS_NOTE}",

@@ -21,7 +21,7 @@ import numpy as np
 from absl import flags
 
 from envs import drawing
-from experiments import commands, environments, terminal
+from experiments import commands, environments, progress
 from experiments import config as config_lib
 from experiments.config import BOARD, Config, Range, board_shape, refuse
 from experiments.environments import SNAKE
@@ -42,7 +42,7 @@ GRID = Range(
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags, apart from those of training, some of which have the same names."""
     values = flags.FlagValues()
-    define: dict[str, Any] = {"flag_values": values}
+    define: dict[str, Any] = {"flag_values": values, "module_name": "Who plays"}
     flags.DEFINE_string("logdir", None, "folder of a training run or of a comparison, whose agents play", **define)
     flags.DEFINE_bool("random", False, "show players who move at random, without crashing if they can", **define)
     flags.DEFINE_bool("human", False, "play yourself, with the arrow keys", **define)
@@ -53,21 +53,25 @@ def define_flags() -> flags.FlagValues:
         **define,
     )
     flags.DEFINE_string(
-        "grid", None, f"several players side by side, the best seeds first: {GRID.text}; by default one a run", **define
+        "grid", None, f"players side by side, the best seeds first; {GRID.text}; by default one a run", **define
     )
+    flags.DEFINE_bool("greedy", False, "let agents make the most probable moves instead of sampling them", **define)
+    define["module_name"] = "What is played"
     flags.DEFINE_string(
         "environment",
         SNAKE,
-        f"with --random, or of a run whose environment is your own code: {environments.NAMES}",
+        f"environment of --random, or of a run in --logdir whose environment is your own code; {environments.NAMES}",
         **define,
     )
-    flags.DEFINE_string("board_size", "6", f"of Snake's board, with --random or --human: {BOARD.text}", **define)
-    flags.DEFINE_bool("greedy", False, "play the most probable moves instead of sampling them", **define)
+    flags.DEFINE_string(
+        "board_size", "6", f"with --random or --human, the cells of the board's sides; {BOARD.text}", **define
+    )
     flags.DEFINE_float("speed", 8.0, f"steps a second; {SPEED.text}", **define)
-    flags.DEFINE_integer("seed", 0, f"of the games; {SEED.text}", **define)
-    flags.DEFINE_string("record", None, "file to record to, without a window: .gif or .mp4", **define)
-    flags.DEFINE_integer("episodes", 1, f"games of each player to record; {AT_LEAST_ONE.text}", **define)
-    flags.DEFINE_integer("max_steps", 1_000, f"after which a recording ends; {AT_LEAST_ONE.text}", **define)
+    flags.DEFINE_integer("seed", 0, f"seed of the games' randomness; {SEED.text}", **define)
+    define["module_name"] = "Recording"
+    flags.DEFINE_string("record", None, "file to record to, without a window; .gif or .mp4", **define)
+    flags.DEFINE_integer("episodes", 1, f"games of each player that are recorded; {AT_LEAST_ONE.text}", **define)
+    flags.DEFINE_integer("max_steps", 1_000, f"steps after which a recording ends; {AT_LEAST_ONE.text}", **define)
     return values
 
 
@@ -170,7 +174,7 @@ def _watch(viewer: Viewer) -> None:
 
 def _record(match: Match, path: pathlib.Path, values: flags.FlagValues) -> None:
     """Records until the games have ended, or the steps, or somebody stops it."""
-    bar = terminal.progress_bar(total=values.max_steps, unit=" steps", leave=False)  # the last line is what came of it
+    bar = progress.bar("recorded", values.max_steps, "steps", leave=False)  # the last line is what came of it
     with recording.deferred_interruption() as interrupted, bar:
         frames = _frames(match, values.episodes, values.max_steps, interrupted, bar.update)
         num_frames = recording.write(path, frames, values.speed)

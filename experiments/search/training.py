@@ -16,14 +16,14 @@ import numpy as np
 
 from agents import training
 from agents.training import Agent, Summary, TrainingState
-from experiments import interrupts, run_folder
+from experiments import interrupts, progress, run_folder
 from experiments.averages import over_last_tenth
 from experiments.building import init_seeds, make_agent, over_leading_axis
 from experiments.config import EXECUTION, LOGGING_POINTS, Config, UsageError
 from experiments.files import written_whole
 from experiments.packing import pack, unpack
 from experiments.search.settings import Settings
-from experiments.train import progress_bar, wait
+from experiments.train import wait
 from metagrad.meta_parameters import Tuning
 
 
@@ -81,8 +81,7 @@ def train_settings(config: Config, settings: Settings, checkpoint: pathlib.Path,
     ) -> tuple[TrainingState, Summary]:
         return over_leading_axis(lambda one: advance_setting(one[0], one[1], num_windows))((settings, states))
 
-    what, runs = "settings" if num_settings > 1 else "setting", num_settings * config.num_seeds
-    place = f"{num_settings} {what} × {config.num_seeds} seeds"
+    what = f"{num_settings} {'settings' if num_settings > 1 else 'setting'}, {config.num_seeds} seeds each"
     values = {name: jnp.asarray(value) for name, value in settings.items()}
     like = jax.eval_shape(partial(_start, agent, config, num_settings))
     if checkpoint.exists():
@@ -93,9 +92,8 @@ def train_settings(config: Config, settings: Settings, checkpoint: pathlib.Path,
         before = Checkpoint((), np.zeros((num_settings, config.num_seeds), bool), (), 0.0)
     returns, diverged, seconds = list(before.returns), before.diverged, before.seconds
     done = [0, *ends][len(returns)] * agent.steps_per_window
-    with progress_bar(place, config.num_env_steps * runs, done * runs, quiet) as bar:
+    with progress.bar(what, config.num_env_steps, "steps", done, quiet=quiet, postfix="compiling") as bar:
         with interrupts.at_once():
-            bar.set_postfix_str("compiling")
             program = advance.lower(values, states, windows_per_point).compile()
         bar.unpause()  # the time left counts from here, not from compilation
         tell = partial(bar.set_postfix_str, "stopping at the next logging point; a second Ctrl-C stops at once")
@@ -114,7 +112,7 @@ def train_settings(config: Config, settings: Settings, checkpoint: pathlib.Path,
                     _write_checkpoint(checkpoint, Checkpoint(returns, diverged, plain, seconds))
                 highest = np.fmax.reduce(returns[-1][~diverged], initial=np.nan)
                 bar.set_postfix_str(f"highest return {highest:.2f}", refresh=False)
-                bar.update((end - start) * agent.steps_per_window * runs)
+                bar.update((end - start) * agent.steps_per_window)
                 if stopping:
                     break
     final = over_last_tenth(np.array(ends) * agent.steps_per_window, np.array(returns))

@@ -20,10 +20,10 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import commands, run_folder, terminal
+from experiments import commands, progress, run_folder
 from experiments import config as config_lib
 from experiments.config import refuse
-from experiments.files import PARTIAL, read_text, write_whole
+from experiments.files import PARTIAL, holds, read_text, write_whole
 from experiments.layout import fits_memory
 from experiments.run_folder import WriteError
 from experiments.train import NonFiniteError
@@ -133,14 +133,15 @@ def open_folder(logdir: str | None, study: Study) -> pathlib.Path:
       WriteError: if it cannot be written to.
     """
     file = commands.local_path("logdir", logdir or "") / STUDY
-    content = json.dumps(study.determining(), indent=2) + "\n"
+    asked = study.determining()
     if logdir and file.exists():
-        if read_text(file) != content:
+        # The keys of a point's samples depend on its place.
+        if not holds(file, asked) or list(json.loads(read_text(file))["trained"]) != list(asked["trained"]):
             refuse("logdir", logdir, "a new or empty folder, or one of a study with the same settings")
         return file.parent
     folder = commands.new_logdir(logdir, (f"{STUDY}{PARTIAL}",))
     with run_folder.told(folder):
-        write_whole(file, content)
+        write_whole(file, json.dumps(asked, indent=2) + "\n")
     return folder
 
 
@@ -152,7 +153,7 @@ def _draw(study: Study, points: list[Point], folder: pathlib.Path, quiet: bool) 
         fits = fits_memory("chunk_size", study.chunk_size, "so many windows at once")
     with fits:
         return _sample(
-            study.num_samples, study.chunk_size, WINDOWS, study, points, programs, folder / SAMPLES, " windows", quiet
+            study.num_samples, study.chunk_size, WINDOWS, study, points, programs, folder / SAMPLES, "windows", quiet
         )
 
 
@@ -169,7 +170,7 @@ def _live(study: Study, points: list[Point], folder: pathlib.Path, quiet: bool) 
             sampled,
             programs,
             folder / LIFETIMES,
-            " lifetimes",
+            "lifetimes",
             quiet,
         )
 
@@ -188,11 +189,10 @@ def _sample(
     """Draws samples of every point by its program."""
     key = jax.random.fold_in(jax.random.key(study.seed), stream)
     samples = {}
-    with terminal.progress_bar(total=number * len(points), unit=unit, disable=quiet) as bar:
-        for index, (point, program) in enumerate(zip(points, programs, strict=True)):
-            assert program is not None
-            bar.set_description(point.name)
-            point_key = jax.random.fold_in(key, index)
+    for index, (point, program) in enumerate(zip(points, programs, strict=True)):
+        assert program is not None
+        point_key = jax.random.fold_in(key, index)
+        with progress.bar(f"agent {index + 1}/{len(points)}, {point.name}", number, unit, quiet=quiet) as bar:
             samples[point.name] = sampling.draw(
                 point, program, point_key, number, chunk_size, folder / point.name, bar.update
             )

@@ -25,6 +25,7 @@ from experiments import run_folder
 from experiments.building import init_seeds, make_agent
 from experiments.config import Config, refuse
 from experiments.layout import over_devices
+from experiments.progress import Turn
 from experiments.train import train
 from experiments.variance import sampling
 from experiments.variance.sampling import OUTER_CRITIC, OWN_CRITIC, Point, Start
@@ -75,10 +76,10 @@ def trained_points(
       The points.
     """
     runs = {}
-    for name, config in configs.items():
+    for index, (name, config) in enumerate(configs.items(), 1):
         settings = dataclasses.replace(config, estimator="none", num_seeds=1)
         runs[name] = folder / f"train_{name}"
-        train(settings, runs[name], quiet=quiet)
+        train(settings, runs[name], quiet=quiet, turn=Turn(f"agent {index}/{len(configs)}, {name}"))
     # They differ in their discounts, which are data if they count as tuned: all points share the same programs.
     agent = make_agent(settings)
     names = dict.fromkeys([*asked.names, "discount"])

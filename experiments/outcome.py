@@ -1,0 +1,103 @@
+"""What came of a run: its return, where what it tuned ended, and how far its meta-gradients spread; in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments.averages import over_last_tenth
+from experiments.config import Config, return_label
+from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
+from experiments.run_folder import Metrics, dropped_seeds, of_survivors
+from metagrad import statistics
+from metagrad.statistics import Estimate
+
+
+def final_returns(metrics: Metrics) -> np.ndarray:
+    """Returns what each seed of a run had over the last tenth of training, float [seeds].
+
+    NaN where no episode ended in it, or the seed was dropped, even during it.
+    """
+    returns = over_last_tenth(metrics["env_steps"][:, 0], metrics["episode_return"])
+    return np.where(dropped_seeds(metrics), np.nan, returns)
+
+
+def tuned(config: Config) -> tuple[str, ...]:
+    """Returns the names of the hyperparameters that a run tunes."""
+    return () if config.estimator == "none" else config.meta_params
+
+
+def gradient_deviations(config: Config, metrics: Metrics) -> dict[str, Estimate]:
+    """Estimates the standard deviation over seeds of one window's meta-gradient, by hyperparameter.
+
+    Variances are averaged over the logging points; seeds that were dropped have no part in them.
+    """
+    survivors = of_survivors(metrics)
+    return {name: statistics.pooled_standard_deviation(survivors[f"meta_grad/{name}"]) for name in tuned(config)}
+
+
+def describe(config: Config, metrics: Metrics, seconds: float) -> str:
+    """Says in some lines what came of a run.
+
+    Args:
+      config: its settings.
+      metrics: its columns.
+      seconds: that it took.
+    """
+    returns, dropped = final_returns(metrics), dropped_seeds(metrics)
+    missing = _missing(config.num_seeds, dropped.sum(), (np.isnan(returns) & ~dropped).sum())
+    final = cell(as_json(statistics.mean(returns)))
+    lines = [
+        f"{return_label(config).capitalize()} over the last tenth of training: {final}, mean of {config.num_seeds} "
+        f"seeds{missing}; it took {seconds:.0f} s.",
+    ]
+    if tuned(config):
+        rows = [
+            [
+                name,
+                f"{config.hyperparameters()[name]:.4g}",
+                _middle(of_survivors(metrics)[f"hyper/{name}"][-1]),
+                cell(as_json(deviation)),
+            ]
+            for name, deviation in gradient_deviations(config, metrics).items()
+        ]
+        header = ["tuned", "start", "end: median (lowest to highest)", "meta-gradient: std over seeds"]
+        lines.append(table(header, rows))
+    return "\n".join([*lines, INTERVALS_NOTE])
+
+
+def _middle(values: np.ndarray) -> str:
+    """Writes the median of values, and between what they lie."""
+    if not values.size:
+        return "-"
+    spread = f" ({values.min():.4g} to {values.max():.4g})" if len(values) > 1 else ""
+    return f"{np.median(values):.4g}{spread}"
+
+
+def tables(comparison: Mapping[str, Any]) -> str:
+    """Lays out the content of `compare.json` for a terminal: the runs' returns, and their meta-gradients' spread."""
+    returns, gradients = [], []
+    tuned: tuple[str, ...] = ()
+    for name, result in comparison["estimators"].items():
+        missing = _missing(comparison["num_seeds"], len(result["dropped_seeds"]), len(result["endless_seeds"]))
+        shown = ("final_return", "gain", "probability_of_improvement", "mean_return")
+        returns.append([name + missing, *(cell(result.get(key)) for key in shown), f"{result['wall_seconds']:.0f}"])
+        if tuned_here := result["meta_grad_std"]:
+            tuned = tuple(tuned_here)
+            gradients.append([name, f"{result['meta_learning_rate']:g}", *map(cell, tuned_here.values())])
+    parts = [
+        table(["run", "final return", "gain", "better than none", "mean return", "seconds"], returns),
+        "Final returns are means over the last tenth of training, mean returns over all of it; gains are over\n"
+        f"none, seed by seed. {INTERVALS_NOTE}",
+    ]
+    if gradients:
+        header = ["meta-gradient: std over seeds", "meta-learning rate", *tuned]
+        parts.insert(1, "\n" + table(header, gradients) + "\n")
+    return "\n".join(parts)
+
+
+def _missing(num_seeds: int, dropped: int, endless: int) -> str:
+    """Says in brackets how many of a run's seeds have no final return, or nothing if all have one."""
+    why = {"dropped": dropped, "without a last return": endless}
+    told = ", ".join(f"{number} of {num_seeds} seeds {what}" for what, number in why.items() if number)
+    return f" ({told})" if told else ""
