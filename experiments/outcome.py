@@ -75,24 +75,33 @@ def _middle(values: np.ndarray) -> str:
 
 
 def tables(comparison: Mapping[str, Any]) -> str:
-    """Lays out the content of `compare.json` for a terminal: the runs' returns, and their meta-gradients' spread."""
-    returns, gradients = [], []
-    tuned: tuple[str, ...] = ()
-    for name, result in comparison["estimators"].items():
+    """Lays out the content of `compare.json` for a terminal: returns, meta-gradients, and how rates were chosen."""
+    results = comparison["estimators"]
+    shown = {"final return": "final_return", "gain": "gain", "better": "probability_of_improvement"}
+    returns = []
+    for name, result in results.items():
         missing = _missing(comparison["num_seeds"], len(result["dropped_seeds"]), len(result["endless_seeds"]))
-        shown = ("final_return", "gain", "probability_of_improvement", "mean_return")
-        returns.append([name + missing, *(cell(result.get(key)) for key in shown), f"{result['wall_seconds']:.0f}"])
-        if tuned_here := result["meta_grad_std"]:
-            tuned = tuple(tuned_here)
-            gradients.append([name, f"{result['meta_learning_rate']:g}", *map(cell, tuned_here.values())])
+        cells = [cell(result.get(key)) for key in shown.values()]
+        returns.append([name + missing, *cells, f"{result['wall_seconds']:.0f}", cell(result["mean_return"])])
     parts = [
-        table(["run", "final return", "gain", "better than none", "mean return", "seconds"], returns),
-        "Final returns are means over the last tenth of training, mean returns over all of it; gains are over\n"
-        f"none, seed by seed. {INTERVALS_NOTE}",
+        table(["run", *shown, "seconds", "mean return"], returns),
+        "Returns: final, of the last tenth of training; mean, of all of it. Gain: over none, seed by seed;",
+        f"better: in how many of the seeds. {INTERVALS_NOTE}",
     ]
-    if gradients:
-        header = ["meta-gradient: std over seeds", "meta-learning rate", *tuned]
-        parts.insert(1, "\n" + table(header, gradients) + "\n")
+    deviations = {name: result["meta_grad_std"] for name, result in results.items() if result["meta_grad_std"]}
+    if deviations:
+        rows = [[name, *(cell(one, digits=2) for one in of_run.values())] for name, of_run in deviations.items()]
+        parts.append("\nMeta-gradient of one window: standard deviation over seeds")
+        parts.append(table(["run", *next(iter(deviations.values()))], rows))
+    grids = {name: result["grid"] for name, result in results.items() if result["grid"]}
+    if grids:
+        rates = [f"{trial['meta_learning_rate']:g}" for trial in next(iter(grids.values()))]
+        rows = [
+            [name, f"{results[name]['meta_learning_rate']:g}", *(cell(trial["final_return"]) for trial in grid)]
+            for name, grid in grids.items()
+        ]
+        parts.append(f"\nFinal return at each meta-learning rate, on {comparison['num_grid_seeds']} other seeds")
+        parts.append(table(["run", "chosen", *rates], rows, keys=2))
     return "\n".join(parts)
 
 

@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from tqdm import tqdm
+
 from metagrad.statistics import Estimate
 
 WIDTH, LONGEST_CELL, GAP = 100, 49, "  "
@@ -20,12 +22,18 @@ def as_json(estimate: Estimate) -> dict[str, Any]:
     return {"estimate": value, "ci95": [low, high]}
 
 
-def cell(result: dict[str, Any] | None, missing: str = "-") -> str:
-    """Writes what `as_json` returned, or `missing` where there is no number."""
+def cell(result: dict[str, Any] | None, missing: str = "-", digits: int = 3) -> str:
+    """Writes what `as_json` returned to some digits, or `missing` where there is no number."""
     if result is None or result["estimate"] is None:
         return missing
     low, high = result["ci95"]
-    return f"{result['estimate']:.3g}" + ("" if low is None else f" [{low:.3g}, {high:.3g}]")
+    interval = "" if low is None else f" [{number(low, digits)}, {number(high, digits)}]"
+    return number(result["estimate"], digits) + interval
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Writes a number to some digits; large ones as 1.73M."""
+    return tqdm.format_sizeof(value) if 1e3 <= abs(value) < 1e15 else f"{value:.{digits}g}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], keys: int = 1) -> str:

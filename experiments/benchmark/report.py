@@ -9,26 +9,32 @@ from experiments import reporting
 Report = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Figures as JSON has them, by suite and name."""
 
-HEADER = ("figure", "ours", "against", "peer", "ours / peer", "matrix products", "bandwidth")
+COLUMNS = {
+    "peer": "peer",
+    "ratio": "ours / peer",
+    "product_share": "matrix products",
+    "copy_share": "bandwidth",
+    "against": "against",
+}
+"""What is shown of figures beside ours, where there is any, and what it is called."""
 
 
 def table(suite: str, figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """Lays out a suite's figures, with the shares of the machine's rates in the last two columns."""
+    """Lays out a suite's figures, with their shares of the machine's rates."""
+    shown = {column: title for column, title in COLUMNS.items() if any(column in figure for figure in figures.values())}
     rows = [
-        [
-            f"{suite}.{name}",
-            f"{_cell(figure['ours'])} {figure['unit']}",
-            figure["against"],
-            *(_cell(figure.get(column)) for column in ("peer", "ratio", "product_share", "copy_share")),
-        ]
+        [f"{suite}.{name}", f"{_cell(figure['ours'])} {figure['unit'].removeprefix('environment ')}"]
+        + [_cell(figure.get(column)) for column in shown]
         for name, figure in figures.items()
     ]
-    return reporting.table(HEADER, rows)
+    return reporting.table(["figure", "ours", *shown.values()], rows)
 
 
 def _cell(value: Any) -> str:
-    """Writes a number, an estimate with its interval, or that there is none."""
-    return f"{value:.3g}" if isinstance(value, float) else reporting.cell(value)
+    """Writes text, a number, an estimate with its interval, or that there is none."""
+    if isinstance(value, str):
+        return value
+    return reporting.number(value) if isinstance(value, float) else reporting.cell(value)
 
 
 def draw(report: Report, picture: pathlib.Path) -> None:
