@@ -81,6 +81,6 @@ def _convergence(results: Json) -> str:
     ]
     header = ["environments", "horizon", "meta-parameter", "mean of multi-step", "exact", "bias", "coverage"]
     return (
-        f"{table(header, rows, keys=3)}\n{results['num_windows']} windows; coverage: of the 95% intervals of "
+        f"{table(header, rows)}\n{results['num_windows']} windows; coverage: of the 95% intervals of "
         f"{results['num_studies']} studies of {results['study_size']} windows each"
     )
