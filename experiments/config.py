@@ -9,7 +9,6 @@ import dataclasses
 import enum
 import functools
 import json
-import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any

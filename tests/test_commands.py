@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,14 +148,31 @@ def test_settings_that_cannot_be_read_are_refused(content, tmp_path):
         config_lib.load(path)
 
 
-@pytest.mark.parametrize("command", [train, compare], ids=["train", "compare"])
-def test_help_lists_every_flag(command, capsys):
+COMMANDS = [
+    *(train, compare, curves),
+    *(search, variance, play, benchmark, discounting_chain),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__.split(".")[1])
+def test_help_says_every_flag_once_in_a_group_of_what_one_wants_to_set(command, capsys):
     assert not command_line.run(command, "--help")
     printed = capsys.readouterr().out
     assert printed.startswith(command.__doc__)
-    for field in (*dataclasses.fields(Config), *dataclasses.fields(Execution)):
-        used = (command, field.name) != (compare, "estimator")  # it compares all of them
-        assert (f"--{field.metadata['name'] or field.name}:" in printed.replace("[no]", "")) == used
+    flags = printed.removeprefix(command.__doc__)
+    groups = re.findall(r"^\n(\S.*):\n(?=  --)", flags, re.MULTILINE)
+    assert groups[-1] == (config_lib.Group.PROCESSES if command is train else config_lib.Group.EXECUTION)
+    assert all(re.fullmatch(r"[A-Z][a-z ]+", group) for group in groups)  # in words
+    defined = [*command.define_flags(), "help", "compilation_cache"]
+    assert sorted(re.findall(r"^  --(?:\[no\])?(\w+):", flags, re.MULTILINE)) == sorted(defined)
+    assert not re.search(r"\bany\b", flags)  # no range that says nothing
+
+
+@pytest.mark.parametrize("command", [train, compare], ids=["train", "compare"])
+def test_every_setting_is_a_flag(command):
+    fields = (*dataclasses.fields(Config), *dataclasses.fields(Execution))
+    missing = {field.name for field in fields if config_lib.flag_name(field) not in command.define_flags()}
+    assert missing == (set() if command is train else {"estimator"})  # of which it compares all
 
 
 def test_help_does_not_wait_for_what_only_runs_need():

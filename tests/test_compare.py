@@ -18,7 +18,10 @@ def test_compare_writes_its_files_and_a_table(tmp_path, capsys):
     arguments = ["--meta_params=discount,learning_rate", "--baseline=discount:0.5,lambda:0.3"]
     assert not command_line.run(compare, *TABLES, *arguments, f"--logdir={tmp_path}/all")
     folder = tmp_path / "all"
-    printed = capsys.readouterr().out
+    printed, bars = capsys.readouterr()
+    for place, name in enumerate(["none", "single_step", "multi_step", "mixing", "baseline"], 1):
+        assert f"\nrun {place}/5, {name}: 400/400 steps, left 00:00, in all " in bars
+    assert "\r" not in bars  # there is no terminal to draw on
     comparison = json.loads((folder / "compare.json").read_text())
     assert comparison["env_steps"] == 400
     assert comparison["num_seeds"] == 2
@@ -58,7 +61,7 @@ def trained(monkeypatch):
     """Replaces training: writes metrics by a rule, and notes which settings went where, in order."""
     configs, points = {}, 20
 
-    def fake(config, folder, execution, **options):
+    def fake(config, folder, execution, turn, **options):
         assert {"execution": execution, **options} == HANDED_ON
         configs[folder.name] = config
         best = {"single_step": 0.3, "mixing": 0.1}.get(config.estimator, 0.0)

@@ -16,7 +16,7 @@ import train_on_tables
 from matplotlib.figure import Figure
 
 from agents import training
-from experiments import building, compare, curves, plots, run_folder, train
+from experiments import building, compare, curves, outcome, plots, run_folder, train
 from experiments.building import init_seeds, make_agent, make_weights
 from experiments.config import EXECUTION, Config, Execution, UsageError
 from experiments.run_folder import RunWriter
@@ -211,8 +211,8 @@ def test_a_comparison_leaves_a_dropped_seed_out_and_names_it(points, marked):
     assert result["final_return"]["estimate"] == result["gain"]["estimate"] == 2.0
     assert result["mean_return"]["estimate"] == 2.0
     assert result["meta_grad_std"]["discount"]["estimate"] == pytest.approx(math.sqrt(2.0), rel=1e-5)
-    comparison = {"num_seeds": 3, "estimators": {"mixing": result | {"wall_seconds": 1.0}}}
-    assert "mixing (1 of 3 seeds dropped)" in compare._table(comparison, ("discount",))
+    comparison = {"num_seeds": 3, "estimators": {"mixing": result | {"wall_seconds": 1.0, "grid": []}}}
+    assert "mixing (1 of 3 seeds dropped)" in outcome.tables(comparison)
 
 
 def test_a_trial_with_a_dropped_seed_has_no_return(marked):
@@ -232,8 +232,8 @@ def test_a_seed_whose_episodes_do_not_end_any_more_is_named_and_its_trial_has_no
     result = compare._summarise(config, endless, None)
     assert (result["dropped_seeds"], result["endless_seeds"]) == ([], [int(metrics["seed"][0, 0])])
     assert result["final_return"]["estimate"] == 3.0
-    comparison = {"num_seeds": 2, "estimators": {"mixing": result | {"wall_seconds": 1.0}}}
-    assert "mixing (1 of 2 seeds without a last return)" in compare._table(comparison, ("discount",))
+    comparison = {"num_seeds": 2, "estimators": {"mixing": result | {"wall_seconds": 1.0, "grid": []}}}
+    assert "mixing (1 of 2 seeds without a last return)" in outcome.tables(comparison)
 
 
 def test_pictures_say_how_many_seeds_were_dropped(marked, monkeypatch):
@@ -260,6 +260,8 @@ def test_a_run_without_survivors_is_drawn_and_compared(marked):
         names = ("episode_return", "hyper/discount", "meta_grad/discount", "loss/value")
         writer.write_metrics(4 * WINDOW, dict.fromkeys(names, np.full(3, np.nan)))
     plots.draw_training(folder)
-    result = compare._summarise(config, run_folder.read_metrics(folder), None)
+    metrics = run_folder.read_metrics(folder)
+    assert "3 of 3 seeds dropped" in outcome.describe(config, metrics, 1.0)
+    result = compare._summarise(config, metrics, None)
     assert result["final_return"]["estimate"] is None
     assert result["dropped_seeds"] == [5, 6, 7]

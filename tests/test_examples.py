@@ -55,7 +55,10 @@ def test_the_step_size_of_sgd_finds_its_place(example):
 def test_the_inner_problem_of_the_readme_runs():
     readme = (ROOT / "README.md").read_text()
     names = {}
-    exec(next(block for block in re.findall("```python\n(.*?)```", readme, re.DOTALL) if "metagrad import" in block), names)
+    exec(
+        next(block for block in re.findall("```python\n(.*?)```", readme, re.DOTALL) if "metagrad import" in block),
+        names,
+    )
     by_horizon = names["every_g_k"]["log_rate"]
     np.testing.assert_allclose(names["gradient"]["log_rate"], by_horizon.mean(), rtol=1e-5)
 

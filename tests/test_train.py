@@ -55,6 +55,21 @@ def test_train_writes_every_file(run):
     assert (run / "train.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_train_ends_with_its_numbers(run, capsys):
+    """Those of the last tenth of training, here the last point, and of all points."""
+    assert not command_line.run(train, *SMALL, "--estimator=mixing", f"--logdir={run}")
+    first, _, *table = capsys.readouterr().out.splitlines()
+    columns = run_folder.read_metrics(run)
+    told = dict(line.split(maxsplit=1) for line in table)
+    for name in ("discount", "lambda", "entropy_cost"):
+        start, ends = Config().hyperparameters()[name], columns[f"hyper/{name}"][-1]
+        deviation = np.sqrt(columns[f"meta_grad/{name}"].var(axis=1, ddof=1).mean())
+        expected = f"{start:g} {np.median(ends):.4g} ({ends.min():.4g} to {ends.max():.4g}) {deviation:.3g}"
+        assert " ".join(told[name].split()) == expected
+    ended = columns["episode_return"][-1][~np.isnan(columns["episode_return"][-1])]
+    assert f"{ended.mean():.3g}" in first if ended.size else "2 of 2 seeds without a last return" in first
+
+
 def test_metrics_are_tidy(run):
     written = rows(run)
     tuned = ["discount", "lambda", "entropy_cost"]

@@ -515,11 +515,22 @@ def test_another_study_may_not_go_on_in_the_same_folder(trained, capsys):
     assert "one of a study with the same settings" in capsys.readouterr().err
 
 
-def test_help_lists_the_flags(capsys):
-    assert not study("--help")
-    printed = capsys.readouterr().out
-    assert "--num_samples" in printed
-    assert "goes on from the samples" in printed
+def test_the_order_of_the_settings_in_a_folder_does_not_matter_but_that_of_its_agents(tmp_path):
+    """Another version may write them in another order; the keys of an agent's samples depend on its place."""
+    values = settings.define_flags()
+    values(["variance", *SMALL])
+    asked = settings.study_from_flags(values)
+    file = variance.open_folder(str(tmp_path), asked) / variance.STUDY
+    content = json.loads(file.read_text())
+
+    def turned(key):
+        return json.dumps(content | {key: dict(reversed(content[key].items()))})
+
+    file.write_text(turned("config"))
+    assert variance.open_folder(str(tmp_path), asked) == tmp_path
+    file.write_text(turned("trained"))
+    with pytest.raises(UsageError, match="a study with the same settings"):
+        variance.open_folder(str(tmp_path), asked)
 
 
 def test_samples_of_other_studies_do_not_mix():

@@ -18,7 +18,7 @@ from experiments import config as config_lib
 from experiments import run_folder
 from experiments.commands import local_path
 from experiments.config import Config, UsageError, flag_name, refuse
-from experiments.files import PARTIAL, holds, write_whole
+from experiments.files import PARTIAL, holds, read_text, write_whole
 from experiments.reporting import as_json
 from experiments.search.settings import UNUSED, Settings, sample, validate
 from experiments.search.training import Outcome, train_settings
