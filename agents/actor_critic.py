@@ -154,7 +154,8 @@ def update(
     Args:
       network: the network.
       optimizer: gives the direction of the step; its length is `learning_rate`, so the optimizer has none of its own
-        (`optax.scale_by_adam`, not `optax.adam`).
+        (`optax.scale_by_adam(eps_root=1e-10)`, not `optax.adam`), and its slope must be finite, as
+        `metagrad.windows.InnerProblem` says.
       learner: the state to update.
       hyper: all hyperparameters, float [] each.
       rollout: the data.

@@ -36,7 +36,10 @@ class InnerProblem(NamedTuple):
 
     Attributes:
       update: `U`, from (learner state, eta, batch) to (next learner state, metrics). Differentiated with respect to the
-        learner state's floating-point leaves and eta, so gradients must flow wherever the update depends on them.
+        learner state's floating-point leaves and eta, so gradients must flow wherever the update depends on them, and
+        every slope must be finite. That of Adam's square root is not where a gradient has always been zero, as behind
+        a rectifier that is never active: from the second update of a window on, the meta-gradient is NaN. With a small
+        number under the root, as in `optax.scale_by_adam(eps_root=1e-10)`, it is finite.
       collect: from (learner state, actor state, key) to (next actor state, batch). Never differentiated.
       outer_loss: `l`, from (learner state, batch) to a float []; for `horizon_gradients` also to a tree of them, whose
         gradients then come from the same pass.
@@ -144,7 +147,7 @@ def horizon_gradients(
     """Computes every `g_k`, k = 1, ..., n, of one window in one forward pass.
 
     Carries the sensitivity `J_k = d x_k / d eta` along, `J_{k+1} = dU/dx J_k + dU/d eta` with `J_0 = 0`, and reads
-    `g_k = dl/dx J_k` off at each horizon.
+    `g_k = dl/dx J_k` off at each horizon. The first update is not differentiated with respect to `x_0`.
 
     Args:
       problem: the inner problem.
@@ -160,17 +163,21 @@ def horizon_gradients(
     flat_eta, unravel = jax.flatten_util.ravel_pytree(eta)
     directions = jax.vmap(unravel)(jnp.eye(flat_eta.size, dtype=flat_eta.dtype))
 
-    def body(carry: tuple[Position, list], key: chex.PRNGKey) -> tuple[tuple[Position, list], tuple]:
+    def body(carry: tuple[Position, list | None], key: chex.PRNGKey) -> tuple[tuple[Position, list], tuple]:
         position, sensitivity = carry
         floats, rebuild = _split_floats(position.learner_state)
 
-        def update(floats: list, eta: MetaParameters) -> tuple[list, tuple[LearnerState, Metrics]]:
+        def update(eta: MetaParameters, floats: list = floats) -> tuple[list, tuple[LearnerState, Metrics]]:
             learner_state, metrics = problem.update(rebuild(floats), eta, position.batch)
             return _split_floats(learner_state)[0], (learner_state, metrics)
 
-        _, push, (learner_state, metrics) = jax.linearize(update, floats, eta, has_aux=True)
+        # `x_0` is a constant: by a sensitivity of zero, a slope that is infinite there would become NaN.
+        inputs, tangents = (eta,), (directions,)
+        if sensitivity is not None:
+            inputs, tangents = (eta, floats), (directions, sensitivity)
+        _, push, (learner_state, metrics) = jax.linearize(update, *inputs, has_aux=True)
         # One direction after another: batched, the products of matrices would need transposed copies of their operands.
-        sensitivity = jax.lax.map(lambda direction: push(*direction), (sensitivity, directions))
+        sensitivity = jax.lax.map(lambda tangent: push(*tangent), tangents)
         actor_state, batch = problem.collect(learner_state, position.actor_state, key)
         floats, rebuild = _split_floats(learner_state)
         losses, pullback = jax.vjp(lambda floats: problem.outer_loss(rebuild(floats), batch), floats)
@@ -180,16 +187,20 @@ def horizon_gradients(
             products = [
                 jnp.tensordot(tangent, part, part.ndim) for tangent, part in zip(sensitivity, slope, strict=True)
             ]
-            return unravel(jnp.sum(jnp.stack(products), 0))
+            return unravel(jnp.sum(jnp.stack(products), 0).astype(flat_eta.dtype))
 
         gradients = [gradient(chosen) for chosen in _indicators(losses)]
         position = Position(learner_state, actor_state, batch)
         return (position, sensitivity), (jax.tree.unflatten(jax.tree.structure(losses), gradients), metrics)
 
-    floats, _ = _split_floats(start.learner_state)
-    sensitivity = [jnp.zeros((flat_eta.size, *jnp.shape(part)), jnp.result_type(part)) for part in floats]
-    (end, _), (gradients, metrics) = jax.lax.scan(body, (start, sensitivity), _horizon_keys(key, horizon))
-    return gradients, end, metrics
+    keys = _horizon_keys(key, horizon)
+    carry, first = body((start, None), keys[0])
+    parts = [_with_axis(first)]
+    if horizon > 1:
+        carry, later = jax.lax.scan(body, carry, keys[1:])
+        parts.append(later)
+    gradients, metrics = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    return gradients, carry[0], metrics
 
 
 def combine(weights: Weights, gradients: MetaParameters) -> MetaParameters:

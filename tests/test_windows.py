@@ -8,6 +8,7 @@ A scalar `x` follows SGD on a quadratic whose optimum is `target + tau_k`, with 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from metagrad import estimators, windows
@@ -31,7 +32,7 @@ def _problem():
 
 
 def _start():
-    return windows.Position((jnp.float64(0.3), jnp.int32(0)), jnp.int32(0), jnp.float64(-0.4))
+    return windows.Position((jnp.float64(0.9), jnp.int32(0)), jnp.int32(0), jnp.float64(-0.4))
 
 
 def _eta():
@@ -127,3 +128,39 @@ def test_meta_parameters_may_be_arrays():
     gradients, _, _ = windows.horizon_gradients(problem, 3, eta, start, KEY)
     reverse, _, _ = windows.meta_gradient(problem, estimators.multi_step(3), eta, start, KEY)
     np.testing.assert_allclose(gradients["rates"][-1], reverse["rates"], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("horizon", "eps_root"), [(1, 0.0), (3, 1e-10)])
+def test_a_gradient_that_is_always_zero_does_not_break_either_mode(horizon, eps_root):
+    """The root in Adam has an infinite slope there, unless something is under it: one update never meets it."""
+    optimizer = optax.scale_by_adam(eps_root=eps_root)
+
+    def loss(weights, batch):
+        return (jax.nn.relu(weights) @ jnp.ones(2) - batch) ** 2 / 2
+
+    def update(learner, eta, batch):
+        weights, state = learner
+        direction, state = optimizer.update(jax.grad(loss)(weights, batch), state)
+        return (weights - jnp.exp(eta["log_rate"]) * direction, state), {}
+
+    problem = windows.InnerProblem(
+        update,
+        lambda learner, actor, key: (actor, jax.random.normal(key)),
+        lambda learner, batch: loss(learner[0], batch),
+    )
+    weights = jnp.array([0.5, -1.0])
+    start = windows.Position((weights, optimizer.init(weights)), (), jnp.float64(2.0))
+    eta = {"log_rate": jnp.float64(-2.0)}
+
+    def last_loss(eta):
+        position = start
+        for k in range(horizon):
+            position, _ = windows.advance(problem, eta, position, jax.random.fold_in(KEY, k))
+        return problem.outer_loss(position.learner_state, position.batch)
+
+    step = {"log_rate": jnp.float64(1e-6)}
+    higher, lower = (last_loss(jax.tree.map(change, eta, step)) for change in (jnp.add, jnp.subtract))
+    expected = (higher - lower) / 2e-6
+    forward = windows.horizon_gradients(problem, horizon, eta, start, KEY)[0]["log_rate"][-1]
+    reverse = windows.meta_gradient(problem, estimators.multi_step(horizon), eta, start, KEY)[0]["log_rate"]
+    np.testing.assert_allclose([forward, reverse], expected, rtol=1e-7)
