@@ -62,17 +62,19 @@ def targets(values: chex.Array, bootstrap_values: chex.Array, rollout: Rollout, 
 
     next_values = jnp.concatenate([values[1:], bootstrap_values[:1]])
     counted = jnp.cumsum(rollout.truncated, 0)
-    next_values = jnp.where(rollout.truncated, jnp.nan, next_values)
     for number, value in enumerate(bootstrap_values[1:], 1):
         next_values = jnp.where(rollout.truncated & (counted == number), value, next_values)
-    discounts = hyper["discount"] * (1.0 - rollout.terminated)
-    lambdas = hyper["lambda"] * (1.0 - rollout.truncated)
+    next_values = jnp.where(rollout.truncated & (counted > len(bootstrap_values) - 1), jnp.nan, next_values)
+    # In one precision: the network's may be another than that of the hyperparameters.
+    dtype = jnp.result_type(values, hyper["discount"], hyper["lambda"])
+    discounts = (hyper["discount"] * (1.0 - rollout.terminated)).astype(dtype)
+    lambdas = (hyper["lambda"] * (1.0 - rollout.truncated)).astype(dtype)
 
     def lambda_returns(*sequences: chex.Array) -> chex.Array:
         # Explicitly: rlax may change this default, and a cut here would silently zero the discount's meta-gradient.
         return rlax.lambda_returns(*sequences, stop_target_gradients=False)
 
-    rewards = rollout.reward.astype(values.dtype)
+    rewards, next_values = rollout.reward.astype(dtype), next_values.astype(dtype)
     returns = jax.vmap(lambda_returns, in_axes=1, out_axes=1)(rewards, discounts, next_values, lambdas)
     return Targets(returns, returns - values)
 
@@ -191,7 +193,9 @@ def descend(
       The next state.
     """
     direction, optimizer_state = optimizer.update(gradient, learner.optimizer_state, learner.params)
-    params = jax.tree.map(lambda param, step: param - learning_rate * step, learner.params, direction)
+    params = jax.tree.map(
+        lambda param, step: (param - learning_rate * step).astype(param.dtype), learner.params, direction
+    )
     return LearnerState(params, optimizer_state)
 
 

@@ -31,11 +31,12 @@ def check_environment(env: Environment) -> None:
     for name in METHODS:
         if not callable(getattr(env, name, None)):
             raise ValueError(f"the environment {_name(env)} needs a method {name}, and has none")
-    for name in ("num_actions", "time_limit"):
+    for name, least, hint in (("num_actions", 2, ""), ("time_limit", 1, ", 2^31 - 1 where there is none")):
         value = getattr(env, name, None)
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value < 2**31:
-            hint = ", 2^31 - 1 where there is none" if name == "time_limit" else ""
-            raise ValueError(f"{name} of {_name(env)} must be a whole number in [1, 2^31){hint}, and is {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < 2**31:
+            raise ValueError(
+                f"{name} of {_name(env)} must be a whole number in [{least}, 2^31){hint}, and is {value!r}"
+            )
     try:
         hash(env)
     except TypeError as error:

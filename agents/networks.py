@@ -2,7 +2,8 @@
 
 An observation is an array, or anything with two fields: `grid`, such an array, and `action_mask`, bool [A]. The array's
 number of axes says what it is: [rows, columns, channels] and [rows, columns] are grids, for convolutions; [features] is
-a vector, for a layer of units. For anything else there is a `Network` of one's own.
+a vector, for a layer of units. Bytes, uint8, are pixels, which become numbers in [0, 1]; all other numbers stay as they
+are. For anything else there is a `Network` of one's own.
 
 The convolutions are written as products of matrices. Under `jax.vmap` over seeds an ordinary convolution becomes a
 grouped one, which is slower, and inside a loop XLA's CPU convolution falls back to a path that is slower by far.
@@ -143,7 +144,7 @@ def actor_critic_network(
     policy_width: int,
     value_width: int,
     shared_torso: bool = False,
-    dtype: Any = jnp.float32,
+    dtype: Any = float,
     num_axes: int = 3,
     hidden_layers: int = 1,
 ) -> Network:
@@ -157,7 +158,7 @@ def actor_critic_network(
       policy_width: units of each hidden layer of the policy head.
       value_width: units of each hidden layer of the value head.
       shared_torso: whether policy and value share one torso; by default each has its own.
-      dtype: of the parameters and everything computed with them.
+      dtype: of the parameters and everything computed with them; by default JAX's float, of the precision that it has.
       num_axes: of one observation's array; see `observation_axes`.
       hidden_layers: of each head.
 
@@ -166,7 +167,7 @@ def actor_critic_network(
     """
 
     def forward(observation: Any) -> Predictions:
-        inputs = _inputs(observation).astype(dtype)
+        inputs = _numbers(observation, dtype)
         policy_features = _torso("shared" if shared_torso else "policy", num_channels, policy_width)(inputs)
         value_features = policy_features if shared_torso else _torso("value", num_channels, value_width)(inputs)
         logits = hk.nets.MLP([policy_width] * hidden_layers + [num_actions], name="policy_head")(policy_features)
@@ -176,13 +177,13 @@ def actor_critic_network(
     return Network(*_over_any_axes(forward, num_axes))
 
 
-def value_network(num_channels: int, width: int, dtype: Any = jnp.float32, num_axes: int = 3) -> ValueNetwork:
+def value_network(num_channels: int, width: int, dtype: Any = float, num_axes: int = 3) -> ValueNetwork:
     """Builds the value half of `actor_critic_network`: a torso and a head with one hidden layer.
 
     Args:
       num_channels: channels of each convolution; of no effect on a vector.
       width: units of the head's hidden layer.
-      dtype: of the parameters and everything computed with them.
+      dtype: of the parameters and everything computed with them; by default JAX's float, of the precision that it has.
       num_axes: of one observation's array; see `observation_axes`.
 
     Returns:
@@ -190,7 +191,7 @@ def value_network(num_channels: int, width: int, dtype: Any = jnp.float32, num_a
     """
 
     def forward(observation: Any) -> chex.Array:
-        features = _torso("value", num_channels, width)(_inputs(observation).astype(dtype))
+        features = _torso("value", num_channels, width)(_numbers(observation, dtype))
         return hk.nets.MLP([width, 1], name="value_head")(features)[..., 0]
 
     return ValueNetwork(*_over_any_axes(forward, num_axes))
@@ -205,11 +206,16 @@ def observation_axes(observation: Any) -> int:
     Raises:
       ValueError: if there is no network here for such observations.
     """
-    rank = getattr(_inputs(observation), "ndim", None)
-    if rank not in (1, 2, 3):
+    array = _inputs(observation)
+    rank = getattr(array, "ndim", None)
+    real = rank is not None and any(
+        jnp.issubdtype(array.dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating)
+    )
+    if rank not in (1, 2, 3) or not real or not array.size:
         raise ValueError(
-            "an observation must be an array [features], [rows, columns] or [rows, columns, channels], or have such an "
-            f"array as its field grid beside action_mask, for a network to be chosen, and is {describe(observation)}"
+            "an observation must be an array [features], [rows, columns] or [rows, columns, channels] of real numbers, "
+            "at least one, or have such an array as its field grid beside action_mask, for a network to be chosen, and "
+            f"is {describe(observation)}"
         )
     return rank
 
@@ -238,6 +244,12 @@ def mask_logits(logits: chex.Array, observation: Any) -> chex.Array:
 def _inputs(observation: Any) -> Any:
     """Returns the array that a network sees: the observation's `grid`, or the observation itself."""
     return getattr(observation, "grid", observation)
+
+
+def _numbers(observation: Any, dtype: Any) -> chex.Array:
+    """Returns what a network computes with: the same numbers, but for pixels, which are scaled to [0, 1]."""
+    inputs = _inputs(observation)
+    return inputs.astype(dtype) / 255 if inputs.dtype == jnp.uint8 else inputs.astype(dtype)
 
 
 def _torso(name: str, num_channels: int, width: int) -> Callable[[chex.Array], chex.Array]:

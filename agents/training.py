@@ -6,7 +6,7 @@ checks for numbers that are not finite included, happens inside one program; the
 
 import dataclasses
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -87,6 +87,17 @@ class Batch(NamedTuple):
     outer_targets: actor_critic.Targets | None
 
 
+QUANTITIES = (
+    *("observation", "action_mask", "reward", "truncated", "outer_critic"),
+    *("loss/policy", "loss/value", "loss/entropy", "optimizer", "parameters", "meta_grad", "meta_parameters"),
+)
+"""What is looked at in training, in the order of computing: a rollout, the update that learns from it, a meta-update.
+
+The environment's functions are the first: `observation` and `reward` must be finite, `truncated` must keep to the time
+limit, and an `action_mask` must allow something at an episode's start.
+"""
+
+
 class TrainingState(NamedTuple):
     """All that training changes; enough to go on from.
 
@@ -115,8 +126,9 @@ class Summary(NamedTuple):
       length_sum: float [], of their lengths in steps.
       loss_sums: float [] each, every loss term added up over the updates.
       meta_gradient: of the interval's last window, before clipping; empty where nothing is tuned.
-      first_nonfinite: int32 [] for each loss term, each meta-gradient, and all that training changes: the number of the
-        update (counted from the start of training) by which it was NaN or infinite, or -1.
+      first_nonfinite: int32 [] for each of `QUANTITIES` that there is (`meta_grad/NAME` for each meta-gradient): the
+        number of the update (counted from the start of training) at which it first was NaN or infinite, or not what it
+        may be, or -1. A rollout counts to the update that learns from it.
     """
 
     num_updates: chex.Array
@@ -134,22 +146,25 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
 
     def update(
         learner: actor_critic.LearnerState, eta: MetaParameters, batch: Batch
-    ) -> tuple[actor_critic.LearnerState, Summary]:
+    ) -> tuple[actor_critic.LearnerState, tuple[Summary, dict[str, chex.Array]]]:
         rollout = batch.rollout
         hyper = meta_parameters.hyperparameters(agent.tuning, eta)
         learner, terms = actor_critic.update(
             agent.network, agent.optimizer, learner, hyper, rollout, agent.exact_targets
         )
+        right = _rollout_is_right(agent, batch) | {f"loss/{name}": jnp.isfinite(term) for name, term in terms.items()}
+        right |= {"optimizer": _is_finite(learner.optimizer_state), "parameters": _is_finite(learner.params)}
         ended = rollout.terminated | rollout.truncated
-        return learner, Summary(
+        summary = Summary(
             num_updates=jnp.int32(1),
             num_episodes=jnp.sum(ended, dtype=jnp.int32),
             return_sum=jnp.sum(rollout.episode_return, where=ended),
-            length_sum=jnp.sum(rollout.episode_length, where=ended, dtype=jnp.float32),
+            length_sum=jnp.sum(rollout.episode_length, where=ended, dtype=float),
             loss_sums=terms,
             meta_gradient={},
             first_nonfinite={},
         )
+        return learner, (summary, right)
 
     def collect(learner: actor_critic.LearnerState, actor: Actor, key: chex.PRNGKey) -> tuple[Actor, Batch]:
         environments, rollout = collect_rollout(learner.params, actor.environments, key)
@@ -232,27 +247,58 @@ def _train_window(agent: Agent, state: TrainingState) -> tuple[TrainingState, Su
     problem = inner_problem(agent)
     key, window_key = jax.random.split(state.key)
     if agent.weights:
-        gradient, position, summaries = windows.meta_gradient(
+        gradient, position, (summaries, right) = windows.meta_gradient(
             problem, agent.weights, state.eta, state.position, window_key
         )
         step, meta_optimizer_state = agent.meta_optimizer.update(gradient, state.meta_optimizer_state, state.eta)
-        state = state._replace(eta=optax.apply_updates(state.eta, step), meta_optimizer_state=meta_optimizer_state)
+        eta = optax.apply_updates(state.eta, step)
         summary = jax.tree.map(lambda updates: jnp.sum(updates, 0, updates.dtype), summaries)
     else:
-        gradient = {}
-        position, summary = windows.advance(problem, state.eta, state.position, window_key)
-    num_updates = state.num_updates + summary.num_updates
-    quantities = {f"loss/{name}": value for name, value in summary.loss_sums.items()}
-    quantities |= {f"meta_grad/{name}": value for name, value in gradient.items()}
-    quantities["parameters"] = optax.tree.sum(position.learner_state.params)
-    quantities["optimizer"] = optax.tree.sum(position.learner_state.optimizer_state)
+        gradient, eta, meta_optimizer_state = {}, state.eta, state.meta_optimizer_state
+        position, (summary, right) = windows.advance(problem, eta, state.position, window_key)
+        right = jax.tree.map(jnp.atleast_1d, right)
+    # The next window's first rollout too: what it spoils would be blamed for it.
+    rollout_is_right = _rollout_is_right(agent, position.batch)
     if position.actor_state.outer_critic is not None:
-        quantities["outer_critic"] = optax.tree.sum(position.actor_state.outer_critic)
+        rollout_is_right["outer_critic"] &= _is_finite(position.actor_state.outer_critic)
+    spoilt = ~jnp.all(jnp.stack(list(rollout_is_right.values())))
+    at_end = {f"meta_grad/{name}": _is_finite(value) for name, value in gradient.items()}
     if agent.weights:
-        quantities["meta_parameters"] = optax.tree.sum((state.eta, state.meta_optimizer_state))
-    first_nonfinite = {name: jnp.where(jnp.isfinite(value), -1, num_updates) for name, value in quantities.items()}
-    state = state._replace(position=position, key=key, num_updates=num_updates)
+        at_end["meta_parameters"] = _is_finite((eta, meta_optimizer_state))
+    last = state.num_updates + summary.num_updates
+    first_nonfinite = {
+        name: _first_wrong(jnp.append(updates, rollout_is_right.get(name, True)), state.num_updates + 1)
+        for name, updates in right.items()
+    } | {name: _first_wrong((is_right | spoilt)[None], last) for name, is_right in at_end.items()}
+    state = TrainingState(position, eta, meta_optimizer_state, key, last)
     return state, summary._replace(meta_gradient=gradient, first_nonfinite=first_nonfinite)
+
+
+def _rollout_is_right(agent: Agent, batch: Batch) -> dict[str, chex.Array]:
+    """Tells what is as it may be in a rollout and in what the outer critic made of it, bool [] each."""
+    rollout = batch.rollout
+    right = {
+        "observation": _is_finite((rollout.observation, rollout.bootstrap_observation)),
+        "reward": _is_finite(rollout.reward),
+        "truncated": jnp.all(~rollout.truncated | (rollout.episode_length >= agent.env.time_limit)),
+    }
+    mask = getattr(rollout.observation, "action_mask", None)
+    if mask is not None:
+        right["action_mask"] = jnp.all(jnp.any(mask, -1) | (rollout.episode_length > 1))
+    if batch.outer_targets is not None:
+        right["outer_critic"] = _is_finite(batch.outer_targets)
+    return right
+
+
+def _is_finite(tree: Any) -> chex.Array:
+    """Tells whether every number of a tree is finite, bool []."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves] or [jnp.bool_(True)]))
+
+
+def _first_wrong(right: chex.Array, first: chex.Array) -> chex.Array:
+    """Returns the number of the first update that is not right, of updates numbered from `first`; -1 without one."""
+    return jnp.where(jnp.all(right), -1, first + jnp.argmin(right)).astype(jnp.int32)
 
 
 def _join(earlier: Summary, later: Summary) -> Summary:

@@ -23,7 +23,7 @@ class Environment(Protocol[State]):
 
     @property
     def num_actions(self) -> int:
-        """Number of discrete actions; an action is an int32 in [0, num_actions)."""
+        """Number of discrete actions, at least 2; an action is an int32 in [0, num_actions)."""
 
     @property
     def time_limit(self) -> int:
@@ -36,16 +36,20 @@ class Environment(Protocol[State]):
         """Returns the state that follows `state` after `action`."""
 
     def observation(self, state: State) -> Any:
-        """Returns what the agent sees of `state`: a tree of arrays."""
+        """Returns what the agent sees of `state`: a tree of arrays, finite; uint8 are taken for pixels, 0 to 255.
+
+        It may have a field `action_mask`, bool [num_actions], which allows at least one action in a first state. Where
+        it forbids all, as in a dead end of Snake, all are as likely.
+        """
 
     def reward(self, state: State, action: chex.Array, next_state: State) -> chex.Array:
-        """Returns the reward of a transition, float []."""
+        """Returns the reward of a transition, float [], finite."""
 
     def terminal(self, state: State) -> chex.Array:
         """Tells whether the episode ended in `state`: nothing of value follows. bool []."""
 
     def truncated(self, state: State) -> chex.Array:
-        """Tells whether the episode is cut at `state`, which is not terminal: the value goes on. bool []."""
+        """Tells whether the episode is cut at `state`: the value goes on, unless `state` is terminal. bool []."""
 
 
 class TimeStep(NamedTuple):
@@ -57,7 +61,7 @@ class TimeStep(NamedTuple):
         what a truncated episode is bootstrapped with.
       reward: float [], of the transition.
       terminated: bool [], the episode ended in a terminal state, whose value is zero.
-      truncated: bool [], the time limit cut the episode; never true together with `terminated`.
+      truncated: bool [], the episode was cut in a state that is not terminal.
     """
 
     observation: Any
@@ -84,7 +88,7 @@ def step(
     transition_key, reset_key = jax.random.split(key)
     next_state = environment.transition(state, action, transition_key)
     terminated = environment.terminal(next_state)
-    truncated = environment.truncated(next_state)
+    truncated = jnp.logical_and(environment.truncated(next_state), jnp.logical_not(terminated))
     first_state = environment.initial(reset_key)
     ended = terminated | truncated
     continued_state = jax.tree.map(lambda new, old: jnp.where(ended, new, old), first_state, next_state)

@@ -4,6 +4,8 @@ import contextlib
 import os
 import pathlib
 import sys
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import platformdirs
@@ -47,6 +49,30 @@ def keep_programs(folder: str | None) -> None:
     if folder == users:
         # Not by JAX's own bound: a process killed between the two files of a program would break the folder for good.
         _prune(place, LARGEST)
+
+
+def jit_is_disabled() -> bool:
+    """Returns whether JAX_DISABLE_JIT or `jax.disable_jit` has programs run operation by operation."""
+    return jax.config.jax_disable_jit  # type: ignore[attr-defined]
+
+
+def compiled(program: jax.stages.Wrapped, *inputs: Any) -> Callable:
+    """Compiles a program for inputs of these shapes; with JAX_DISABLE_JIT, which forbids that, returns it as it is."""
+    return program if jit_is_disabled() else program.lower(*inputs).compile()
+
+
+@contextlib.contextmanager
+def checking_themselves() -> Iterator[None]:
+    """Lets programs run on that tell themselves what was not finite first, in spite of JAX_DEBUG_NANS or its like.
+
+    JAX would only tell that something in the whole program was not. With JAX_DISABLE_JIT as well, it can name the
+    operation, and is left to it.
+    """
+    with contextlib.ExitStack() as switches:
+        if not jit_is_disabled():
+            switches.enter_context(jax.debug_nans(False))
+            switches.enter_context(jax.debug_infs(False))
+        yield
 
 
 def _prune(folder: pathlib.Path, largest: int) -> None:

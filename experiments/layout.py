@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.building import over_leading_axis
+from experiments.compilation import jit_is_disabled
 from experiments.config import refuse
 
 AXIS = "items"
@@ -77,10 +78,14 @@ def lay_out(number: int, at_once: int | None = None) -> Layout:
 
 
 def over_batch(function: Callable[[Any], Any], layout: Layout) -> Callable[[Any], Any]:
-    """Maps a function over a batch, arrays [size, ...], each device over its share."""
-    return jax.shard_map(
-        over_leading_axis(function), mesh=layout.mesh, in_specs=(ALONG,), out_specs=ALONG, check_vma=False
-    )
+    """Maps a function over a batch, arrays [size, ...], each device over its share.
+
+    With JAX_DISABLE_JIT one has it all: JAX would compile every single operation for all devices, again and again.
+    """
+    mapped = over_leading_axis(function)
+    if jit_is_disabled():
+        return mapped
+    return jax.shard_map(mapped, mesh=layout.mesh, in_specs=(ALONG,), out_specs=ALONG, check_vma=False)
 
 
 def over_devices(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

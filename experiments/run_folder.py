@@ -31,6 +31,9 @@ if TYPE_CHECKING:  # both are imported where they are used, so that --help need 
 
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.csv", "checkpoint"
 
+PRECISION = re.compile("(?<=^float)(32|64)")
+"""Of an array, in its description."""
+
 OWN = (CONFIG, METRICS)
 """What a folder holds at least where a run began, if only for a moment."""
 
@@ -351,13 +354,14 @@ def checkpoint_steps(folder: pathlib.Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal())  # others are not complete
 
 
-def read_checkpoint(folder: pathlib.Path, env_steps: int, like: Any) -> Any:
+def read_checkpoint(folder: pathlib.Path, env_steps: int, like: Any, same_precision: bool = False) -> Any:
     """Reads a checkpoint, wherever its arrays were when it was saved.
 
     Args:
       folder: of a run.
       env_steps: which checkpoint, one of `checkpoint_steps`.
-      like: a tree of arrays, or of their shapes and dtypes, as it was saved.
+      like: a tree of arrays, or of their shapes and dtypes, as it was saved; floats may be of another precision.
+      same_precision: whether they may not.
 
     Returns:
       The tree, of NumPy arrays but for its keys, which no NumPy array can hold.
@@ -377,7 +381,7 @@ def read_checkpoint(folder: pathlib.Path, env_steps: int, like: Any) -> Any:
             metadata = manager.item_metadata(env_steps)
             if metadata is None:
                 raise LookupError("the description of its arrays is missing")
-            _check_arrays(place, metadata.tree, plain)
+            _check_arrays(place, metadata.tree, plain, same_precision)
             restored = manager.restore(env_steps, args=ocp.args.StandardRestore(plain))
     except UsageError:
         raise
@@ -409,7 +413,7 @@ def _checkpoint_manager(folder: pathlib.Path, read_only: bool) -> "ocp.Checkpoin
     )
 
 
-def _check_arrays(place: pathlib.Path, saved: Any, expected: Any) -> None:
+def _check_arrays(place: pathlib.Path, saved: Any, expected: Any, same_precision: bool) -> None:
     """Compares a checkpoint's arrays, of which only shapes and dtypes need be known, with those expected.
 
     Raises:
@@ -417,9 +421,13 @@ def _check_arrays(place: pathlib.Path, saved: Any, expected: Any) -> None:
     """
     found, wanted = _descriptions(saved), _descriptions(expected)
     for path in sorted(wanted.keys() | found.keys()):
-        if found.get(path) != wanted.get(path):
-            has, needs = found.get(path, "not in it"), wanted.get(path, "none")
+        has, needs = found.get(path, "not in it"), wanted.get(path, "none")
+        if PRECISION.sub("", has) != PRECISION.sub("", needs):
             raise UsageError(f"{place}: does not fit its run's settings: {path} is {has}, expected {needs}")
+        if has != needs and same_precision:
+            raise UsageError(
+                f"{place}: {path} is {has}, and here {needs}; JAX_ENABLE_X64 must be as it was for the run to go on"
+            )
 
 
 def _descriptions(tree: Any) -> dict[str, str]:

@@ -69,7 +69,9 @@ class SharedFolder:
         """
         whole = jax.eval_shape(run_folder.without_keys, like)
         if self._folder and self._writer:
-            whole = run_folder.without_keys(run_folder.read_checkpoint(self._folder, self.env_steps, like))
+            whole = run_folder.without_keys(
+                run_folder.read_checkpoint(self._folder, self.env_steps, like, same_precision=True)
+            )
         mine = self._shares[self._hosts.index]
         return jax.tree.map(lambda leaf: leaf[mine], self._hosts.from_first(whole))
 

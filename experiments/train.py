@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from absl import flags
 from agents import training
 from agents.networks import Network
 from agents.training import Agent, Summary, TrainingState
-from experiments import commands, interrupts, outcome, progress, run_folder
+from experiments import commands, compilation, interrupts, outcome, progress, run_folder
 from experiments import config as config_lib
 from experiments import hosts as hosts_lib
 from experiments.building import init_seed, init_seeds, make_agent
@@ -39,6 +39,16 @@ from metagrad import meta_parameters
 from metagrad.meta_parameters import MetaParameters
 
 POLL_SECONDS = 0.01
+
+NOT_FINITE = "was not finite"
+
+BREACHES = {
+    "observation": ("the environment's observation", NOT_FINITE),
+    "action_mask": ("the environment's action_mask", "forbade every action of an episode's first state"),
+    "reward": ("the environment's reward", NOT_FINITE),
+    "truncated": ("the environment's truncated", "cut an episode before its time_limit"),
+}
+"""What is said of the environment's functions: their names, and what they did that they may not."""
 
 
 def define_flags() -> flags.FlagValues:
@@ -109,10 +119,12 @@ def train(
     began = time.monotonic()
     agent = make_agent(config) if network is None else make_agent(config, network)
     place = None if folder is None else commands.local_path("logdir", folder)
-    with SharedFolder(place, config, execution, hosts) as writer:
+    with compilation.checking_themselves(), SharedFolder(place, config, execution, hosts) as writer:
         env_steps, seconds = writer.env_steps, writer.seconds
         if env_steps == config.num_env_steps:
             return Result(writer.read_metrics(), seconds)
+        if env_steps:
+            states = writer.read_checkpoint(jax.eval_shape(partial(init_seeds, agent, config)))
         shares = hosts.shares(config.num_seeds)
         mine = shares[hosts.index]
         # The largest share decides in all processes, so that all run the same program.
@@ -133,10 +145,8 @@ def train(
         ):
             with interrupts.at_once():
                 program, inputs = training_program(agent, layout)
-                compiled = program.lower(*inputs).compile()
+                compiled = compilation.compiled(program, *inputs)
             if env_steps:
-                like = jax.eval_shape(partial(init_seeds, agent, config))
-                states = writer.read_checkpoint(like)
                 dropped = hosts.everywhere(states.num_updates < env_steps // (config.num_envs * config.rollout_length))
                 if dropped.any() and execution.on_divergence == "stop":
                     refuse("on_divergence", "stop", f"drop, to go on with the run in {folder}, which has dropped seeds")
@@ -156,7 +166,7 @@ def train(
                     windows = np.where(dropped, 0, num_windows)[mine]
                     own = _advance(compiled, layout, batches, windows)
                     eta, summary = hosts.everywhere((layout.join([batch.eta for batch in batches]), own))
-                    for index, divergence in _divergences(config, summary).items():
+                    for index, divergence in divergences(config, summary.first_nonfinite).items():
                         if execution.on_divergence == "stop":
                             raise NonFiniteError(
                                 f"stopped: {divergence}; what was logged before is on disk, and with "
@@ -276,23 +286,29 @@ def _mean_return(metrics: dict[str, np.ndarray]) -> float:
     return float(np.nanmean(returns)) if np.isfinite(returns).any() else math.nan
 
 
-def _divergences(config: Config, summary: Summary) -> dict[int, str]:
-    """Returns what broke first in each seed that diverged, by its index, the first of them first."""
+def divergences(config: Config, first_nonfinite: Mapping[str, np.ndarray]) -> dict[int, str]:
+    """Tells what broke first in each seed that diverged.
+
+    Args:
+      config: the run's settings.
+      first_nonfinite: of a `training.Summary` of all seeds, int [num_seeds] each.
+
+    Returns:
+      A sentence for each such seed, by its index, the first to break first.
+    """
     broken = [
-        (int(update), quantity, index)
-        for quantity, updates in summary.first_nonfinite.items()
+        (int(update), training.QUANTITIES.index(name if name in training.QUANTITIES else "meta_grad"), name, index)
+        for name, updates in first_nonfinite.items()
         for index, update in enumerate(updates)
         if update >= 0
     ]
-    divergences: dict[int, str] = {}
-    # Within an update the losses come before what follows from them, as they do in the alphabet.
-    for update, quantity, index in sorted(broken):
-        divergences.setdefault(
-            index,
-            f"{quantity} of seed {config.seed + index} was not finite at environment step "
-            f"{update * config.num_envs * config.rollout_length} (update {update})",
-        )
-    return divergences
+    told: dict[int, str] = {}
+    for update, _, name, index in sorted(broken):
+        what, wrong = BREACHES.get(name, (name, NOT_FINITE))
+        env_step = update * config.num_envs * config.rollout_length
+        place = f"at environment step {env_step} (update {update})"
+        told.setdefault(index, f"{what} of seed {config.seed + index} {wrong} {place}")
+    return told
 
 
 def main(values: flags.FlagValues) -> None:

@@ -172,7 +172,8 @@ def horizon_gradients(
             return _split_floats(learner_state)[0], (learner_state, metrics)
 
         # `x_0` is a constant: by a sensitivity of zero, a slope that is infinite there would become NaN.
-        inputs, tangents = (eta,), (directions,)
+        inputs: tuple = (eta,)
+        tangents: tuple = (directions,)
         if sensitivity is not None:
             inputs, tangents = (eta, floats), (directions, sensitivity)
         _, push, (learner_state, metrics) = jax.linearize(update, *inputs, has_aux=True)

@@ -40,7 +40,7 @@ def thinkers(num_players=1):
     """Returns players that need no training: they move at random and have an opinion of their games."""
 
     def policy(params, observation):
-        return games.random_policy(params, observation)._replace(value=observation.grid[..., 3].argmax() / 12)
+        return games.random_policy(params, observation)[0], observation.grid[..., 3].argmax() / 12
 
     return Players(
         Snake(3, 4, time_limit=12),

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import signal
 from functools import partial
+from typing import NamedTuple
 
 import command_line
 import jax
@@ -15,7 +16,7 @@ import tables
 import train_on_tables
 from matplotlib.figure import Figure
 
-from agents import training
+from agents import rollouts, training
 from experiments import building, compare, curves, outcome, plots, run_folder, train
 from experiments.building import init_seeds, make_agent, make_weights
 from experiments.config import EXECUTION, Config, Execution, UsageError
@@ -92,15 +93,18 @@ def test_a_seed_that_diverges_is_dropped_and_the_others_are_the_same_to_the_bit(
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(RunWriter, "write_metrics", write_metrics)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), jax.debug_nans(True):
         train.train(CONFIG, dropped, DROP)
-    told = f"{5 * WINDOW} (update 10)"  # when the window ends
-    assert f"of seed {POISONED} was not finite at environment step {told}" in capsys.readouterr().err
+    told = f"parameters of seed {POISONED} was not finite at environment step {UPDATE * WINDOW // 2} (update {UPDATE})"
+    assert told in capsys.readouterr().err
     with pytest.raises(UsageError, match="--on_divergence=stop: must be drop, to go on with the run in"):
         train.train(CONFIG, dropped)
     train.train(CONFIG, dropped, DROP)
     # Stopped by the divergence, it goes on by the flag.
-    with pytest.raises(train.NonFiniteError, match=f"of seed {POISONED} was not finite .* --on_divergence=drop"):
+    with (
+        pytest.raises(train.NonFiniteError, match=f"of seed {POISONED} was not finite .* --on_divergence=drop"),
+        jax.debug_nans(True),
+    ):
         train.train(CONFIG, stopped)
     assert len(_lines(stopped, POISONED)) == 4
     train.train(CONFIG, stopped, DROP)
@@ -183,6 +187,91 @@ def test_an_enormous_meta_gradient_moves_no_further_than_any_other(size):
         eta = optax.apply_updates(eta, step)
         assert all(abs(float(value)) <= 4 * CONFIG.meta_learning_rate for value in step.values())
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((eta, state)))
+
+
+# What an environment does that it may not
+
+
+class Seen(NamedTuple):
+    grid: jax.Array
+    action_mask: jax.Array
+
+
+WRONGS = ("nothing", "observation", "last_observation", "reward", "truncated", "action_mask", "dead_end")
+
+
+class Wrong:
+    """Goes on for a thousand steps, but for one of `WRONGS` that its state says it does `at` a step."""
+
+    num_actions, time_limit = tables.NUM_ACTIONS, 1_000
+
+    def initial(self, key):
+        return {"step": jnp.int32(0), "at": jnp.int32(0), "wrong": jnp.int32(0)}
+
+    def transition(self, state, action, key):
+        return state | {"step": state["step"] + 1}
+
+    def _does(self, state, *wrongs):
+        now = state["step"] == state["at"]
+        return now & jnp.any(jnp.array([state["wrong"] == WRONGS.index(wrong) for wrong in wrongs]))
+
+    def observation(self, state):
+        grid = jax.nn.one_hot(state["step"] % tables.NUM_STATES, tables.NUM_STATES)
+        unseen = self._does(state, "observation", "last_observation")
+        return Seen(jnp.where(unseen, jnp.nan, grid), jnp.full(3, ~self._does(state, "action_mask", "dead_end")))
+
+    def reward(self, state, action, next_state):
+        return jnp.where(self._does(next_state, "reward"), jnp.inf, 1.0 * action)
+
+    def terminal(self, state):
+        return self._does(state, "last_observation")
+
+    def truncated(self, state):
+        return self._does(state, "truncated") | (state["step"] == self.time_limit)
+
+
+def _on_grid(function):
+    return lambda params, observation: function(params, observation.grid)
+
+
+@pytest.fixture(scope="module", params=[(), estimators.mixing(3)], ids=["none", "mixing"])
+def on_wrong(request):
+    """An agent's first state in the environment, and its training."""
+    network, critic = tables.agent().network, tables.critic()
+    agent = tables.agent(
+        env=Wrong(),
+        network=network._replace(apply=_on_grid(network.apply)),
+        outer_critic=critic._replace(network=critic.network._replace(apply=_on_grid(critic.network.apply))),
+        weights=request.param,
+    )
+    return tables.start(agent), jax.jit(partial(training.train, agent))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "at", "told"),
+    [
+        ("nothing", 21, None),
+        ("dead_end", 21, None),
+        ("observation", 21, "the environment's observation of seed 5 was not finite"),
+        ("last_observation", 24, "the environment's observation of seed 5 was not finite"),
+        ("reward", 21, "the environment's reward of seed 5 was not finite"),
+        ("truncated", 21, "the environment's truncated of seed 5 cut an episode before its time_limit"),
+        ("action_mask", 6, "the environment's action_mask of seed 5 forbade every action of an episode's first state"),
+    ],
+)
+def test_what_an_environment_does_wrong_is_told_at_the_first_update(wrong, at, told, on_wrong):
+    """Whatever the estimator's horizon; all that is computed from it, which is NaN as well, is not to blame."""
+    state, advance = on_wrong
+    states = state.position.actor_state.environments.environment_state
+    changed = {"at": jnp.full_like(states["at"], at), "wrong": jnp.full_like(states["wrong"], WRONGS.index(wrong))}
+    actor = state.position.actor_state._replace(environments=rollouts.start_from(Wrong(), states | changed))
+    _, summary = advance(state._replace(position=state.position._replace(actor_state=actor)), 3)
+    # The first update learns from what was before this start, the second from the steps 6 to 12.
+    update = 2 if wrong == "action_mask" else -(-at // tables.LENGTH)
+    place = f"at environment step {update * tables.NUM_ENVS * tables.LENGTH} (update {update})"
+    expected = {} if told is None else {0: f"{told} {place}"}
+    first_nonfinite = {name: [int(first)] for name, first in summary.first_nonfinite.items()}
+    assert train.divergences(CONFIG, first_nonfinite) == expected
 
 
 # What marks it

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from functools import partial
 from typing import NamedTuple
 
 import command_line
@@ -11,20 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import fitting, networks
+from agents import fitting, networks, training
 from agents.networks import Network, Predictions
 from envs import environment
 from envs.catch import Catch
 from envs.snake import Snake
 from experiments import compare, curves, plots, train
 from experiments import config as config_lib
-from experiments.building import make_agent
+from experiments.building import init_seed, make_agent
 from experiments.config import Config, UsageError
 from experiments.play import __main__ as play
 from experiments.search import __main__ as search
 from experiments.search import training as search_training
 from experiments.search.searching import search as run_search
 from experiments.variance import __main__ as variance
+from metagrad import windows
 
 SMALL = {
     "environment": "catch",
@@ -268,7 +270,7 @@ def changed(**methods):
         (changed(terminal=None), "the environment Changed needs a method terminal, and has none"),
         (changed(time_limit=None), r"time_limit of Changed must be a whole number in \[1, 2\^31\), .*, and is None"),
         (changed(num_actions=True), "num_actions of Changed must be a whole number .* and is True"),
-        (changed(num_actions=0), "num_actions of Changed must be a whole number .* and is 0"),
+        (changed(num_actions=1), r"num_actions of Changed must be a whole number in \[2, 2\^31\), and is 1"),
         (changed(reward=lambda *_: jnp.int32(1)), r"reward of Changed must be float\[\], and is int32\[\]"),
         (changed(reward=lambda *_: jnp.ones(1)), r"reward of Changed must be float\[\], and is float32\[1\]"),
         (changed(terminal=lambda *_: 0.0), r"terminal of Changed must be bool\[\], and is float32\[\]"),
@@ -294,13 +296,14 @@ def test_what_does_not_fit_is_told_in_a_sentence(env, complaint):
     assert "\n" not in str(told.value)
 
 
-def own_network(value_axis=False, actions=2, **changes):
+def own_network(value_axis=False, actions=2, dtype=None, **changes):
     def apply(params, observation):
+        observation = observation.astype(params["value"].dtype)
         value = observation @ params["value"]
         return Predictions(observation @ params["logits"], value if value_axis else value[..., 0])
 
     def init(key, observation):
-        return {"value": jnp.zeros((3, 1)), "logits": jnp.zeros((3, actions))}
+        return {"value": jnp.zeros((3, 1), dtype), "logits": jnp.zeros((3, actions), dtype)}
 
     return Network(init, changes.get("apply", apply))
 
@@ -340,6 +343,23 @@ def test_the_outer_critic_of_an_own_network_is_a_copy_of_it():
     observation = jnp.eye(3)
     params = {"value": jnp.array([[1.0], [2.0], [5.0]]), "logits": jnp.zeros((3, 2))}
     np.testing.assert_array_equal(agent.outer_critic.network.apply(params, observation), [1.0, 2.0, 5.0])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16])
+def test_agents_are_trained_in_double_precision_with_networks_of_any(dtype):
+    """What goes round in loops must keep its dtype, which tracing shows, without compiling."""
+    own = None if dtype == jnp.float64 else own_network(dtype=dtype)
+    config = Config(**SMALL | {"environment": "test_environments:Plain"}, horizon=3, num_env_steps=60)
+    with jax.enable_x64(True):
+        agent = make_agent(config, own)
+        state = jax.eval_shape(partial(init_seed, agent), 0)
+        after, _ = jax.eval_shape(partial(training.train, agent), state, 1)
+        window = partial(windows.horizon_gradients, training.inner_problem(agent), 2)
+        gradients, end, _ = jax.eval_shape(window, state.eta, state.position, state.key)
+    for leaf, later in zip(*map(jax.tree.leaves, (state, after)), strict=True):
+        assert leaf.dtype == later.dtype
+    assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves((after.eta, gradients)))
+    assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(end.learner_state.params))
 
 
 # Networks by observation.
@@ -383,7 +403,20 @@ def test_a_map_is_a_grid_of_one_channel():
     jax.tree.map(np.testing.assert_array_equal, flat.apply(params, grid), deep.apply(params, grid[..., None]))
 
 
-@pytest.mark.parametrize("observation", [jnp.zeros(()), jnp.zeros((2, 2, 2, 2)), {"position": jnp.zeros(3)}])
+def test_pixels_are_numbers_from_zero_to_one():
+    pixels = jax.random.bits(jax.random.key(1), (2, 4, 3), jnp.uint8)
+    network, critic = networks.actor_critic_network(3, 2, 4, 5, num_axes=2), networks.value_network(2, 5, num_axes=2)
+    for half in (network, critic):
+        params = half.init(jax.random.key(0), pixels)
+        jax.tree.map(
+            np.testing.assert_array_equal, half.apply(params, pixels), half.apply(params, pixels / jnp.float32(255))
+        )
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [jnp.zeros(()), jnp.zeros((2, 2, 2, 2)), {"position": jnp.zeros(3)}, jnp.zeros((2, 0)), 1j * jnp.ones(3)],
+)
 def test_observations_without_a_network_are_told(observation, monkeypatch):
     monkeypatch.setattr(Plain, "observation", lambda self, state: observation)
     with pytest.raises(UsageError, match=r"an observation must be an array \[features\], \[rows, columns\]"):

@@ -18,7 +18,7 @@ from envs.snake import MOVES, Snake
 from experiments import config as config_lib
 from experiments import run_folder
 from experiments.building import init_seeds, make_agent
-from experiments.config import Config
+from experiments.config import Config, UsageError
 from experiments.play import __main__ as play
 from experiments.play import games, panels, players
 from experiments.train import train
@@ -63,9 +63,19 @@ def agent(run):
     return players.load([(players.open_runs(str(run))[0], 1)])
 
 
+def test_a_run_of_single_precision_is_played_in_double_and_does_not_go_on_in_it(run, agent, tmp_path):
+    with jax.enable_x64(True):
+        doubled = players.load([(players.open_runs(str(run))[0], 1)])
+        assert all(leaf.dtype == np.float64 for leaf in jax.tree.leaves(doubled.params))
+        jax.tree.map(np.testing.assert_array_equal, doubled.params, agent.params)
+        folder = shutil.copytree(run, tmp_path / "longer")
+        with pytest.raises(UsageError, match=r"float32\[.*float64\[.*JAX_ENABLE_X64 must be as it was"):
+            train(dataclasses.replace(SETTINGS, num_env_steps=220), folder, quiet=True)
+
+
 def test_greedy_agents_play_their_most_probable_move():
     def policy(preference, observation):
-        return games.Predictions(preference, np.float32(0.0))
+        return preference, np.float32(0.0)
 
     rules = games.Rules(Snake(6, 6), policy, True)
     preferences = np.eye(4, dtype=np.float32)

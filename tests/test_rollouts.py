@@ -7,6 +7,7 @@ import pytest
 
 from agents import actor_critic, rollouts
 from agents.networks import Network, Predictions, actor_critic_network
+from envs import environment
 from envs.snake import Snake
 
 LENGTH, NUM_ENVS = 12, 16
@@ -204,6 +205,22 @@ def test_more_truncations_than_the_time_limit_allows_are_no_number():
     before_one = np.maximum.accumulate(unforeseen[::-1])[::-1]
     assert not before_one.all()
     np.testing.assert_array_equal(np.isnan(targets.returns), before_one)
+
+
+class Both(Counter):
+    """Ends for good where it is cut as well, as Gymnasium allows."""
+
+    def terminal(self, state):
+        return self.truncated(state) & (state["length"] > 3)
+
+
+def test_an_end_that_is_terminal_is_not_truncated_as_well():
+    ends = set()
+    for length in (3, 4):
+        state = {"step": jnp.int32(length - 1), "length": jnp.int32(length)}
+        _, timestep = environment.step(Both(3), state, jnp.int32(0), jax.random.key(0))
+        ends.add((length, bool(timestep.terminated), bool(timestep.truncated)))
+    assert ends == {(3, False, True), (4, True, False)}
 
 
 def test_policy_is_sampled_not_maximised():

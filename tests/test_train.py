@@ -172,23 +172,18 @@ def test_numbers_that_are_not_finite_stop_the_run(tmp_path, capsys):
 
 def test_what_broke_first_is_named():
     never = np.array([-1, -1])
-    summary = training.Summary(
-        *[np.array(0)] * 4,
-        loss_sums={},
-        meta_gradient={},
-        first_nonfinite={
-            "loss/entropy": np.array([-1, 9]),
-            "loss/value": np.array([-1, 8]),
-            "meta_grad/discount": np.array([-1, 7]),
-            "meta_grad/lambda": never,
-            "parameters": np.array([-1, 7]),
-        },
-    )
-    config = Config(seed=5, num_seeds=2, num_envs=10, rollout_length=3)
-    assert train._divergences(config, summary) == {
-        1: "meta_grad/discount of seed 6 was not finite at environment step 210 (update 7)"
+    first_nonfinite = {
+        "loss/entropy": np.array([-1, 9]),
+        "loss/value": np.array([-1, 8]),
+        "meta_grad/discount": np.array([-1, 7]),
+        "meta_grad/lambda": never,
+        "parameters": np.array([-1, 7]),
     }
-    assert train._divergences(config, summary._replace(first_nonfinite={"loss/value": never})) == {}
+    config = Config(seed=5, num_seeds=2, num_envs=10, rollout_length=3)
+    assert train.divergences(config, first_nonfinite) == {
+        1: "parameters of seed 6 was not finite at environment step 210 (update 7)"
+    }
+    assert train.divergences(config, {"loss/value": never}) == {}
 
 
 def test_rows_name_their_seeds(tmp_path):

@@ -21,7 +21,8 @@ from absl import flags
 from experiments import commands, devices, progress, reporting
 from experiments.benchmark import figures, report, timing
 from experiments.benchmark.settings import SCALES, SUITES, Scale
-from experiments.config import refuse
+from experiments.compilation import jit_is_disabled
+from experiments.config import UsageError, refuse
 from experiments.files import write_whole
 
 RESULTS, PICTURE = "benchmark.json", "benchmark.png"
@@ -109,6 +110,8 @@ def main(values: flags.FlagValues) -> None:
     suites = values.suite
     if not suites or len(set(suites)) < len(suites) or not set(suites) <= set(SUITES):
         refuse("suite", suites, f"a comma list, without repetition, of {', '.join(SUITES)}")
+    if jit_is_disabled():
+        raise UsageError("JAX_DISABLE_JIT: must be left out, since what is measured are compiled programs")
     folder = commands.new_logdir(values.logdir)
     results = benchmark(suites, SCALES[values.scale], folder)
     for suite in suites:

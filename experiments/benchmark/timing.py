@@ -103,7 +103,7 @@ def copy(num_bytes: int) -> tuple[Program, float]:
     Returns:
       The program, and the bytes that it reads and writes.
     """
-    array = jnp.zeros(num_bytes // 4)
+    array = jnp.zeros(num_bytes // 4, jnp.float32)
     add = jax.jit(lambda array: array + 1.0)
     return lambda: add(array).block_until_ready(), 2.0 * num_bytes
 

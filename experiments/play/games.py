@@ -11,14 +11,14 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from agents.networks import Predictions, mask_logits
+from agents.networks import mask_logits
 from envs.environment import Environment
 
 FREE, WAIT = -1, -2
 """Orders beside the moves: play as the policy says; stand still."""
 
-Policy = Callable[[Any, Any], Predictions]
-"""From (parameters, observation) to the logits of the actions and the value."""
+Policy = Callable[[Any, Any], tuple[chex.Array, chex.Array | None]]
+"""From (parameters, observation) to the logits of the actions and the value, or None for no opinion of it."""
 
 
 class Rules(NamedTuple):
@@ -42,20 +42,20 @@ class Games(NamedTuple):
       state: of each game, [N, ...].
       ended: bool [N], whether the game is over.
       probabilities: float [N, A], of the actions.
-      value: float [N], the expected return; NaN where the policy has no opinion.
+      value: float [N], the expected return; None where the policy has no opinion.
       key: [N], for everything random that is still to come.
     """
 
     state: Any
     ended: chex.Array
     probabilities: chex.Array
-    value: chex.Array
+    value: chex.Array | None
     key: chex.PRNGKey
 
 
-def random_policy(params: chex.Array, observation: Any) -> Predictions:
+def random_policy(params: chex.Array, observation: Any) -> tuple[chex.Array, None]:
     """Plays every action that is not forbidden with the same probability; its parameters are zeros, float [A]."""
-    return Predictions(mask_logits(params, observation), jnp.float32(jnp.nan))
+    return mask_logits(params, observation), None
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -101,7 +101,7 @@ def _step(rules: Rules, params: Any, game: Games, order: chex.Array) -> Games:
     action_key, transition_key, next_key = jax.random.split(game.key, 3)
     sampled = jax.random.categorical(action_key, jnp.log(game.probabilities))
     chosen = jnp.argmax(game.probabilities) if rules.greedy else sampled
-    action = jnp.where(order == FREE, chosen, jnp.maximum(order, 0))
+    action = jnp.where(order == FREE, chosen, jnp.maximum(order, 0)).astype(jnp.int32)
     moved = _consider(rules, params, rules.env.transition(game.state, action, transition_key), next_key)
     next_game = _choose(game.ended, _start(rules, params, next_key), moved)
     return _choose(order == WAIT, game, next_game)

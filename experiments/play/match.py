@@ -105,5 +105,5 @@ class Match:
         for index in np.flatnonzero(moved):
             if before[index]:  # its end was shown, and now its beginning is
                 self._values[index].clear()
-            if not np.isnan(values[index]):
+            if values is not None:
                 self._values[index].append(float(values[index]))

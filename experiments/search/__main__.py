@@ -20,6 +20,7 @@ from experiments.run_folder import WriteError
 from experiments.search import picture, searching
 from experiments.search.searching import OWN, RESULTS, ranking
 from experiments.search.settings import SEARCH_PRESETS, SEARCHED, define_flags, ranges_from_flags, validate
+from experiments.train import NonFiniteError
 
 PICTURE = "search.png"
 
@@ -37,7 +38,7 @@ def main(values: flags.FlagValues) -> None:
             sys.exit(f"stopped: no setting has a return, so there is none to confirm; {folder / RESULTS} has them all")
         with run_folder.told(folder):
             picture.draw(results, config, folder / PICTURE)
-    except WriteError as error:
+    except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
     print(_confirmation(results))
     print(f"{INTERVALS_NOTE} The results are in {folder / RESULTS}, the picture is {folder / PICTURE}")

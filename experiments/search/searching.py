@@ -60,6 +60,7 @@ def search(
     Raises:
       UsageError: if a setting is impossible, or the folder holds another search or spoilt files.
       WriteError: if the folder cannot be written to any more.
+      NonFiniteError: if the environment did what it may not.
       KeyboardInterrupt: with a signal's number, if one came.
     """
     config = config.with_estimator("none")

@@ -16,14 +16,14 @@ import numpy as np
 
 from agents import training
 from agents.training import Agent, Summary, TrainingState
-from experiments import interrupts, progress, run_folder
+from experiments import compilation, interrupts, progress, run_folder
 from experiments.averages import over_last_tenth
 from experiments.building import init_seeds, make_agent, over_leading_axis
 from experiments.config import EXECUTION, LOGGING_POINTS, Config, UsageError
 from experiments.files import written_whole
 from experiments.packing import pack, unpack
 from experiments.search.settings import Settings
-from experiments.train import wait
+from experiments.train import BREACHES, NonFiniteError, divergences, wait
 from metagrad.meta_parameters import Tuning
 
 
@@ -60,6 +60,7 @@ def train_settings(config: Config, settings: Settings, checkpoint: pathlib.Path,
     Raises:
       UsageError: if the checkpoint cannot be read.
       WriteError: if it cannot be written.
+      NonFiniteError: if the environment did what it may not.
       KeyboardInterrupt: with a signal's number, if one came.
     """
     began = time.monotonic()
@@ -92,9 +93,12 @@ def train_settings(config: Config, settings: Settings, checkpoint: pathlib.Path,
         before = Checkpoint((), np.zeros((num_settings, config.num_seeds), bool), (), 0.0)
     returns, diverged, seconds = list(before.returns), before.diverged, before.seconds
     done = [0, *ends][len(returns)] * agent.steps_per_window
-    with progress.bar(what, config.num_env_steps, "steps", done, quiet=quiet, postfix="compiling") as bar:
+    with (
+        compilation.checking_themselves(),
+        progress.bar(what, config.num_env_steps, "steps", done, quiet=quiet, postfix="compiling") as bar,
+    ):
         with interrupts.at_once():
-            program = advance.lower(values, states, windows_per_point).compile()
+            program = compilation.compiled(advance, values, states, windows_per_point)
         bar.unpause()  # the time left counts from here, not from compilation
         tell = partial(bar.set_postfix_str, "stopping at the next logging point; a second Ctrl-C stops at once")
         with interrupts.held_back(tell) as signals:
@@ -103,6 +107,7 @@ def train_settings(config: Config, settings: Settings, checkpoint: pathlib.Path,
                 wait(summary)
                 summary = jax.device_get(summary)
                 diverged = diverged | np.any([update >= 0 for update in summary.first_nonfinite.values()], 0)
+                _check_environment(config, summary)
                 with np.errstate(invalid="ignore"):
                     returns.append(summary.return_sum / summary.num_episodes)
                 seconds = before.seconds + time.monotonic() - began
@@ -117,6 +122,17 @@ def train_settings(config: Config, settings: Settings, checkpoint: pathlib.Path,
                     break
     final = over_last_tenth(np.array(ends) * agent.steps_per_window, np.array(returns))
     return Outcome(np.where(diverged, np.nan, final), diverged, seconds)
+
+
+def _check_environment(config: Config, summary: Summary) -> None:
+    """Checks that the environment did nothing that it may not, for which no setting is to blame.
+
+    Raises:
+      NonFiniteError: says what it did.
+    """
+    updates = {name: summary.first_nonfinite[name].max(0) for name in BREACHES if name in summary.first_nonfinite}
+    for breach in divergences(config, updates).values():
+        raise NonFiniteError(f"stopped: {breach}")
 
 
 def _start(agent: Agent, config: Config, num_settings: int) -> TrainingState:
@@ -168,5 +184,7 @@ def _read_checkpoint(file: pathlib.Path, like: Any, num_points: int) -> Checkpoi
         if not (right and diverged.dtype == bool and np.issubdtype(returns.dtype, np.floating)):
             raise ValueError("it has other arrays")
     except Exception as error:  # whatever a damaged file leads to
-        raise UsageError(f"{file}: is not a checkpoint of this search; without it, it starts anew ({error})") from error
+        raise UsageError(
+            f"{file}: is not a checkpoint of this search in this precision; without it, it starts anew ({error})"
+        ) from error
     return Checkpoint(list(returns), diverged, states, seconds)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import run_folder
+from experiments import compilation, run_folder
 from experiments.config import UsageError
 from experiments.files import write_whole, written_whole
 from experiments.train import NonFiniteError
@@ -180,7 +180,8 @@ def draw(
             chunk = _read(file, chunks)
         else:
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, drawn + jnp.arange(chunk_size))
-            chunk = np.asarray(program(point.fixed, point.eta, keys))
+            with compilation.checking_themselves():
+                chunk = np.asarray(program(point.fixed, point.eta, keys))
             finite = np.isfinite(chunk).reshape(len(chunk), -1).all(1)
             if not finite.all():
                 sample = drawn + int(np.argmin(finite))
@@ -203,7 +204,9 @@ def _claim(folder: pathlib.Path, point: Point, key: chex.PRNGKey) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(file, mark)
     if file.read_bytes() != mark.encode():
-        raise UsageError(f"{folder}: holds samples of another agent than this; choose another --logdir")
+        raise UsageError(
+            f"{folder}: holds samples of another agent than this, or in another precision; choose another --logdir"
+        )
 
 
 def _read(file: pathlib.Path, before: list[np.ndarray]) -> np.ndarray:
