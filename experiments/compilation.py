@@ -52,12 +52,12 @@ def keep_programs(folder: str | None) -> None:
 
 
 def jit_is_disabled() -> bool:
-    """Returns whether JAX_DISABLE_JIT or `jax.disable_jit` has programs run operation by operation."""
-    return jax.config.jax_disable_jit  # type: ignore[attr-defined]
+    """Tells whether JAX_DISABLE_JIT, or its like in Python, has every operation called by itself."""
+    return jax.config.values["jax_disable_jit"]
 
 
 def compiled(program: jax.stages.Wrapped, *inputs: Any) -> Callable:
-    """Compiles a program for inputs of these shapes; with JAX_DISABLE_JIT, which forbids that, returns it as it is."""
+    """Compiles a program for inputs of these shapes, or returns it as it is where nothing is compiled."""
     return program if jit_is_disabled() else program.lower(*inputs).compile()
 
 

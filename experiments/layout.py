@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from experiments import compilation
 from experiments.building import over_leading_axis
 from experiments.compilation import jit_is_disabled
 from experiments.config import refuse
@@ -83,7 +84,7 @@ def over_batch(function: Callable[[Any], Any], layout: Layout) -> Callable[[Any]
     With JAX_DISABLE_JIT one has it all: JAX would compile every single operation for all devices, again and again.
     """
     mapped = over_leading_axis(function)
-    if jit_is_disabled():
+    if compilation.jit_is_disabled():
         return mapped
     return jax.shard_map(mapped, mesh=layout.mesh, in_specs=(ALONG,), out_specs=ALONG, check_vma=False)
 

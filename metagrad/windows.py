@@ -172,10 +172,8 @@ def horizon_gradients(
             return _split_floats(learner_state)[0], (learner_state, metrics)
 
         # `x_0` is a constant: by a sensitivity of zero, a slope that is infinite there would become NaN.
-        inputs: tuple = (eta,)
-        tangents: tuple = (directions,)
-        if sensitivity is not None:
-            inputs, tangents = (eta, floats), (directions, sensitivity)
+        inputs = (eta,) if sensitivity is None else (eta, floats)
+        tangents = (directions,) if sensitivity is None else (directions, sensitivity)
         _, push, (learner_state, metrics) = jax.linearize(update, *inputs, has_aux=True)
         # One direction after another: batched, the products of matrices would need transposed copies of their operands.
         sensitivity = jax.lax.map(lambda tangent: push(*tangent), tangents)

@@ -13,10 +13,10 @@ import pytest
 import tables
 import train_on_tables
 
-from experiments import run_folder, train
+from experiments import compilation, run_folder, train
 from experiments.building import init_seeds
 from experiments.config import Config, Execution
-from experiments.layout import Layout, lay_out, over_devices
+from experiments.layout import Layout, lay_out, over_batch, over_devices
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
 CONFIG = Config(num_env_steps=8 * WINDOW, **train_on_tables.FLAGS | {"num_seeds": 11})
@@ -113,6 +113,15 @@ def test_padding_is_zero_and_goes_away_again():
     assert [len(batch["a"]) for batch in batches] == [3, 3]
     np.testing.assert_array_equal(batches[1]["b"], [4, 5, 0])
     jax.tree.map(np.testing.assert_array_equal, layout.join(batches), tree)
+
+
+def test_without_jit_a_program_is_called_as_it_is():
+    """As JAX_DISABLE_JIT has it: nothing is traced, neither by a compiler nor for the devices."""
+    seen, batch = [], jnp.arange(2.0)
+    with jax.disable_jit():
+        program = jax.jit(over_batch(lambda item: (seen.append(item), 2 * item)[1], lay_out(2)))
+        np.testing.assert_array_equal(compilation.compiled(program, batch)(batch), [0.0, 2.0])
+    assert not any(isinstance(item, jax.core.Tracer) for item in seen)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import command_line
 import jax
 import numpy as np
 import pytest
+import tables
 
 from experiments import averages, files, run_folder, train
 from experiments import config as config_lib
@@ -78,6 +79,17 @@ def test_what_diverges_is_marked_and_stops_nothing_else(found):
     assert settings[1]["returns"] == [None, None]
     assert settings[1]["return"]["estimate"] is None
     assert searching.ranking(settings)[-1] == 1
+
+
+def unpaid():
+    process = tables.process()
+    return dataclasses.replace(process, rewards=np.full_like(process.rewards, np.nan))
+
+
+def test_no_setting_is_to_blame_for_what_the_environment_does(tmp_path):
+    arguments = ["--seed=7", "--num_settings=2", "--environment=test_search:unpaid", f"--logdir={tmp_path}"]
+    told = "stopped: the environment's reward of seed 7 was not finite at environment step 20 (update 1)"
+    assert command_line.run(command, *TRAINING, *arguments) == told
 
 
 def test_the_best_setting_learns_as_it_does_by_itself(found, tmp_path):

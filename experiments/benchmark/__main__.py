@@ -18,7 +18,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import commands, devices, progress, reporting
+from experiments import commands, compilation, devices, reporting
 from experiments.benchmark import figures, report, timing
 from experiments.benchmark.settings import SCALES, SUITES, Scale
 from experiments.compilation import jit_is_disabled
@@ -110,7 +110,7 @@ def main(values: flags.FlagValues) -> None:
     suites = values.suite
     if not suites or len(set(suites)) < len(suites) or not set(suites) <= set(SUITES):
         refuse("suite", suites, f"a comma list, without repetition, of {', '.join(SUITES)}")
-    if jit_is_disabled():
+    if compilation.jit_is_disabled():
         raise UsageError("JAX_DISABLE_JIT: must be left out, since what is measured are compiled programs")
     folder = commands.new_logdir(values.logdir)
     results = benchmark(suites, SCALES[values.scale], folder)
