@@ -53,7 +53,7 @@ def keep_programs(folder: str | None) -> None:
 
 def jit_is_disabled() -> bool:
     """Tells whether JAX_DISABLE_JIT, or its like in Python, has every operation called by itself."""
-    return jax.config.values["jax_disable_jit"]
+    return jax.config.jax_disable_jit  # type: ignore[attr-defined]
 
 
 def compiled(program: jax.stages.Wrapped, *inputs: Any) -> Callable:

@@ -15,7 +15,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments import compilation
 from experiments.building import over_leading_axis
-from experiments.compilation import jit_is_disabled
 from experiments.config import refuse
 
 AXIS = "items"

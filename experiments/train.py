@@ -144,9 +144,8 @@ def train(
             _seeds_fit_memory(config, layout),
         ):
             with interrupts.at_once():
-                bar.set_postfix_str("compiling")
-                wrapped, inputs = training_program(agent, layout)
-                program = compilation.compiled(wrapped, *inputs)
+                program, inputs = training_program(agent, layout)
+                compiled = compilation.compiled(program, *inputs)
             if env_steps:
                 dropped = hosts.everywhere(states.num_updates < env_steps // (config.num_envs * config.rollout_length))
                 if dropped.any() and execution.on_divergence == "stop":

@@ -17,11 +17,12 @@ from agents.networks import Network, Predictions
 from envs import environment
 from envs.catch import Catch
 from envs.snake import Snake
-from experiments import compare, curves, plots, train
+from experiments import compare, curves, train
 from experiments import config as config_lib
 from experiments.building import init_seed, make_agent
 from experiments.config import Config, UsageError
 from experiments.play import __main__ as play
+from experiments.run_folder import WriteError
 from experiments.search import __main__ as search
 from experiments.search import training as search_training
 from experiments.search.searching import search as run_search
@@ -193,6 +194,7 @@ def test_the_folder_names_the_environment_and_nothing_of_snake(run, capsys):
         "--num_env_steps=2000",
         "--num_seeds=2",
         "--meta_params=discount",
+        *("--num_channels=2", "--policy_width=4", "--value_width=4"),
     ]
     capsys.readouterr()
     assert command_line.run(train, *other, "--estimator=single_step", "--num_envs=4", "--rollout_length=5") == 2
@@ -241,9 +243,13 @@ def test_impossible_environments_are_one_line(command, arguments, complaint, tmp
 
 def test_the_paper_preset_has_nothing_of_snake_elsewhere(tmp_path, monkeypatch):
     configs = []
-    monkeypatch.setattr(train, "train", lambda config, *_, **__: configs.append(config))
-    monkeypatch.setattr(plots, "draw_training", lambda folder: None)
-    assert not command_line.run(train, "--preset=paper", "--environment=catch", f"--logdir={tmp_path}")
+
+    def stop(config, *_, **__):
+        configs.append(config)
+        raise WriteError
+
+    monkeypatch.setattr(train, "train", stop)
+    command_line.run(train, "--preset=paper", "--environment=catch", f"--logdir={tmp_path}")
     assert configs == [Config(**(config_lib.PRESETS["paper"] | {"environment": "catch", "board_size": "6"}))]
 
 

@@ -230,14 +230,11 @@ BAD = [
     (["--random", "--speed=fast"], "speed"),
     (["--random", "--colour=red"], "colour"),
     (["stray"], "stray"),
-    (
-        ["--random", "--record=~no-such-user/x.gif"],
-        "x.gif: must be a file that can be written, in a folder that exists",
-    ),
-    (["--random", f"--record={'x' * 300}.gif"], "x.gif: must be a file that can be written, in a folder that exists"),
+    (["--random", "--record=~no-such-user/x.gif"], "x.gif: must be a path in UTF-8 that can be looked up"),
+    (["--random", f"--record={'x' * 300}.gif"], "x.gif: must be a path in UTF-8 that can be looked up"),
     (["--logdir=nowhere"], "nowhere/config.json: is not the settings of a run"),
-    (["--logdir=~no-such-user"], "--logdir=~no-such-user: must be a folder that can be read"),
-    ([f"--logdir={'x' * 300}"], "x: must be a folder that can be read"),
+    (["--logdir=~no-such-user"], "--logdir=~no-such-user: must be a path in UTF-8 that can be looked up"),
+    ([f"--logdir={'x' * 300}"], "x: must be a path in UTF-8 that can be looked up"),
 ]
 
 

@@ -165,7 +165,7 @@ def test_a_logdir_that_cannot_be_written_to_is_refused(inside, tmp_path, capsys)
 
 def test_numbers_that_are_not_finite_stop_the_run(tmp_path, capsys):
     status = command_line.run(train, *TABLES, "--estimator=none", "--learning_rate=1e38", f"--logdir={tmp_path}/broken")
-    assert "parameters of seed 0 was not finite at environment step 20 (update 1)" in status
+    assert "loss/policy of seed 0 was not finite at environment step 40 (update 2)" in status
     assert (tmp_path / "broken" / "config.json").exists()
     assert (tmp_path / "broken" / "metrics.csv").exists()
 

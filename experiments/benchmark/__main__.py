@@ -18,10 +18,9 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import commands, compilation, devices, reporting
+from experiments import commands, compilation, devices, progress, reporting
 from experiments.benchmark import figures, report, timing
 from experiments.benchmark.settings import SCALES, SUITES, Scale
-from experiments.compilation import jit_is_disabled
 from experiments.config import UsageError, refuse
 from experiments.files import write_whole
 
