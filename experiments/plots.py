@@ -122,6 +122,7 @@ def _draw(runs: Sequence[_Run], picture: pathlib.Path) -> None:
 def _draw_hyperparameter(column: Figure, name: str, runs: Sequence[_Run]) -> None:
     """Draws one hyperparameter's path above the spread of its meta-gradient."""
     path, spread = column.subplots(2, 1, sharex=True)
+    spread.set_yscale("log")  # before the limits of either panel are asked for, which a logarithm may not have
     for run in runs:
         if run.config.estimator == "none":
             path.axhline(run.config.hyperparameters()[name], **run.style)
@@ -136,7 +137,7 @@ def _draw_hyperparameter(column: Figure, name: str, runs: Sequence[_Run]) -> Non
         path.set_ylim(low, high)
     path.set(title=name)
     path.ticklabel_format(axis="y", useOffset=False)
-    spread.set(yscale="log", title="meta-gradient: std over seeds", ylabel="d outer loss / d eta")
+    spread.set(title="meta-gradient: std over seeds", ylabel="d outer loss / d eta")
     if max(run.config.num_seeds for run in runs) == 1:
         spread.text(0.5, 0.5, "needs two seeds", transform=spread.transAxes, ha="center")
 

@@ -103,7 +103,8 @@ def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, traine
 def test_compare_chooses_each_meta_learning_rate_on_other_seeds(tmp_path, trained):
     config = dataclasses.replace(UNUSUAL, seed=4, num_seeds=3, num_env_steps=2_520)
     configs = compare.make_configs(config, ["none", "single_step", "mixing_2"], ["discount:0.3"])
-    comparison = compare.compare(configs, tmp_path, compare.Grid((0.1, 0.3), num_seeds=2), **HANDED_ON)
+    grid = compare.Grid((np.float32(0.1), 0.3), num_seeds=np.int64(2))
+    comparison = compare.compare(configs, str(tmp_path), grid, **HANDED_ON)
     tried = [f"{name}_{rate}" for name in ("single_step", "mixing_2") for rate in ("0.1", "0.3")]
     assert sorted(trained) == sorted(["none", "single_step", "mixing_2", "baseline", *tried])
     for name, chosen in (("single_step", 0.3), ("mixing_2", 0.1)):

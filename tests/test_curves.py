@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import shutil
 
 import command_line
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from miniature import TABLES
 
 from experiments import config as config_lib
@@ -39,6 +41,23 @@ def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp
     drawn = curves.with_fixed(columns, config)  # what was tuned as it was, what was not as it stayed
     np.testing.assert_array_equal(drawn["hyper/discount"], columns["hyper/discount"])
     np.testing.assert_array_equal(drawn["hyper/value_cost"], np.full((10, 2), config.value_cost))
+
+
+def test_a_folder_may_have_any_name(run, tmp_path, monkeypatch, capsys):
+    name = "_a, b$x^$ [日本]\n"
+    shutil.copytree(run, tmp_path / name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    figures, save = [], Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *rest, **options: figures.append(save(figure, *rest, **options) or figure)
+    )
+    monkeypatch.chdir(tmp_path / name)
+    for given in (f'"~/{name}/"', "."):
+        assert not command_line.run(curves, f"--runs={given}", "--picture=~/curves.png")
+        assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+        (drawn,) = figures.pop().axes[0].get_legend().get_texts()
+        assert drawn.get_text() == r" _a, b\$x^\$ [??]"
+        assert capsys.readouterr().out.splitlines()[1].startswith("_a, b$x^$ [日本]  2 ")
 
 
 @pytest.mark.parametrize(

@@ -336,6 +336,15 @@ def test_pictures_say_how_many_seeds_were_dropped(marked, monkeypatch):
     np.testing.assert_array_equal(returns.lines[0].get_ydata(), [2.0] * 3)
 
 
+def test_meta_gradients_that_are_zero_where_they_are_known_are_drawn_without_a_word(tmp_path):
+    config = Config(num_seeds=2, num_env_steps=2 * 3_200, meta_params=("discount",))
+    with RunWriter(tmp_path, config, EXECUTION) as writer:
+        for point, gradient in enumerate((np.nan, 0.0), 1):
+            columns = {"episode_return": 1.0, "hyper/discount": 0.9, "meta_grad/discount": gradient}
+            writer.write_metrics(point * 3_200, {name: np.full(2, value) for name, value in columns.items()})
+    plots.draw_training(tmp_path)
+
+
 def test_curves_leave_a_dropped_seed_out_and_say_so(marked, capsys):
     assert not command_line.run(curves, f"--runs={marked[1]}")
     printed = capsys.readouterr().out

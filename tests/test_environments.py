@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -436,8 +437,9 @@ def test_train_from_python_leaves_nothing_and_says_nothing(tmp_path, monkeypatch
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     settings = SMALL | {"environment": "test_environments:Plain"}
-    config = Config(**settings, estimator="single_step", meta_params=("discount",), num_env_steps=400)
-    metrics, seconds = train.train(config, network=own_network(), quiet=True)
+    config = Config(**settings, estimator="single_step", meta_params=("discount",), num_env_steps=np.int64(400))
+    with ThreadPoolExecutor() as pool:  # where no signal is ever seen
+        metrics, seconds = pool.submit(train.train, config, network=own_network(), quiet=True).result()
     assert metrics["episode_return"].shape == metrics["hyper/discount"].shape == (20, 2)
     assert seconds > 0.0
     assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """Runs that are stopped, killed, hindered or made longer, and go on."""
 
+import codecs
 import contextlib
 import dataclasses
 import functools
@@ -432,12 +433,27 @@ def test_metrics_that_lack_the_checkpoints_rows_are_refused(started):
         RunWriter(started, CONFIG, ALWAYS)
 
 
-def test_metrics_with_other_columns_are_not_gone_on_with(started):
+LONGER = dataclasses.replace(CONFIG, num_env_steps=131 * WINDOW)
+
+
+def test_metrics_with_other_columns_are_not_gone_on_with_nor_made_longer(started):
     with (
-        RunWriter(started, CONFIG, ALWAYS) as writer,
+        RunWriter(started, LONGER, ALWAYS) as writer,
         pytest.raises(UsageError, match="has other columns than this version writes"),
     ):
         writer.write_metrics(9 * WINDOW, {"skill": np.array([1.0, 2.0])})
+    assert config_lib.load(started / run_folder.CONFIG) == CONFIG
+
+
+def test_a_run_that_was_on_windows_goes_on(started):
+    for name in (run_folder.METRICS, run_folder.CONFIG):
+        file = started / name
+        file.write_bytes(codecs.BOM_UTF8 + file.read_bytes().replace(b"\n", b"\r\n"))
+    with RunWriter(started, LONGER, ALWAYS) as writer:
+        assert writer.env_steps == 6 * WINDOW
+        writer.write_metrics(9 * WINDOW, {"luck": np.array([1.0, 2.0])})
+    np.testing.assert_array_equal(run_folder.read_metrics(started)["luck"], [[3.0, np.nan], [6.0, np.nan], [1.0, 2.0]])
+    assert config_lib.load(started / run_folder.CONFIG) == LONGER
 
 
 def test_what_was_being_written_or_removed_is_cleared_away(started):

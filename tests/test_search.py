@@ -157,7 +157,8 @@ def _stand_in(calls, returns):
 def test_the_best_is_the_best_mean_confirmed_with_fresh_seeds(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(searching, "train_settings", _stand_in(calls, LUCKY))
-    results = searching.search(CONFIG, RANGES, 4, 3, tmp_path)
+    ranges = {name: np.array(ends) for name, ends in RANGES.items()}
+    results = searching.search(CONFIG, ranges, np.int64(4), np.int64(3), str(tmp_path))
     (searched, settings), (confirming, chosen) = calls
     assert searched == CONFIG
     assert dataclasses.replace(confirming, seed=3, num_seeds=2) == CONFIG
@@ -203,6 +204,8 @@ def test_a_stopped_search_goes_on_by_its_command_and_counts_all_of_its_time(tmp_
     given = [*SMALL, "--num_settings=2", "--num_fresh_seeds=3", f"--logdir={tmp_path / 'run'}"]
     assert command_line.run(command, *given) == "stopped"
     monkeypatch.setattr(searching, "train_settings", confirm)
+    asked = tmp_path / "run" / searching.ASKED
+    asked.write_bytes(asked.read_bytes().replace(b"\n", b"\r\n"))  # it was on Windows
     assert not command_line.run(command, *given)
     results = json.loads((tmp_path / "run" / "search.json").read_text())
     assert (results["best"]["returns"], results["wall_seconds"]) == ([4.0, 5.0, 6.0], 4.0)

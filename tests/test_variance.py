@@ -486,6 +486,7 @@ def test_the_picture_has_room_for_all_meta_parameters_and_odd_numbers(tmp_path):
     names = tuple(INTERVALS)
     gradients = np.random.default_rng(3).normal(size=(16, 2, len(names)))
     gradients[..., 0] = 0.0
+    nothing = analysis.analyse(np.zeros_like(gradients), names, None)
     point = analysis.analyse(gradients, names, None)
     point["variance_ratio"]["total"]["ci95"] = [9.0, 10.0]  # not around its estimate, which can happen
     content = {
@@ -494,7 +495,10 @@ def test_the_picture_has_room_for_all_meta_parameters_and_odd_numbers(tmp_path):
         "horizon": 2,
         "num_samples": 16,
         "meta_params": list(names),
-        "points": {"late": {"hyperparameters": dict.fromkeys(names, 0.5), **point}},
+        "points": {
+            name: {"hyperparameters": dict.fromkeys(names, 0.5), **one}
+            for name, one in (("late", point), ("dead", nothing))
+        },
     }
     picture.draw(content, tmp_path / "variance.png")
     assert (tmp_path / "variance.png").exists()

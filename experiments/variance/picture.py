@@ -61,13 +61,14 @@ def draw(results: Json, picture: pathlib.Path) -> None:
 
 def _draw_point(panels: Sequence[Axes], point: Json, names: Sequence[str], problem: str, reference: str) -> None:
     variance, cosine, signal, ratio, trade_off = panels
+    variance.set_yscale("log")  # first, since limits that were asked for before may have no logarithm
     for index, name in enumerate(names):
         _curves(variance, point, name, "variance", index)
         _curves(signal, point, name, "snr", index)
     _curves(signal, point, TOTAL, "snr", len(names))
     _curves(variance, point, TOTAL, "variance", len(names))
     _curves(cosine, point, TOTAL, "cosine", 0)
-    variance.set(title="(a) variance", ylabel="variance of one window's gradient", yscale="log")
+    variance.set(title="(a) variance", ylabel="variance of one window's gradient")
     longest = point["by_horizon"][-1]["horizon"]
     truth = "exact" if problem == "tabular" else "mean of other windows"
     compared = "the true return's" if reference == "return" else f"{estimator_title('multi_step', longest)} ({truth})"
