@@ -43,8 +43,8 @@ def bar(what: str, total: int, unit: str, done: int = 0, *, quiet: bool = False,
         shown |= {"bar_format": short, "mininterval": 0.5, "dynamic_ncols": True}
     else:
         line = f"{{desc}}: {{n_fmt}}/{{total_fmt}} {unit}, left {{remaining}}{{postfix}}"
-        shown |= {"bar_format": line, "file": _Lines()}
-        shown |= {"mininterval": LINE_SECONDS, "maxinterval": LINE_SECONDS}
+        shown |= {"bar_format": line, "file": _Lines(), "mininterval": LINE_SECONDS, "maxinterval": LINE_SECONDS}
+        shown["delay"] = 0.0 if "postfix" in options else LINE_SECONDS  # what says nothing and is short needs no line
     return tqdm(desc=what, total=total, initial=done, **shown)
 
 
