@@ -103,29 +103,23 @@ def compare(
             return compare(configs, place, grid, execution, network=network, quiet=quiet)
     folder = commands.local_path("logdir", folder)
     tried = {name: _grid_configs(config, grid) for name, config in configs.items()}
+    planned: dict[str, Config] = {}
     for name, config in configs.items():
-        for settings in (config, *tried[name].values()):
+        trials = {_trial(name, rate): trial for rate, trial in tried[name].items()}
+        planned |= trials | {name: config}
+        for settings in (config, *trials.values()):
             config_lib.validate(settings)
-        for rate, trial in tried[name].items():
-            run_folder.check_settings(_grid_folder(folder, name, rate), trial)
+        for place, trial in trials.items():
+            run_folder.check_settings(folder / place, trial)
         if tried[name]:
             _check_chosen(folder, name, config, tried[name])
         else:
             run_folder.check_settings(folder / name, config)
-    series = Series(
-        {
-            title: settings
-            for name, config in configs.items()
-            for title, settings in (
-                *((_trial(name, rate), trial) for rate, trial in tried[name].items()),
-                (name, config),
-            )
-        }
-    )
+    series = Series(planned)
 
-    def trained_as(title: str, config: Config, place: pathlib.Path) -> Result:
-        result = train(config, place, execution, network=network, quiet=quiet, turn=series.turn(title))
-        series.finish(title, result.seconds)
+    def trained_in(place: str, config: Config) -> Result:
+        result = train(config, folder / place, execution, network=network, quiet=quiet, turn=series.turn(place))
+        series.finish(place, result.seconds)
         return result
 
     results: dict[str, dict] = {}
@@ -133,7 +127,7 @@ def compare(
     for name, config in configs.items():
         result: dict[str, Any] = {"grid": []}
         for rate, trial in tried[name].items():
-            trained = trained_as(_trial(name, rate), trial, _grid_folder(folder, name, rate))
+            trained = trained_in(_trial(name, rate), trial)
             result["grid"].append(
                 {
                     "meta_learning_rate": rate,
@@ -145,7 +139,7 @@ def compare(
             config = dataclasses.replace(config, meta_learning_rate=_best_rate(result["grid"]))
         if config.estimator != "none":
             result["meta_learning_rate"] = config.meta_learning_rate
-        trained = trained_as(name, config, folder / name)
+        trained = trained_in(name, config)
         result["wall_seconds"] = round(trained.seconds, 1)
         results[name], runs[name] = result, trained.metrics
     for name, config in configs.items():
@@ -172,13 +166,9 @@ def _grid_configs(config: Config, grid: Grid) -> dict[float, Config]:
     return {config_lib.plain(rate): dataclasses.replace(elsewhere, meta_learning_rate=rate) for rate in rates}
 
 
-def _grid_folder(folder: pathlib.Path, name: str, rate: float) -> pathlib.Path:
-    return folder / GRID / f"{name}_{rate:.9g}"  # as many digits as tell numbers in single precision apart
-
-
 def _trial(name: str, rate: float) -> str:
-    """Returns what the bar of such a run is called."""
-    return f"{name}, rate {rate:g}"
+    """Returns where such a run is, with as many digits as tell numbers in single precision apart."""
+    return f"{GRID}/{name}_{rate:.9g}"
 
 
 def _check_chosen(folder: pathlib.Path, name: str, config: Config, trials: Mapping[float, Config]) -> None:
@@ -193,7 +183,7 @@ def _check_chosen(folder: pathlib.Path, name: str, config: Config, trials: Mappi
         return
     run = config_lib.load(folder / name / run_folder.CONFIG)
     run_folder.check_settings(folder / name, dataclasses.replace(config, meta_learning_rate=run.meta_learning_rate))
-    made = all((_grid_folder(folder, name, rate) / run_folder.CONFIG).exists() for rate in trials)
+    made = all((folder / _trial(name, rate) / run_folder.CONFIG).exists() for rate in trials)
     if not made or run.meta_learning_rate not in trials:
         allowed = f"those of which the run in {folder / name} has --meta_learning_rate={run.meta_learning_rate}"
         refuse("meta_learning_rates", ",".join(f"{rate:g}" for rate in trials), allowed)

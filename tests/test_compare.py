@@ -64,6 +64,7 @@ def trained(monkeypatch):
     def fake(config, folder, execution, turn, **options):
         assert {"execution": execution, **options} == HANDED_ON
         configs[folder.name] = config
+        assert turn.title.split(", ")[1] in (folder.name, f"grid/{folder.name}")
         best = {"single_step": 0.3, "mixing": 0.1}.get(config.estimator, 0.0)
         gain = 0.0 if config.estimator == "none" else 2.0 - abs(config.meta_learning_rate - best)
         with run_folder.RunWriter(folder, config, execution) as writer:
