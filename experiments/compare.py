@@ -252,7 +252,7 @@ def make_configs(
         refuse("estimators", "", "given: a comma list")
     configs: dict[str, Config] = {}
     for text in estimators:
-        match = re.fullmatch(r"(multi_step|mixing)[_:](\d+)", text)
+        match = re.fullmatch(r"(multi_step|mixing)[_:](\d{1,9})", text)
         name, horizon = (match[1], int(match[2])) if match else (text, config.horizon)
         run = f"{name}_{horizon}" if match else name
         if name not in ESTIMATORS or run in configs:

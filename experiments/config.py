@@ -28,6 +28,7 @@ from experiments.ranges import (
     UNIT_CLOSED,
     UNIT_HALF_OPEN,
     UNIT_OPEN,
+    WIDTH,
     Range,
     UsageError,
     as_computed,
@@ -134,11 +135,9 @@ class Config:
         "optimizer of the agent; 1e-10 under Adam's square root keeps its derivative finite, and shortens its steps "
         "where gradients are below about 1e-5",
     )
-    num_channels: int = _agent(
-        32, count(1), "channels of each convolution of the network, where observations are grids"
-    )
-    policy_width: int = _agent(64, count(1), "units of each hidden layer of the policy")
-    value_width: int = _agent(128, count(1), "units of each hidden layer of the critics")
+    num_channels: int = _agent(32, WIDTH, "channels of each convolution of the network, where observations are grids")
+    policy_width: int = _agent(64, WIDTH, "units of each hidden layer of the policy")
+    value_width: int = _agent(128, WIDTH, "units of each hidden layer of the critics")
     shared_torso: bool = _agent(False, BOOLEAN, "let policy and value share the network's first layers")
     environment: str = _environment(
         SNAKE, Range(environments.NAMES, lambda value: True), "environment that agents learn in"
@@ -273,6 +272,8 @@ def validate(config: Config) -> None:
       UsageError: names the flag, its value and what is allowed.
     """
     _check_numbers(config)
+    if config.mixing_weights == "uniform" and config.mixing_decay != Config.mixing_decay:
+        refuse("mixing_decay", config.mixing_decay, "left out with --mixing_weights=uniform")
     make_environment(config)
 
 
@@ -281,7 +282,7 @@ def _check_numbers(config: Config) -> None:
     _check_ranges(config)
     for name, value in config.hyperparameters().items():
         low, high = INTERVALS[name]
-        inside = max(low, np.finfo(np.float32).tiny) <= as_computed(value) < high  # all that is lowest is 0
+        inside = low < as_computed(value) < high
         if config.estimator != "none" and name in config.meta_params and not inside:
             refuse(name, value, f"in ({low:g}, {high:g}) to be tuned")
     if config.seed + config.num_seeds > 2**31:
@@ -291,6 +292,8 @@ def _check_numbers(config: Config) -> None:
             if getattr(config, name) != getattr(Config, name):
                 refuse(name, getattr(config, name), f"left out with --environment={config.environment}")
     window = config.steps_per_window
+    if config.num_envs * config.rollout_length >= 2**31:
+        refuse("num_envs", config.num_envs, f"below 2^31 / --rollout_length ({config.rollout_length})")
     if config.num_env_steps // (config.num_envs * config.rollout_length) >= 2**31:
         refuse("num_env_steps", config.num_env_steps, "below 2^31 × num_envs × rollout_length")
     if config.num_env_steps % window:

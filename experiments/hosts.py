@@ -134,8 +134,9 @@ def place_from_flags(values: flags.FlagValues) -> Place | None:
                     f"left out{' with' if address else ', or given with'} --coordinator={address or ADDRESS}",
                 )
         return Place(None, None, None) if address else None
-    if number is None or number < 2:
-        refuse("num_processes", "" if number is None else number, f"given with --coordinator={address}, at least 2")
+    if number is None or not 2 <= number < 2**31:
+        allowed = f"given with --coordinator={address}, at least 2 and below 2^31"
+        refuse("num_processes", "" if number is None else number, allowed)
     if index is None or not 0 <= index < number:
         refuse("process_id", "" if index is None else index, f"in [0, {number - 1}], with --num_processes={number}")
     host, _, port = address.rpartition(":")

@@ -23,9 +23,12 @@ def refuse(flag: str, value: Any, allowed: str) -> NoReturn:
 
 
 def as_computed(value: Any) -> Any:
-    """Returns a setting as training has it: floats are single precision, where 0.999999999 is 1."""
-    with np.errstate(over="ignore"):
-        return float(np.float32(value)) if isinstance(value, float) else value
+    """Returns a setting as training has it: a float is single precision, where 0.999999999 is 1 and 1e-40 is 0."""
+    if not isinstance(value, float):
+        return value
+    with np.errstate(over="ignore", under="ignore"):
+        single = np.float32(value)
+    return 0.0 if abs(single) < np.finfo(np.float32).tiny else float(single)
 
 
 def board_shape(board_size: str) -> tuple[int, int]:
@@ -66,7 +69,7 @@ BOARD = Range(
     f"a number N or ROWSxCOLS, each in [{SMALLEST_BOARD}, {LARGEST_BOARD}]",
     lambda value: all(SMALLEST_BOARD <= side <= LARGEST_BOARD for side in board_shape(value)),
 )
-HORIZON = Range("at least 1 and at most 65536", lambda value: 1 <= value <= 65_536)
+HORIZON = WIDTH = Range("at least 1 and at most 65536", lambda value: 1 <= value <= 65_536)
 NAMES = Range(
     f"a comma list, without repetition, of {', '.join(INTERVALS)}",
     lambda value: bool(value) and set(value) <= set(INTERVALS) and len(set(value)) == len(value),

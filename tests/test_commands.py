@@ -50,6 +50,12 @@ BAD = [
     ("--seed=2147483647", "--seed=2147483647: must be at most 2^31 - --num_seeds (2)"),
     ("--time_limit=2147483648", "--time_limit=2147483648: must be at least 1 and below 2^31"),
     ("--num_env_steps=10000000000000", "--num_env_steps=10000000000000: must be below 2^31"),
+    (f"--num_env_steps={10**400 + 1}", "1: must be below 2^31"),
+    (f"--board_size={'9' * 5000}", "9: must be a number N or ROWSxCOLS"),
+    ("--num_channels=65537", "--num_channels=65537: must be at least 1 and at most 65536"),
+    ("--num_envs=429496730", "--num_envs=429496730: must be below 2^31 / --rollout_length (5)"),
+    ("--mixing_decay=0.5", "--mixing_decay=0.5: must be left out with --mixing_weights=uniform"),
+    ("--meta_gradient_clip=1e-40", "--meta_gradient_clip=1e-40: must be positive"),  # 0 in single precision
     ("--mixing_decay=1.5", "--mixing_decay=1.5: must be in (0, 1]"),
     ("--preset=huge", "preset"),
     ("--horizon=many", "horizon"),

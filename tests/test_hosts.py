@@ -285,6 +285,10 @@ def test_processes_must_have_the_same_settings(tmp_path, as_threads):
         ("--coordinator=auto --process_id=1", "--process_id=1: must be left out with --coordinator=auto"),
         ("--coordinator=a:1 --process_id=0", "--num_processes=: must be given with --coordinator=a:1, at least 2"),
         ("--coordinator=a:1 --num_processes=1 --process_id=0", "--num_processes=1: must be given with"),
+        (
+            "--coordinator=a:1 --num_processes=2147483648 --process_id=0",
+            "--num_processes=2147483648: must be given with",
+        ),
         ("--coordinator=a:1 --num_processes=2", "--process_id=: must be in [0, 1], with --num_processes=2"),
         ("--coordinator=a:1 --num_processes=2 --process_id=2", "--process_id=2: must be in [0, 1], with"),
         (

@@ -373,6 +373,7 @@ def test_too_small_a_memory_is_one_line_that_names_the_flag(arguments, complaint
         (["--meta_params=discount,luck"], "--meta_params=discount,luck"),
         (["--chunk_size=0"], "--chunk_size=0"),
         (["--burn_in=-1"], "--burn_in=-1"),
+        (["--burn_in=2147483648"], "--burn_in=2147483648: must be at least 0 and below 2^31"),
         (["--at_discounts=0.8,1.2"], "--at_discounts=1.2: must be in (0, 1)"),
         (["--at_discounts=0.8,x"], "--at_discounts=0.8,x: must be a comma list"),
         (["--at_env_steps=400,400"], "--at_env_steps=400,400: must be a comma list, without repetition"),

@@ -30,10 +30,10 @@ from experiments.play.games import FREE, WAIT
 from experiments.play.match import Match
 from experiments.play.players import Players
 from experiments.play.viewer import SPEED, Viewer
+from experiments.ranges import count
 from experiments.run_folder import CONFIG
 
-AT_LEAST_ONE = Range("at least 1", lambda value: value >= 1)
-SEED = Range("in [0, 2147483647]", lambda value: 0 <= value < 2**31)
+NUMBERS = {"seed": count(0), "episodes": count(1), "max_steps": count(1)}
 GRID = Range(
     "a number N or ROWSxCOLS, each in [1, 8]", lambda value: all(1 <= side <= 8 for side in board_shape(value))
 )
@@ -67,11 +67,13 @@ def define_flags() -> flags.FlagValues:
         "board_size", "6", f"with --random or --human, the cells of the board's sides; {BOARD.text}", **define
     )
     flags.DEFINE_float("speed", 8.0, f"steps a second; {SPEED.text}", **define)
-    flags.DEFINE_integer("seed", 0, f"seed of the games' randomness; {SEED.text}", **define)
+    flags.DEFINE_integer("seed", 0, f"seed of the games' randomness; {NUMBERS['seed'].text}", **define)
     define["module_name"] = "Recording"
     flags.DEFINE_string("record", None, "file to record to, without a window; .gif or .mp4", **define)
-    flags.DEFINE_integer("episodes", 1, f"games of each player that are recorded; {AT_LEAST_ONE.text}", **define)
-    flags.DEFINE_integer("max_steps", 1_000, f"steps after which a recording ends; {AT_LEAST_ONE.text}", **define)
+    flags.DEFINE_integer("episodes", 1, f"games of each player that are recorded; {NUMBERS['episodes'].text}", **define)
+    flags.DEFINE_integer(
+        "max_steps", 1_000, f"steps after which a recording ends; {NUMBERS['max_steps'].text}", **define
+    )
     return values
 
 
@@ -92,8 +94,7 @@ def _validate(values: flags.FlagValues) -> None:
     Raises:
       UsageError: names the flag, its value and what is allowed.
     """
-    ranges = {"speed": SPEED, "seed": SEED, "episodes": AT_LEAST_ONE, "max_steps": AT_LEAST_ONE, "board_size": BOARD}
-    for name, allowed in ranges.items():
+    for name, allowed in {"speed": SPEED, "board_size": BOARD, **NUMBERS}.items():
         if not allowed.accepts(values[name].value):
             refuse(name, values[name].value, allowed.text)
     if values.grid is not None and not GRID.accepts(values.grid):
@@ -112,6 +113,9 @@ def _validate(values: flags.FlagValues) -> None:
     for name, players_with_it in meant_for.items():
         if values[name].present and given[0] not in players_with_it:
             refuse(name, values[name].value, f"left out with --{given[0]}")
+    for name in ("episodes", "max_steps"):
+        if values[name].present and values.record is None:
+            refuse(name, values[name].value, "left out, or given with --record")
     if values["board_size"].present and values.environment != SNAKE:
         refuse("board_size", values.board_size, f"left out with --environment={values.environment}")
     if values.human and (values.record is not None or values.grid is not None):

@@ -9,6 +9,7 @@ from absl import flags
 from experiments import commands
 from experiments import config as config_lib
 from experiments.config import POSITIVE, PRESETS, UNIT_OPEN, Config, Range, as_computed, refuse
+from experiments.ranges import count
 
 Settings = Mapping[str, np.ndarray]
 """Many settings of the hyperparameters in `SEARCHED`, float32 [settings] each."""
@@ -54,7 +55,7 @@ SEARCH_PRESETS = {
 
 NUMBERS = {
     "num_settings": Range("in [1, 65536]", lambda value: 1 <= value <= 65_536),
-    "num_fresh_seeds": Range("at least 2 and below 2^31", lambda value: 2 <= value < 2**31),
+    "num_fresh_seeds": count(2),
 }
 
 

@@ -11,7 +11,7 @@ from agents import tabular
 from experiments import commands
 from experiments import config as config_lib
 from experiments.config import PRESETS, Config, Range, UsageError, flag_name, refuse
-from experiments.ranges import NAMES
+from experiments.ranges import NAMES, count
 from experiments.run_folder import CONFIG
 from experiments.variance.snake_points import PHASES, Asked
 
@@ -62,13 +62,13 @@ OF_RUN = ("num_checkpoints", "seed_index", "checkpoint")
 
 RANGES = {
     "problem": Range(f"one of {', '.join(PROBLEMS)}", lambda value: value in PROBLEMS),
-    "num_samples": Range("at least 8", lambda value: value is None or value >= 8),
+    "num_samples": count(8),
     "num_checkpoints": Range("1, 2 or 3", lambda value: value in PHASES),
-    "seed_index": Range("at least 0", lambda value: value >= 0),
-    "burn_in": Range("at least 0", lambda value: value >= 0),
-    "chunk_size": Range("at least 1", lambda value: value is None or value >= 1),
+    "seed_index": count(0),
+    "burn_in": count(0),
+    "chunk_size": count(1),
     "reference": Range(f"one of {', '.join(REFERENCES)}", lambda value: value in REFERENCES),
-    "num_lifetimes": Range("at least 8", lambda value: value >= 8),
+    "num_lifetimes": count(8),
     "perturbation": Range("in (0, 10]", lambda value: 0.0 < value <= 10.0),
     "at_discounts": Range("a comma list, without repetition, of numbers in (0, 1)", lambda value: True),
     "at_env_steps": Range("a comma list, without repetition, of positive whole numbers", lambda value: True),
@@ -231,8 +231,9 @@ def study_from_flags(values: flags.FlagValues) -> Study:
       UsageError: names what is impossible.
     """
     for name, allowed in RANGES.items():
-        if not allowed.accepts(values[name].value):
-            refuse(name, values[name].value, allowed.text)
+        value = values[name].value
+        if value is not None and not allowed.accepts(value):
+            refuse(name, value, allowed.text)
     given = commands.given_settings(values)
     run, trained = None, {}
     if values.reference != "return":
