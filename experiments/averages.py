@@ -1,8 +1,41 @@
-"""Means over training of what is logged at points, which are not evenly spaced in a run that was made longer."""
+"""Means of what is logged: over seeds, and over training, whose points are not evenly spaced in a run made longer."""
 
 import numpy as np
+import scipy.special
 
 from metagrad import statistics
+from metagrad.meta_parameters import INTERVALS
+
+UNBOUNDED = {
+    "linear": (np.asarray, np.asarray),
+    "log": (np.log, np.exp),
+    "logit": (scipy.special.logit, scipy.special.expit),
+}
+"""To the real numbers and back, by the scale of an axis."""
+
+
+def scale_of(column: str) -> str:
+    """Returns the scale on which a column of the metrics is unbounded: log-odds or logarithms for hyperparameters."""
+    kind, _, name = column.partition("/")
+    if kind != "hyper" or name not in INTERVALS:
+        return "linear"
+    return "logit" if INTERVALS[name][1] == 1.0 else "log"
+
+
+def over_seeds(column: str, values: np.ndarray) -> statistics.Estimate:
+    """Estimates the mean over seeds with Student's t interval, neither of which leaves the column's range.
+
+    Args:
+      column: what it is, as in `metrics.csv`.
+      values: float [..., seeds]; NaNs are left out.
+
+    Returns:
+      The mean on the column's scale and its interval, [...]; NaN as `statistics.mean` has it.
+    """
+    there, back = UNBOUNDED[scale_of(column)]
+    with np.errstate(divide="ignore"):  # a cost of zero, which nothing tunes
+        mean = statistics.mean(there(np.moveaxis(np.asarray(values, np.float64), -1, 0)))
+    return statistics.Estimate(*map(back, mean))
 
 
 def over_last_tenth(env_steps: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -3,8 +3,9 @@
 Example:
     python -m experiments.curves --runs=runs/a,runs/b --columns=hyper/discount,episode_return --picture=curves.png
 
-A run is called by the settings in which the runs differ. Lines are means over seeds, with 95% bands. `hyper/NAME` is
-level where a run did not tune the hyperparameter.
+A run is called by the settings in which the runs differ. Lines are means over seeds, with 95% bands or each seed's thin
+line. `hyper/NAME` is level where a run did not tune the hyperparameter; its means and their intervals are those of
+log-odds (discount, lambda) or logarithms (costs, learning rate).
 """
 
 import dataclasses
@@ -14,19 +15,18 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
-from experiments import commands
+from experiments import commands, styles
 from experiments import config as config_lib
-from experiments.averages import over_last_tenth
+from experiments.averages import over_last_tenth, over_seeds, scale_of
 from experiments.config import Config, Group, UsageError, flag_name, refuse
-from experiments.plots import OKABE_ITO, as_drawn
+from experiments.plots import draw_column, last_step, legend_title
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from experiments.run_folder import CONFIG, Metrics, dropped_seeds, of_survivors, read_metrics
 from metagrad import statistics
 
-STROKES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+OF_TUNING = ("meta_", "mixing_", "exact_", "outer_")
+"""How settings begin that mean nothing where nothing is tuned."""
 
 
 def draw(runs: dict[str, Metrics], columns: Sequence[str], picture: pathlib.Path) -> None:
@@ -37,28 +37,26 @@ def draw(runs: dict[str, Metrics], columns: Sequence[str], picture: pathlib.Path
       columns: of the metrics.
       picture: the PNG to write.
     """
-    figure = Figure(figsize=(6.4 * len(columns), 4.8), layout="constrained")
-    panels = figure.subplots(1, len(columns), squeeze=False)
-    for axes, column in zip(panels[0], columns, strict=True):
-        for index, (label, metrics) in enumerate(runs.items()):
-            mean = statistics.mean(metrics[column].T)
-            steps = metrics["env_steps"][:, 0]
-            colour = OKABE_ITO[index % len(OKABE_ITO)]
-            style: dict[str, Any] = {"color": colour, "linestyle": STROKES[index % len(STROKES)]}
-            axes.plot(steps, mean.estimate, label=as_drawn(label), **style)
-            axes.fill_between(steps, mean.low, mean.high, color=colour, alpha=0.15, linewidth=0)
-        axes.set(title=as_drawn(column), xlabel="environment steps a seed")
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    num_seeds = sorted({metrics["seed"].shape[1] for metrics in runs.values()})
-    panels[0, 0].legend(title=f"mean of {' or '.join(map(str, num_seeds))} seeds, 95% band", fontsize=9)
-    figure.savefig(picture, dpi=130)
+    num_rows, num_columns = styles.grid(len(columns))
+    with styles.picture(picture, 0.8 + 2.4 * num_rows + 0.12 * len(runs)) as figure:
+        panels = figure.subplots(num_rows, num_columns, squeeze=False)
+        for axes, column in zip(panels.flat, columns, strict=False):
+            styles.set_scale(axes, "y", scale_of(column))
+            handles = [
+                draw_column(axes, metrics, column, styles.line_style(index))
+                for index, metrics in enumerate(runs.values())
+            ]
+            styles.fit_lines(axes)
+            styles.count_steps(axes, last_step(runs.values()))
+            axes.set(title=styles.as_drawn(column), xlabel="environment steps a seed")
+        for axes in panels.flat[len(columns) :]:
+            axes.remove()
+        styles.legend(figure, handles, list(runs), legend_title(runs.values()))
 
 
 def final(metrics: Metrics, column: str) -> statistics.Estimate:
-    """Estimates a column's mean over seeds at the end: each seed's mean over the last tenth of training."""
-    return statistics.mean(over_last_tenth(metrics["env_steps"][:, 0], metrics[column]))
+    """Estimates a column's mean over seeds, as it is drawn, of each seed's mean over the last tenth of training."""
+    return over_seeds(column, over_last_tenth(metrics["env_steps"][:, 0], metrics[column]))
 
 
 def labels(configs: Sequence[Config]) -> list[str]:
@@ -67,16 +65,21 @@ def labels(configs: Sequence[Config]) -> list[str]:
     Raises:
       UsageError: if two runs have the same settings.
     """
-    fields = [field for field in dataclasses.fields(Config) if field.name not in ("estimator", "horizon")]
     settings = [
         [
             config_lib.estimator_title(config.estimator, config.horizon),
-            *(f"{flag_name(field)} {getattr(config, field.name)}" for field in fields),
+            *(
+                f"{flag_name(field)} {getattr(config, field.name)}"
+                if config.estimator != "none" or not field.name.startswith(OF_TUNING)
+                else ""
+                for field in dataclasses.fields(Config)
+                if field.name not in ("estimator", "horizon")
+            ),
         ]
         for config in configs
     ]
-    differing = [values for values in zip(*settings, strict=True) if len(set(values)) > 1]
-    called = [", ".join(values) for values in zip(*differing, strict=True)]
+    differing = [values for values in zip(*settings, strict=True) if len({*values} - {""}) > 1]
+    called = [", ".join(filter(None, values)) for values in zip(*differing, strict=True)]
     if len(set(called)) < len(configs):
         raise UsageError("--runs: two of the runs have the same settings")
     return called

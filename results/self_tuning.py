@@ -19,16 +19,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import EngFormatter, FuncFormatter
+from matplotlib.figure import SubFigure
+from matplotlib.ticker import EngFormatter
 
 from experiments import config as config_lib
+from experiments import styles
 from experiments.averages import over_last_tenth, over_training
 from experiments.compare import COMPARISON
 from experiments.outcome import final_returns
-from experiments.plots import COLOURS, COMPARISON_PICTURE, draw_comparison
+from experiments.plots import COMPARISON_PICTURE, draw_comparison
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from experiments.run_folder import CONFIG, read_metrics
+from experiments.styles import COLOURS
 from metagrad import statistics
 from metagrad.statistics import Estimate
 
@@ -136,11 +138,10 @@ def draw(games: dict[str, dict[str, tuple[Curve, dict[str, Any]]]], picture: pat
       games: by title, the curves by label, each with the style of its line.
       picture: the PNG to write.
     """
-    figure = Figure(figsize=(13.0, 5.4 * len(games)), layout="constrained")
-    rows = np.atleast_1d(figure.subfigures(len(games), 1))
-    for row, (title, curves_of_game) in zip(rows, games.items(), strict=True):
-        _draw_game(row, title, curves_of_game)
-    figure.savefig(picture, dpi=130)
+    with styles.picture(picture, 4.2 * len(games)) as figure:
+        rows = np.atleast_1d(figure.subfigures(len(games), 1))
+        for row, (title, curves_of_game) in zip(rows, games.items(), strict=True):
+            _draw_game(row, title, curves_of_game)
 
 
 def _draw_game(figure: SubFigure, title: str, curves_of_game: dict[str, tuple[Curve, dict[str, Any]]]) -> None:
@@ -148,22 +149,19 @@ def _draw_game(figure: SubFigure, title: str, curves_of_game: dict[str, tuple[Cu
     for label, (curve, style) in curves_of_game.items():
         _line(returns, curve.env_steps, curve.returns, style | {"label": label})
         if curve.paths is None:
-            _line(discounts, curve.env_steps, Estimate(*(1.0 - part for part in curve.discounts)), style)
+            _line(discounts, curve.env_steps, curve.discounts, style)
         else:
             # A mean near 1 says nothing of the seeds, and its interval goes beyond.
-            discounts.plot(curve.env_steps, 1.0 - curve.paths, **style | {"linewidth": 0.8, "alpha": 0.45})
-            discounts.plot(curve.env_steps, 1.0 - np.median(curve.paths, axis=1), **style)
+            discounts.plot(curve.env_steps, curve.paths, **style | {"linewidth": 0.8, "alpha": 0.45})
+            discounts.plot(curve.env_steps, np.median(curve.paths, axis=1), **style)
     returns.set(title="Return", ylabel="fruits an episode", ylim=(0.0, 36.0))
-    discounts.set(title="Discount (ours: each seed and their median)", yscale="log", ylim=(1.1, 1e-5))
-    discounts.yaxis.set_major_formatter(FuncFormatter(lambda distance, _: f"{1.0 - distance:g}"))
-    discounts.yaxis.set_minor_formatter("")
+    styles.set_scale(discounts, "y", "logit")
+    discounts.set(title="Discount (ours: each seed, median)", ylim=(0.02, 0.99999))
     for axes in (returns, discounts):
         axes.set(xscale="log", xlabel="environment steps a seed", xlim=(5e4, 8e7))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*returns.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle(title, fontsize=11)
+    styles.legend(figure, *returns.get_legend_handles_labels())
+    styles.title(figure, title)
 
 
 def _line(axes: Axes, env_steps: np.ndarray, estimate: Estimate, style: dict[str, Any]) -> None:

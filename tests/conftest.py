@@ -2,11 +2,16 @@
 
 import gc
 import os
+import warnings
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Tests compile much and compute little: the compiler takes its shortest ways.
 quick_to_compile = [
@@ -38,6 +43,24 @@ LONGEST = (
 # The first example of a property compiles, which takes its time on a busy machine.
 settings.register_profile("compiling", deadline=None)
 settings.load_profile("compiling")
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list["Figure"]:
+    """Checks every picture that a test draws, and keeps it instead of writing it."""
+    from matplotlib.figure import Figure
+    from pictures import check_readable
+
+    drawn = []
+
+    def keep(figure: Figure, path: Path, dpi: float) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            check_readable(figure)
+        drawn.append(figure)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return drawn
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

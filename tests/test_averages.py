@@ -1,9 +1,11 @@
-"""Means over training, by hand."""
+"""Means over training and over seeds, by hand."""
 
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 
 from experiments import averages
+from metagrad import statistics
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,20 @@ def test_points_without_a_measurement_have_no_part_in_either_mean():
     np.testing.assert_array_equal(averages.over_last_tenth(steps, values), [3.0, np.nan])
     expected = (10 * 4.0 + 170 * 1.0 + 10 * 3.0) / 190
     np.testing.assert_allclose(averages.over_training(steps, values), [expected, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "there", "back"),
+    [
+        ("hyper/discount", [0.5, 0.99, 0.9999], logit, expit),
+        ("hyper/entropy_cost", [1e-4, 1e-2, 2e-2], np.log, np.exp),
+        ("episode_return", [-3.0, 1.0, 4.0], np.asarray, np.asarray),
+    ],
+)
+def test_hyperparameters_are_averaged_where_they_are_unbounded(column, values, there, back):
+    expected = [back(part) for part in statistics.mean(there(np.array(values)))]
+    np.testing.assert_allclose(averages.over_seeds(column, np.array([values, values])), np.stack([expected] * 2, 1))
+
+
+def test_a_fixed_lambda_of_one_stays_one():
+    assert averages.over_seeds("hyper/lambda", np.ones(3)).estimate == 1.0

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from miniature import TABLES
+from scipy.special import expit, logit
 
 from experiments import config as config_lib
-from experiments import curves, plots, run_folder, train
-from experiments.config import EXECUTION, Config
+from experiments import curves, run_folder, train
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp
     assert "estimator" not in printed
     columns = run_folder.read_metrics(run)
     ends = columns["hyper/discount"][-1]
-    assert curves.final(columns, "hyper/discount").estimate == pytest.approx(ends.mean(), rel=1e-6)
+    assert curves.final(columns, "hyper/discount").estimate == pytest.approx(expit(logit(ends).mean()), rel=1e-6)
     drawn = curves.with_fixed(columns, config)  # what was tuned as it was, what was not as it stayed
     np.testing.assert_array_equal(drawn["hyper/discount"], columns["hyper/discount"])
     np.testing.assert_array_equal(drawn["hyper/value_cost"], np.full((10, 2), config.value_cost))
@@ -83,11 +83,3 @@ def test_folders_of_an_older_format_are_refused_in_one_line(run, tmp_path, capsy
     (tmp_path / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes())
     assert command_line.run(curves, f"--runs={tmp_path}") == 2
     assert "has format 1, and this version reads format 5" in capsys.readouterr().err
-
-
-def test_a_run_that_tunes_nothing_is_called_so_alone_and_by_its_name_among_others(tmp_path):
-    config = Config(estimator="none", outer_critic=False, num_seeds=1)
-    with run_folder.RunWriter(tmp_path, config, EXECUTION) as writer:
-        writer.write_metrics(10, {"episode_return": np.array([1.0])})
-    assert [run.label for run in plots._read_runs({"": tmp_path})] == ["nothing is tuned"]
-    assert [run.label for run in plots._read_runs({"fixed_bad": tmp_path})] == ["fixed-bad: nothing is tuned"]

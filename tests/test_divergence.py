@@ -14,7 +14,6 @@ import optax
 import pytest
 import tables
 import train_on_tables
-from matplotlib.figure import Figure
 
 from agents import rollouts, training
 from experiments import building, compare, curves, outcome, plots, run_folder, train
@@ -325,15 +324,11 @@ def test_a_seed_whose_episodes_do_not_end_any_more_is_named_and_its_trial_has_no
     assert "mixing (1 of 2 seeds without a last return)" in outcome.tables(comparison)
 
 
-def test_pictures_say_how_many_seeds_were_dropped(marked, monkeypatch):
-    figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+def test_pictures_say_how_many_seeds_were_dropped(marked, figures):
     plots.draw_training(marked[1])
-    returns = figures[0].axes[0]
-    assert [text.get_text() for text in returns.get_legend().get_texts()] == [
-        f"mixing({marked[0].horizon}) (1 seeds dropped)"
-    ]
-    np.testing.assert_array_equal(returns.lines[0].get_ydata(), [2.0] * 3)
+    (label,) = figures[0].legends[0].get_texts()
+    assert label.get_text() == f"mixing({marked[0].horizon}), 1 of 3 seeds dropped"
+    np.testing.assert_array_equal(figures[0].axes[0].lines[0].get_ydata(), [2.0] * 3)
 
 
 def test_meta_gradients_that_are_zero_where_they_are_known_are_drawn_without_a_word(tmp_path):

@@ -154,6 +154,7 @@ def _stand_in(calls, returns):
     return train_settings
 
 
+@pytest.mark.usefixtures("figures")
 def test_the_best_is_the_best_mean_confirmed_with_fresh_seeds(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(searching, "train_settings", _stand_in(calls, LUCKY))

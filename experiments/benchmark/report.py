@@ -44,16 +44,7 @@ def draw(report: Report, picture: pathlib.Path) -> None:
       report: the figures; what has neither a ratio nor a share is left out.
       picture: the PNG to write.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter
-
-    from experiments.plots import OKABE_ITO
-
-    class Plain(LogFormatter):
-        """Labels the ticks that Matplotlib would, without exponents."""
-
-        def __call__(self, x: float, pos: int | None = None) -> str:
-            return f"{x:g}" if super().__call__(x, pos) else ""
+    from experiments import styles  # not above, so that --help need not wait for Matplotlib
 
     panels: list[tuple[str, dict[str, Any]]] = [
         (f"{suite}: ours / peer", {name: figure["ratio"] for name, figure in figures.items() if "ratio" in figure})
@@ -72,22 +63,17 @@ def draw(report: Report, picture: pathlib.Path) -> None:
         panels.append((title, shares))
     panels = [(title, values) for title, values in panels if values]
     heights = [len(values) + 2 for _, values in panels]
-    figure = Figure(figsize=(9.0, 1.0 + 0.3 * sum(heights)), layout="constrained")
-    rows = figure.subplots(len(panels) or 1, squeeze=False, height_ratios=heights or None)
-    for axes, (title, values), colour in zip(rows[:, 0], panels, OKABE_ITO * 2, strict=False):
-        for place, value in enumerate(values.values()):
-            estimate, low, high = _ends(value)
-            axes.plot([low, high], [place, place], color=colour, alpha=0.5, linewidth=3)
-            axes.plot(estimate, place, "o", color=colour, markersize=5)
-        axes.set(title=title, xscale="log")
-        for formatted in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-            formatted(Plain(minor_thresholds=(1.5, 0.5)))
-        axes.set_yticks(range(len(values)), list(values), fontsize=8)
-        axes.set_ylim(len(values) - 0.5, -0.5)
-        axes.axvline(1.0, color="black", linewidth=0.8)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(picture, dpi=130)
+    with styles.picture(picture, 1.0 + 0.24 * sum(heights)) as figure:
+        rows = figure.subplots(len(panels) or 1, squeeze=False, height_ratios=heights or None)
+        for axes, (title, values), colour in zip(rows[:, 0], panels, styles.OKABE_ITO * 2, strict=False):
+            for place, value in enumerate(values.values()):
+                estimate, low, high = _ends(value)
+                axes.plot([low, high], [place, place], color=colour, alpha=0.5, linewidth=3)
+                axes.plot(estimate, place, "o", color=colour, markersize=5)
+            styles.set_scale(axes, "x", "log")
+            axes.set(title=title, ylim=(len(values) - 0.5, -0.5))
+            axes.set_yticks(range(len(values)), list(values))
+            axes.axvline(1.0, color="black", linewidth=0.8)
 
 
 def _ends(value: Any) -> tuple[float, float, float]:

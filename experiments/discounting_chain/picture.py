@@ -4,15 +4,18 @@ Colours stand for what the meta-gradient is of, strokes for the estimator; bands
 """
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
-from experiments.discounting_chain.exact import CRITERIA, INNER_CRITIC, OUTER_CRITIC, RETURN
-from experiments.plots import COLOURS, STYLES
+from experiments import config as config_lib
+from experiments import styles
+from experiments.discounting_chain.exact import CRITERIA, ESTIMATORS, INNER_CRITIC, OUTER_CRITIC, RETURN
+from experiments.styles import COLOURS, STYLES
 
 CRITERION_COLOURS = {
     INNER_CRITIC: COLOURS["multi_step"],
@@ -21,53 +24,57 @@ CRITERION_COLOURS = {
 }
 LABELS = {INNER_CRITIC: "inner critic", OUTER_CRITIC: "outer critic", RETURN: "true return"}
 SHOWN_DISCOUNT = 0.95
+SHOWN_DISCOUNTS = (5e-4, 1.0 - 1e-6)
 
 Json = dict[str, Any]
 
 
 def draw(results: Json, picture: pathlib.Path) -> None:
     """Draws `discounting_chain.png` from the content of `discounting_chain.json`."""
-    figure = Figure(figsize=(18.0, 8.0), layout="constrained")
-    (by_horizon, *discounts), (by_discount, *returns) = figure.subplots(2, 4)
     main_lambda = results["curves"][0]["lambda"]
-    _draw_gradients(by_horizon, by_discount, results["horizon_gradients"], main_lambda)
-    for axes, name in ((discounts, "discount"), (returns, "episode_return")):
-        for panel, is_main in ((axes[0], True), (axes[1], False)):
+    with styles.picture(picture, 8.2) as figure:
+        above, below = figure.subfigures(2, 1, height_ratios=[1.0, 1.8], squeeze=False)[:, 0]
+        by_horizon, by_discount = above.subplots(1, 2)
+        _draw_gradients(by_horizon, by_discount, results["horizon_gradients"], main_lambda)
+        discounts, returns = below.subplots(2, 3, sharex=True, sharey="row")
+        for panels, name in ((discounts, "discount"), (returns, "episode_return")):
+            in_expectation, papers, sampled = panels
             for entry in results["curves"]:
-                if (entry["lambda"] == main_lambda) == is_main:
-                    _draw_curve(panel, entry, name)
-        for entry in results["sampled"]:
-            _draw_runs(axes[2], entry, name)
-    others = next(entry["lambda"] for entry in results["curves"] if entry["lambda"] != main_lambda)
-    discounts[0].set(title=f"(b) in expectation, lambda {main_lambda:g}", ylabel="discount")
-    discounts[1].set(title=f"(c) in expectation, lambda {others:g} (the paper's)")
+                _draw_curve(in_expectation if entry["lambda"] == main_lambda else papers, entry, name)
+            for entry in results["sampled"]:
+                _draw_runs(sampled, entry, name)
+        _finish(discounts, returns, results)
+        steps = ", ".join(map(str, results["settings"]["reward_steps"]))
+        styles.title(
+            figure,
+            f"Discounting Chain: one choice among chains that pay after {steps} steps, the last but one pays 1.1",
+        )
+
+
+def _finish(discounts: Sequence[Axes], returns: Sequence[Axes], results: Json) -> None:
+    """Gives the learning curves their scales, titles and legends."""
+    main_lambda, *others = dict.fromkeys(entry["lambda"] for entry in results["curves"])
+    discounts[0].set(title=f"(b) in expectation,\nlambda {main_lambda:g}", ylabel="discount")
+    discounts[1].set(title=f"(c) in expectation,\nlambda {others[0]:g} (the paper's)")
     discounts[2].set(
-        title=f"(d) sampled, {results['settings']['num_seeds']} seeds, single-step, lambda {main_lambda:g}"
+        title=f"(d) sampled, {results['settings']['num_seeds']} seeds,\nsingle-step, lambda {main_lambda:g}"
     )
-    returns[0].set(ylabel="return of an episode")
-    best = max(results["settings"]["chain_rewards"])
     for panel in discounts:
-        panel.set_ylim(-0.03, 1.03)
+        styles.set_scale(panel, "y", "logit")
+        panel.set_ylim(*SHOWN_DISCOUNTS)
+    best = max(results["settings"]["chain_rewards"])
     for panel in returns:
         panel.axhline(best, color="black", linewidth=0.8)
-        panel.annotate("the best", (0.0, best), xytext=(2, -11), textcoords="offset points", fontsize=8)
-        panel.set(ylim=(0.995, best + 0.006))
-    for panel in (*discounts, *returns):
-        panel.set_xlabel("inner updates")
-    for axes in figure.axes:
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    by_horizon.legend(handles=_criteria(CRITERIA), fontsize=8, loc="center right", title="meta-gradient of")
-    estimators = (("single_step", "single-step"), ("mixing", "mixing(5)"), ("none", "discount fixed"))
-    strokes = [_stroke(STYLES[name], label) for name, label in estimators]
-    returns[0].legend(handles=strokes, fontsize=8, loc="center left")
-    starts = [_stroke("solid", "critics start from true values"), _stroke(":", "critics start from zero")]
-    returns[2].legend(handles=starts, fontsize=8, loc="center left", title="mean, 95% band", title_fontsize=8)
-    steps = ", ".join(map(str, results["settings"]["reward_steps"]))
-    figure.suptitle(
-        f"Discounting Chain: one choice among chains that pay after {steps} steps; the last but one pays 1.1"
-    )
-    figure.savefig(picture, dpi=110)
+        panel.annotate("the best", (0.0, best), xytext=(2, -12), textcoords="offset points")
+        panel.set(ylim=(0.995, best + 0.006), xlabel="inner updates")
+    returns[0].set_ylabel("return of an episode")
+    strokes = [
+        _stroke(STYLES[name], config_lib.estimator_title(name, len(ESTIMATORS.get(name, ()))))
+        for name in (*ESTIMATORS, "none")
+    ]
+    returns[0].legend(handles=strokes, loc="upper left", bbox_to_anchor=(0.0, 0.88), handlelength=1.5)
+    starts = [_stroke("solid", "true values"), _stroke(":", "zero")]
+    returns[2].legend(handles=starts, loc="center left", title="critics start from", alignment="left")
 
 
 def _draw_gradients(by_horizon: Axes, by_discount: Axes, entries: list[Json], lambda_: float) -> None:
@@ -87,18 +94,19 @@ def _draw_gradients(by_horizon: Axes, by_discount: Axes, entries: list[Json], la
     by_horizon.set(
         title=f"(a) exact $g_n$, discount {SHOWN_DISCOUNT:g}, after {last} updates",
         xlabel="horizon n",
-        ylabel="d return / d log-odds of the discount",
+        ylabel="d return / d log-odds of discount",
     )
     by_discount.set(
         title="exact $g_1$ by the agent's discount",
         xlabel="discount of the agent",
-        ylabel="d return / d log-odds of the discount",
     )
     for axes in (by_horizon, by_discount):
         axes.set_yscale("symlog", linthresh=1e-5)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.axhline(0.0, color="black", linewidth=0.8)
+    by_horizon.legend(handles=_criteria(CRITERIA), loc="center right", title="meta-gradient of")
     strokes = [_stroke(":", "uniform policy"), _stroke("solid", f"after {last} updates")]
-    by_discount.legend(handles=strokes, fontsize=8, loc="center right")
+    by_discount.legend(handles=strokes, loc="center right")
 
 
 def _draw_curve(axes: Axes, entry: Json, name: str) -> None:

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter
 
 from experiments import config as config_lib
+from experiments import styles
 from experiments.config import Config
-from experiments.plots import OKABE_ITO
 from experiments.search.settings import SEARCHED, Searched
 
 
@@ -22,19 +21,17 @@ def draw(results: dict[str, Any], config: Config, picture: pathlib.Path) -> None
       config: the settings that all share.
       picture: the PNG to write.
     """
-    figure = Figure(figsize=(4.0 * len(SEARCHED), 4.6), layout="constrained")
-    panels = figure.subplots(1, len(SEARCHED), sharey=True)
-    for axes, (name, searched) in zip(panels, SEARCHED.items(), strict=True):
-        _draw_panel(axes, name, searched, results)
-    panels[0].set_ylabel(f"{config_lib.return_label(config)}, last tenth of training")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    figure.suptitle(
-        f"{config_lib.environment_title(config)}, {len(results['settings'])} settings, "
-        f"{config.num_env_steps:,} environment steps a seed; {results['env_steps']:,} in all",
-        fontsize=11,
-    )
-    figure.savefig(picture, dpi=130)
+    with styles.picture(picture, 6.0) as figure:
+        panels = figure.subplots(*styles.grid(len(SEARCHED)), sharey=True)
+        for axes, (name, searched) in zip(panels.flat, SEARCHED.items(), strict=True):
+            _draw_panel(axes, name, searched, results)
+        figure.supylabel(f"{config_lib.return_label(config)}, last tenth of training", fontsize="medium")
+        styles.legend(figure, *panels.flat[0].get_legend_handles_labels())
+        styles.title(
+            figure,
+            f"{config_lib.environment_title(config)}, {len(results['settings'])} settings, "
+            f"{config.num_env_steps:,} environment steps a seed; {results['env_steps']:,} in all",
+        )
 
 
 def _draw_panel(axes: Axes, name: str, searched: Searched, results: dict[str, Any]) -> None:
@@ -47,7 +44,7 @@ def _draw_panel(axes: Axes, name: str, searched: Searched, results: dict[str, An
     settings, best = results["settings"], results["best"]
     measured = [setting for setting in settings if setting["return"]["estimate"] is not None]
     missing = [setting for setting in settings if setting["return"]["estimate"] is None]
-    blue, vermilion, *_ = OKABE_ITO
+    blue, vermilion, *_ = styles.OKABE_ITO
     num_seeds = results["flags"]["num_seeds"]
     means = [setting["return"]["estimate"] for setting in measured]
     lows, highs = ([end(setting["returns"]) for setting in measured] for end in (min, max))
@@ -82,11 +79,8 @@ def _draw_panel(axes: Axes, name: str, searched: Searched, results: dict[str, An
             capsize=4,
             label=f"the same, {len(best['seeds'])} fresh seeds, 95% interval",
         )
-    axes.set(xscale="log", xlabel=searched.label)
+    styles.set_scale(axes, "x", "log")
+    axes.set_xlabel(searched.label)
     if searched.below_one:
         axes.invert_xaxis()
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda distance, _: f"{1.0 - distance:.6g}"))
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda distance, _: f"{1.0 - distance:.9g}"))

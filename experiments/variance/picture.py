@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from experiments.config import estimator_title
-from experiments.plots import COLOURS
+from experiments.styles import COLOURS
 from experiments.variance.analysis import DECAYS, TOTAL, Json
 
 STROKES: tuple[Any, ...] = (
