@@ -13,7 +13,6 @@ import os
 import pathlib
 import re
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,11 +22,11 @@ import numpy as np
 
 from experiments import config as config_lib
 from experiments.config import Config, Execution, UsageError, flag_name, refuse
+from experiments.events import EventLog, scalars
 from experiments.files import read_text
 
-if TYPE_CHECKING:  # both are imported where they are used, so that --help need not wait for them
+if TYPE_CHECKING:  # imported where it is used, so that --help need not wait for it
     import orbax.checkpoint as ocp
-    from tensorboardX.event_file_writer import EventsWriter
 
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.csv", "checkpoint"
 
@@ -65,7 +64,7 @@ class RunWriter:
         """
         self._folder, self._config, self._execution = folder, config, execution
         self._seeds = config.seed + np.arange(config.num_seeds)
-        self._events: EventsWriter | None = None
+        self._events: EventLog | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._metrics_file = (folder / METRICS).open("a+b")
@@ -143,7 +142,7 @@ class RunWriter:
         self._checkpoints.close()
 
     def write_metrics(self, env_steps: int, metrics: Mapping[str, np.ndarray]) -> None:
-        """Adds a logging point: a row a seed to the CSV, and the means over seeds to TensorBoard.
+        """Adds a logging point: a row a seed to the CSV, and what TensorBoard shows of it.
 
         Args:
           env_steps: environment steps of one seed so far.
@@ -160,7 +159,6 @@ class RunWriter:
         for index, seed in enumerate(self._seeds):
             values = {name: "" if np.isnan(column[index]) else str(column[index]) for name, column in metrics.items()}
             writer.writerow({"env_steps": env_steps, "seed": seed} | values)
-        means = {name: np.nanmean(column) for name, column in metrics.items() if not np.isnan(column).all()}
         if self._header not in ("", header.rstrip()):
             raise UsageError(f"{self._folder / METRICS}: has other columns than this version writes")
         with told(self._folder):
@@ -170,22 +168,9 @@ class RunWriter:
             self._metrics_file.write(rows.getvalue().removeprefix(header if self._header else "").encode())
             self._metrics_file.flush()
             self._header = header.rstrip()
-            self._write_events(env_steps, means)
-
-    def _write_events(self, env_steps: int, means: Mapping[str, float]) -> None:
-        """Writes to TensorBoard; `SummaryWriter` has a thread that dies on a full disk, and then all wait for it."""
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-        from tensorboardX.summary import scalar
-
-        if self._events is None:
-            self._events = EventsWriter(str(self._folder / "events"))
-            # Says that what was written before at later steps is void.
-            start = SessionLog(status=SessionLog.START)
-            self._events.write_event(Event(wall_time=time.time(), step=self.env_steps + 1, session_log=start))
-        for name, mean in means.items():
-            self._events.write_event(Event(wall_time=time.time(), step=env_steps, summary=scalar(name, mean)))
-        self._events.flush()
+            if self._events is None:
+                self._events = EventLog(self._folder, self._config, self.env_steps)
+            self._events.write(env_steps, scalars(metrics, self._seeds))
 
     def write_checkpoint(self, env_steps: int, state: Any, seconds: float) -> None:
         """Saves a tree of arrays, keys included, and removes earlier checkpoints that do not stay.

@@ -484,16 +484,35 @@ def _events(folder):
     return events
 
 
+def _values(event):
+    return {value.tag: value.simple_value for value in event.summary.value if value.HasField("simple_value")}
+
+
 def test_tensorboard_is_told_what_comes_again(started):
     time.sleep(1.1)  # the files are named by the second
     with RunWriter(started, CONFIG, ALWAYS) as writer:
         writer.write_metrics(9 * WINDOW, {"luck": np.array([1.0, 2.0])})
     starts = [event.step for event in _events(started) if event.session_log.status == SessionLog.START]
     assert starts == [1, 6 * WINDOW + 1]
-    logged = [
-        (event.step // WINDOW, event.summary.value[0].simple_value) for event in _events(started) if event.summary.value
-    ]
-    assert logged == [(3, 3.0), (6, 6.0), (9, 9.0), (12, 12.0), (9, 1.5)]
+    logged = [(event.step // WINDOW, _values(event)) for event in _events(started) if _values(event)]
+    assert logged == [(at, {"luck": mean}) for at, mean in ((3, 3.0), (6, 6.0), (9, 9.0), (12, 12.0), (9, 1.5))]
+
+
+def test_tensorboard_shows_the_settings_and_every_seed(tmp_path):
+    names = ("episode_return", "hyper/discount", "meta_grad/discount")
+    with RunWriter(tmp_path, CONFIG, ALWAYS) as writer:
+        writer.write_metrics(WINDOW, dict.fromkeys(names, np.array([1.0, 3.0])))
+        writer.write_metrics(2 * WINDOW, dict.fromkeys(names, np.array([np.nan, 3.0])))
+    *start, first, second = _events(tmp_path)
+    seeds = ("episode_return", "hyper/discount")
+    assert _values(first) == {
+        **dict.fromkeys(names, 2.0),
+        **{f"{name}/seed_{seed}": value for name in seeds for seed, value in ((5, 1.0), (6, 3.0))},
+        "meta_grad_std/discount": pytest.approx(np.sqrt(2.0)),
+    }
+    assert _values(second) == dict.fromkeys([*names, *(f"{name}/seed_6" for name in seeds)], 3.0)
+    shown = {value.tag: value.tensor.string_val for event in start for value in event.summary.value}
+    assert f"| num_envs | {CONFIG.num_envs} |" in shown["settings/text_summary"][0].decode()
 
 
 # Hindered
