@@ -15,7 +15,7 @@ from experiments import train
 from experiments.config import Config, UsageError
 from experiments.run_folder import WriteError
 from experiments.variance import __main__ as variance
-from experiments.variance import analysis, picture, sampling, settings, tables, truth_picture
+from experiments.variance import analysis, picture, sampling, settings, summary, tables, truth_picture
 from experiments.variance import truth as truth_lib
 from metagrad import estimators, windows
 from metagrad.meta_parameters import INTERVALS
@@ -97,6 +97,40 @@ def test_variance_json_has_the_documented_numbers(trained):
         assert unseen["snr"]["estimate"] is None
         for ratio in ("variance_ratio", "noise_ratio"):
             assert set(point[ratio]) == {"discount", "value_cost", "total"}
+
+
+def told(raw, at_equal_scale, num_samples=64, **alone):
+    """What is said of a point, by ratios that are an estimate and the ends of its interval."""
+
+    def as_json(ratios):
+        return {name: {"estimate": estimate, "ci95": list(ends)} for name, (estimate, *ends) in ratios.items()}
+
+    point = {"variance_ratio": as_json({"total": raw}), "noise_ratio": as_json({**alone, "total": at_equal_scale})}
+    content = {"horizon": 10, "num_samples": num_samples, "points": {"256_environments": point}}
+    told = summary.summarize(content)
+    (answer,) = told["answers"].values()
+    return f"{told['question']} {answer['in_words']} {told['meaning']}"
+
+
+UNKNOWN = (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "words"),
+    [
+        ({}, "256 environments: raw 30 [20, 40] times less; at equal scale 3 [2, 4] times less."),
+        ({"raw": (0.5, 0.25, 0.8)}, "raw 2 [1.25, 4] times more;"),
+        ({"raw": UNKNOWN}, "raw not determined;"),
+        ({"at_equal_scale": (0.9, 0.5, 1.5)}, "at equal scale not determined (ratio 0.9 [0.5, 1.5])."),
+        (
+            {"at_equal_scale": UNKNOWN, "discount": (2.0, 1.5, 3.0), "lambda": (2.0, 0.9, 3.0)},
+            "at equal scale not determined, discount alone 2 [1.5, 3] times less.",
+        ),
+        ({"num_samples": 8}, "intervals are narrower than they should be"),
+    ],
+)
+def test_how_much_less_variance_mixing_has_is_told_in_words(ratios, words):
+    assert words in told(**{"raw": (30.0, 20.0, 40.0), "at_equal_scale": (3.0, 2.0, 4.0), **ratios})
 
 
 def test_the_numbers_are_those_of_the_samples_on_disk(trained):
@@ -246,8 +280,7 @@ def test_checkpoints_are_studied_from_early_to_late(run, tmp_path, capsys):
     # The other meta-parameter stays where the run had moved it to.
     assert len({point["hyperparameters"]["entropy_cost"] for point in points.values()}) == 3
     printed = capsys.readouterr().out
-    assert "late: discount" in printed
-    assert "noise ratio" in printed
+    assert "late after 400 steps: discount" in printed
 
 
 @pytest.mark.parametrize(("flags", "exact"), [([], True), (["--noexact_targets"], False)])
@@ -311,7 +344,10 @@ def test_the_tabular_study_converges_to_the_truth(tables_folder, capsys):
             exact = content["exact"]["expected_updates"][name][entry["horizon"] - 1]
             assert entry["exact"][name] == exact
     assert content["variance_ratio"]["discount"]["ci95"][0] > 1.0
-    assert "coverage" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "coverage" in printed
+    assert printed.endswith(f"{tables.answer(content['summary'])}\n")
+    assert "times less; at equal scale" in content["summary"]["answers"]["256_environments"]["in_words"]
 
 
 def test_the_tabular_truth_is_exact(tables_folder):
@@ -503,7 +539,9 @@ def test_the_picture_has_room_for_all_meta_parameters_and_odd_numbers(tmp_path):
     }
     picture.draw(content, tmp_path / "variance.png")
     assert (tmp_path / "variance.png").exists()
-    assert "undetermined" in tables.describe(content)
+    printed = tables.describe(content)
+    assert "not determined" in printed
+    assert max(map(len, printed.splitlines())) <= 100
 
 
 def test_a_refused_study_leaves_no_folder(run, tmp_path, capsys):

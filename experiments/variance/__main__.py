@@ -20,14 +20,24 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import commands, progress, run_folder
+from experiments import commands, progress, reporting, run_folder
 from experiments import config as config_lib
 from experiments.config import refuse
 from experiments.files import PARTIAL, holds, read_text, write_whole
 from experiments.layout import fits_memory
 from experiments.run_folder import WriteError
 from experiments.train import NonFiniteError
-from experiments.variance import analysis, picture, sampling, snake_points, tables, tabular_points, truth, truth_picture
+from experiments.variance import (
+    analysis,
+    picture,
+    sampling,
+    snake_points,
+    summary,
+    tables,
+    tabular_points,
+    truth,
+    truth_picture,
+)
 from experiments.variance.analysis import Json
 from experiments.variance.sampling import Point, Program
 from experiments.variance.settings import Study, define_flags, study_from_flags
@@ -38,6 +48,9 @@ WINDOWS, PAIRS = 2**31 - 1, 2**31 - 2
 """Set the keys of windows and lifetimes apart from those that training derives from the same seed by small numbers."""
 
 TRUTH_PICTURE = "truth.png"
+
+LEVELS, LEVELS_OF = 5, {"points": 2, "convergence": 1, "exact": 1, "truth": 1, "own_critic": 1}
+"""So many levels of `variance.json` have lines of their own, but fewer of what is so long that it is for programs."""
 
 LIFETIMES_AT_ONCE = 8
 """Pairs of lifetimes in a file."""
@@ -56,8 +69,8 @@ def main(values: flags.FlagValues) -> None:
                 pictures += f" and {folder / TRUTH_PICTURE}"
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
-    print(tables.describe(results))
-    print(f"The numbers are in {folder / RESULTS}, the pictures: {pictures}")
+    print(f"{tables.describe(results)}\n\nThe numbers are in {folder / RESULTS}, the pictures: {pictures}\n")
+    print(tables.answer(results["summary"]))
 
 
 def variance(folder: str | os.PathLike[str] | None = None, *, quiet: bool = False, **settings: Any) -> Json:
@@ -97,7 +110,7 @@ def _study(study: Study, logdir: str | None, quiet: bool) -> tuple[pathlib.Path,
     lifetimes = _live(study, points, folder, quiet) if study.reference == "return" else {}
     results = _results(study, points, samples, lifetimes)
     with run_folder.told(folder):
-        write_whole(folder / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
+        write_whole(folder / RESULTS, reporting.lay_out(results, LEVELS, LEVELS_OF) + "\n")
     return folder, results
 
 
@@ -204,20 +217,28 @@ def _results(
 ) -> Json:
     """Returns the content of `variance.json`; its top level repeats the first point, or the largest tabular one."""
     problem = study.problem if study.problem == "tabular" else study.config.environment
-    results: Json = {"problem": problem, "horizon": study.config.horizon, "meta_params": list(study.names)}
-    results["reference_is"] = study.reference
+    converging: Json = {}
     if study.problem == "tabular":
         # All windows show what converges, and how often intervals cover; some of the largest batch's do for the rest.
         own = {name: drawn[:, 0] for name, drawn in samples.items()}
-        results |= tabular_points.convergence(own, points, study.names)
+        converging = tabular_points.convergence(own, points, study.names)
         points = points[-1:]
         samples = {point.name: samples[point.name][: tabular_points.DESCRIBED] for point in points}
     described = {
         point.name: _describe(study, point, samples[point.name], lifetimes.get(point.name)) for point in points
     }
     headline = points[0].name
-    summary = {key: value for key, value in described[headline].items() if key not in analysis.CURVES}
-    return results | {"point": headline} | summary | {"points": described}
+    results: Json = {
+        "problem": problem,
+        "horizon": study.config.horizon,
+        "meta_params": list(study.names),
+        "reference_is": study.reference,
+        "point": headline,
+        **{key: value for key, value in described[headline].items() if key not in analysis.CURVES},
+        **converging,
+        "points": described,
+    }
+    return {"summary": summary.summarize(results)} | results
 
 
 def _describe(study: Study, point: Point, gradients: np.ndarray, lifetimes: np.ndarray | None) -> Json:

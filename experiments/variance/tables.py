@@ -1,77 +1,94 @@
 """What a study prints on the terminal."""
 
+import textwrap
+
 from experiments.config import estimator_title
-from experiments.reporting import INTERVALS_NOTE, cell, table
+from experiments.reporting import INTERVALS_NOTE, WIDTH, cell, table
 from experiments.variance.analysis import TOTAL, Json
-
-UNDETERMINED = "undetermined"
-
-FEW = 30
-"""Windows below which the bootstrap's intervals are too narrow."""
+from experiments.variance.summary import NOT_DETERMINED, title
 
 
 def describe(results: Json) -> str:
-    """Lays out the content of `variance.json`: a table of signals and one of ratios for each point."""
+    """Lays out the content of `variance.json`: tables of signals and of ratios for each point."""
     parts = [
-        _point(name, point, results["meta_params"], results["horizon"]) for name, point in results["points"].items()
+        _point(title(name, point), point, results["meta_params"], results["horizon"])
+        for name, point in results["points"].items()
     ]
     if "convergence" in results:
         parts.append(_convergence(results))
-    parts.append(
-        f"{INTERVALS_NOTE} {UNDETERMINED}: a mean cannot be told from zero with that many windows; -: without variance."
+    multi_step, mixing = (estimator_title(name, results["horizon"]) for name in ("multi_step", "mixing"))
+    note = (
+        f"{INTERVALS_NOTE} Signal-to-noise: of one sample. Variance ratio: {multi_step}'s over {mixing}'s; then the "
+        "part of multi-step's variance that shorter horizons leave, and the part of that which averaging leaves. "
+        f"{NOT_DETERMINED}: a mean cannot be told from zero with that many windows; -: without variance."
     )
-    if results["num_samples"] < FEW:
-        parts[-1] += f" With fewer than {FEW} windows, intervals are narrower than they should be."
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, textwrap.fill(note, WIDTH)])
 
 
-def _point(name: str, point: Json, meta_params: list[str], horizon: int) -> str:
-    columns = [*meta_params, TOTAL]
-    signals = table(
-        ["signal-to-noise of one sample", *columns],
-        [
-            [estimator_title(estimator, horizon)] + [cell(described[column]["snr"]) for column in columns]
-            for estimator, described in point["estimators"].items()
-        ],
-    )
-    reduction = point["mixing_reduction"]
-    ratios = table(
-        [" / ".join(estimator_title(name, horizon) for name in ("multi_step", "mixing")), *columns],
-        [
-            ["variance ratio", *(cell(point["variance_ratio"][column]) for column in columns)],
-            ["noise ratio (equal means)", *(cell(point["noise_ratio"][column], UNDETERMINED) for column in columns)],
-            ["variance left by shorter horizons", *(cell(reduction[column]["shorter_horizons"]) for column in columns)],
-            ["  and then by averaging", *(cell(reduction[column]["averaging"]) for column in columns)],
-        ],
-    )
-    judged = f"{_truth(point, meta_params)}\n" if "truth" in point else ""
+def answer(summary: Json) -> str:
+    """Lays out the part `summary` of `variance.json`."""
+    told = [answer["in_words"] for answer in summary["answers"].values()]
+    lines = [textwrap.fill(text, WIDTH, initial_indent="- ", subsequent_indent="  ") for text in told]
+    return "\n".join([summary["question"], *lines, textwrap.fill(summary["meaning"], WIDTH)])
+
+
+def _point(called: str, point: Json, meta_params: list[str], horizon: int) -> str:
     settings = ", ".join(f"{name} {value:.3g}" for name, value in point["hyperparameters"].items())
-    return f"{name}: {settings}\n{judged}{signals}\n{ratios}"
+    names = [*meta_params, TOTAL]
+    estimators, reduction = point["estimators"], point["mixing_reduction"]
+    signals = table(
+        ["signal-to-noise", *(estimator_title(estimator, horizon) for estimator in estimators)],
+        [[name, *(cell(described[name]["snr"]) for described in estimators.values())] for name in names],
+    )
+    ratios = table(
+        ["variance ratio", "raw", "at equal scale", "shorter horizons", "averaging"],
+        [
+            [
+                name,
+                cell(point["variance_ratio"][name]),
+                cell(point["noise_ratio"][name], NOT_DETERMINED),
+                *(cell(reduction[name][factor]) for factor in ("shorter_horizons", "averaging")),
+            ]
+            for name in names
+        ],
+    )
+    heading = textwrap.fill(f"{called}: {settings}", WIDTH)
+    return "\n\n".join([heading, *(_truth(point, meta_params) if "truth" in point else []), signals, ratios])
 
 
-def _truth(point: Json, meta_params: list[str]) -> str:
-    """Lays out which estimator's mean points the right way, at each horizon where the truth was taken."""
-    rows = []
-    for entry in point["truth"]:
-        horizon = entry["horizon"]
-        rows.append(
-            [f"the truth: -d J / d eta, n = {horizon}", *(cell(entry["truth"][name]) for name in meta_params), ""]
-        )
-        for critic, compared in entry["critics"].items():
-            for estimator, found in compared.items():
-                signs = [f"{found[name]['sign']}, {cell(found[name]['sign_agreement'])}" for name in meta_params]
-                called = f"  {critic}, {estimator_title(estimator, horizon)}"
-                rows.append([called, *signs, cell(found[TOTAL]["cosine"], UNDETERMINED)])
-    return table(["sign of the mean, how often a window has the true one", *meta_params, "cosine to the truth"], rows)
+def _truth(point: Json, meta_params: list[str]) -> list[str]:
+    """Lays out the truth, and which estimator's mean points the right way at each horizon where it was taken."""
+    entries = point["truth"]
+    truths = table(
+        ["the truth: -dJ / d eta", *(f"n = {entry['horizon']}" for entry in entries)],
+        [[name, *(cell(entry["truth"][name]) for entry in entries)] for name in meta_params],
+    )
+    rows = [
+        [
+            f"{critic.replace('_', ' ')}: {estimator_title(estimator, entry['horizon'])}",
+            *(_sign(found[name]) for name in meta_params),
+            cell(found[TOTAL]["cosine"], NOT_DETERMINED),
+        ]
+        for entry in entries
+        for critic, compared in entry["critics"].items()
+        for estimator, found in compared.items()
+    ]
+    signs = table(["sign of the mean, of a window", *meta_params, "cosine to the truth"], rows)
+    return [truths, signs]
+
+
+def _sign(found: Json) -> str:
+    """Says whether the mean has the true sign, and how often a window has it."""
+    often = found["sign_agreement"]["estimate"]
+    return found["sign"] if often is None else f"{found['sign']} {often:.0%}"
 
 
 def _convergence(results: Json) -> str:
     rows = [
         [
             str(entry["num_envs"]),
-            str(entry["horizon"]),
+            estimator_title("multi_step", entry["horizon"]),
             name,
-            cell(entry["mean"][name]),
             f"{entry['exact'][name]:.4g}",
             cell(entry["bias"][name]),
             "-" if entry["coverage"][name] is None else f"{entry['coverage'][name]:.0%}",
@@ -79,8 +96,8 @@ def _convergence(results: Json) -> str:
         for entry in results["convergence"]
         for name in results["meta_params"]
     ]
-    header = ["environments", "horizon", "meta-parameter", "mean of multi-step", "exact", "bias", "coverage"]
+    header = ["environments", "estimator", "meta-parameter", "exact", "bias", "coverage"]
     return (
-        f"{table(header, rows)}\n{results['num_windows']} windows; coverage: of the 95% intervals of "
+        f"{table(header, rows)}\n\n{results['num_windows']} windows; coverage: of the 95% intervals of "
         f"{results['num_studies']} studies of {results['study_size']} windows each"
     )
