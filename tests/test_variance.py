@@ -2,6 +2,7 @@
 
 import functools
 import json
+import pathlib
 import shutil
 
 import command_line
@@ -15,7 +16,16 @@ from experiments import train
 from experiments.config import Config, UsageError
 from experiments.run_folder import WriteError
 from experiments.variance import __main__ as variance
-from experiments.variance import analysis, picture, sampling, settings, summary, tables, truth_picture
+from experiments.variance import (
+    analysis,
+    answer_picture,
+    details_picture,
+    sampling,
+    settings,
+    summary,
+    tables,
+    truth_picture,
+)
 from experiments.variance import truth as truth_lib
 from metagrad import estimators, windows
 from metagrad.meta_parameters import INTERVALS
@@ -33,6 +43,7 @@ SETTINGS = {
 }
 NETWORK = ["--num_channels=4", "--policy_width=8", "--value_width=8"]
 SMALL = [*NETWORK, "--environment=tables:process", "--num_envs=4", "--rollout_length=5", "--at_env_steps=400"]
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
 STUDY = ["--horizon=3", "--chunk_size=4", "--burn_in=2", "--num_samples=8"]
 
 
@@ -519,9 +530,10 @@ def test_a_gradient_that_is_not_finite_stops_the_study(tmp_path):
     assert len(list(tmp_path.glob("*.npy"))) == 1
 
 
-def test_the_picture_has_room_for_all_meta_parameters_and_odd_numbers(tmp_path):
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_all_meta_parameters_and_odd_numbers_are_shown(scale, figures):
     names = tuple(INTERVALS)
-    gradients = np.random.default_rng(3).normal(size=(16, 2, len(names)))
+    gradients = scale * np.random.default_rng(3).normal(size=(16, 2, len(names)))
     gradients[..., 0] = 0.0
     nothing = analysis.analyse(np.zeros_like(gradients), names, None)
     point = analysis.analyse(gradients, names, None)
@@ -537,11 +549,20 @@ def test_the_picture_has_room_for_all_meta_parameters_and_odd_numbers(tmp_path):
             for name, one in (("late", point), ("dead", nothing))
         },
     }
-    picture.draw(content, tmp_path / "variance.png")
-    assert (tmp_path / "variance.png").exists()
+    answer_picture.draw(content, "variance.png")
+    details_picture.draw(content, "variance_details.png")
+    assert [len(figure.axes) for figure in figures] == [2, 6]
     printed = tables.describe(content)
     assert "not determined" in printed
     assert max(map(len, printed.splitlines())) <= 100
+
+
+def test_committed_studies_can_be_drawn(figures):
+    """The truth of nine agents, which is the largest study, and all panels of the tabular one."""
+    truth_picture.draw(json.loads((RESULTS / "truth.json").read_text()), "truth.png")
+    tabular_study = json.loads((RESULTS / "variance_tabular.json").read_text())
+    details_picture.draw({"reference_is": "multi_step", **tabular_study}, "variance_details.png")
+    assert [len(figure.axes) for figure in figures] == [3, 9]
 
 
 def test_a_refused_study_leaves_no_folder(run, tmp_path, capsys):

@@ -29,7 +29,8 @@ from experiments.run_folder import WriteError
 from experiments.train import NonFiniteError
 from experiments.variance import (
     analysis,
-    picture,
+    answer_picture,
+    details_picture,
     sampling,
     snake_points,
     summary,
@@ -42,12 +43,12 @@ from experiments.variance.analysis import Json
 from experiments.variance.sampling import Point, Program
 from experiments.variance.settings import Study, define_flags, study_from_flags
 
-RESULTS, PICTURE, STUDY, SAMPLES, LIFETIMES = "variance.json", "variance.png", "study.json", "samples", "lifetimes"
+RESULTS, STUDY, SAMPLES, LIFETIMES = "variance.json", "study.json", "samples", "lifetimes"
+
+PICTURE, DETAILS, TRUTH_PICTURE = "variance.png", "variance_details.png", "truth.png"
 
 WINDOWS, PAIRS = 2**31 - 1, 2**31 - 2
 """Set the keys of windows and lifetimes apart from those that training derives from the same seed by small numbers."""
-
-TRUTH_PICTURE = "truth.png"
 
 LEVELS, LEVELS_OF = 5, {"points": 2, "convergence": 1, "exact": 1, "truth": 1, "own_critic": 1}
 """So many levels of `variance.json` have lines of their own, but fewer of what is so long that it is for programs."""
@@ -61,15 +62,15 @@ def main(values: flags.FlagValues) -> None:
     study = study_from_flags(values)
     try:
         folder, results = _study(study, values.logdir, quiet=False)
-        pictures = str(folder / PICTURE)
+        drawn = {PICTURE: answer_picture.draw, DETAILS: details_picture.draw}
+        if study.reference == "return" and study.problem != "tabular":
+            drawn[TRUTH_PICTURE] = truth_picture.draw
         with run_folder.told(folder):
-            picture.draw(results, folder / PICTURE)
-            if study.reference == "return" and study.problem != "tabular":
-                truth_picture.draw(results, folder / TRUTH_PICTURE)
-                pictures += f" and {folder / TRUTH_PICTURE}"
+            for name, draw in drawn.items():
+                draw(results, folder / name)
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
-    print(f"{tables.describe(results)}\n\nThe numbers are in {folder / RESULTS}, the pictures: {pictures}\n")
+    print(f"{tables.describe(results)}\n\nIn {folder}: {', '.join([RESULTS, *drawn])}\n")
     print(tables.answer(results["summary"]))
 
 

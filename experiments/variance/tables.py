@@ -73,7 +73,7 @@ def _truth(point: Json, meta_params: list[str]) -> list[str]:
         for critic, compared in entry["critics"].items()
         for estimator, found in compared.items()
     ]
-    signs = table(["sign of the mean, of a window", *meta_params, "cosine to the truth"], rows)
+    signs = table(["sign: of the mean, a window's", *meta_params, "cosine to the truth"], rows)
     return [truths, signs]
 
 
