@@ -233,7 +233,7 @@ def test_a_meta_learning_rate_without_a_return_is_the_worst():
         ),
         (["--estimators=mixing:0"], "--horizon=0: must be at least 1"),
         (["--estimators=mixing:3"], "--num_env_steps=400: must be a multiple of num_envs × rollout_length × horizon"),
-        ([f"--estimators=mixing_{'9' * 5000}"], "9: must be a comma list, without repetition, of"),
+        ([f"--estimators=mixing_{'9' * 5000}"], f"--estimators=mixing_{'9' * 5000}: must be a comma list"),
         (["--baseline=discount:1.5"], "--discount=1.5: must be in (0, 1)"),
         (["--baseline=horizon:5"], "--baseline=horizon:5: must be a comma list of NAME:VALUE, NAME of discount"),
         (["--baseline=lambda:0,lambda:1"], "--baseline=lambda:0,lambda:1: must be a comma list of NAME:VALUE"),
