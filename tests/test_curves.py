@@ -55,7 +55,7 @@ def test_a_folder_may_have_any_name(run, tmp_path, monkeypatch, capsys):
     for given in (f'"~/{name}/"', "."):
         assert not command_line.run(curves, f"--runs={given}", "--picture=~/curves.png")
         assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-        (drawn,) = figures.pop().axes[0].get_legend().get_texts()
+        (drawn,) = figures.pop().legends[0].get_texts()
         assert drawn.get_text() == r" _a, b\$x^\$ [??]"
         assert capsys.readouterr().out.splitlines()[1].startswith("_a, b$x^$ [日本]  2 ")
 
