@@ -5,19 +5,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-BAD := --discount=0.3 --lambda=0.5 --entropy_cost=0.1
-GOOD := --baseline=discount:0.997,lambda:0.95,entropy_cost:0.003
-DEMO := $(BAD) $(GOOD) --num_env_steps=512000 --outer_discount=0.999 --outer_lambda=1 \
-	--meta_learning_rate=0.3 --meta_learning_rate_halving=100
+DEMO := --board_size=4 --noaction_mask --num_envs=64 --learning_rate=0.004 --lambda=0.95 --meta_params=discount
 
 # However long they take, what they have by then is on disk, and but for the benchmark they go on from it.
 ATMOST := timeout --signal=INT
 
 .PHONY: demo test soak accelerator clean
 
-demo: $(INSTALLED)  ## Let agents with bad hyperparameters tune themselves, beside fixed bad and good ones; some minutes on two cores.
-	rm -rf runs/demo
-	$(BIN)/python -m experiments.compare --preset=quick --logdir=runs/demo $(DEMO)
+demo: $(INSTALLED)  ## Let agents with a bad discount tune it, beside fixed bad and good ones; some minutes on two cores.
+	@echo "Agents learn Snake on 4×4 cells, where 15 fruits fill the board, from a discount too low for it: four that keep"
+	@echo "it, four that tune it by mixing(5), and four with a good one. Then a study draws meta-gradients at the low"
+	@echo "discount, to tell how noisy mixing and multi-step are. Two cores take two to five minutes for all of it."
+	rm -rf runs/demo runs/demo_noise
+	$(BIN)/python -m experiments.compare --estimators=none,mixing --discount=0.8 --baseline=discount:0.98 $(DEMO) --logdir=runs/demo
+	$(BIN)/python -m experiments.variance --at_discounts=0.8 --at_env_steps=25600 --num_samples=96 --horizon=5 $(DEMO) --logdir=runs/demo_noise
+	@echo "Next: look at runs/demo/compare.png and runs/demo_noise/variance.png; watch the agents play, with a screen, by"
+	@echo "$(BIN)/metagrad-play --logdir=runs/demo; or bring your own problem: README.md."
 
 test: $(INSTALLED)  ## Lint, check the types, and run the tests.
 	$(BIN)/ruff check .
@@ -35,8 +38,8 @@ accelerator: $(INSTALLED)  ## Take all figures that need a GPU, in 25 minutes at
 	-$(ATMOST) 8m $(BIN)/python -m experiments.variance --preset=paper --num_samples=1024 --logdir=runs/accelerator/variance
 	-$(ATMOST) 7m $(BIN)/python -m experiments.compare --preset=paper --num_env_steps=5120000 --logdir=runs/accelerator/compare
 
-clean:  ## Remove the virtual environment and the demo's run.
-	rm -rf $(VENV) runs/demo
+clean:  ## Remove the virtual environment and the demo's runs.
+	rm -rf $(VENV) runs/demo runs/demo_noise
 
 $(INSTALLED): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)

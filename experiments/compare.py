@@ -26,7 +26,7 @@ from experiments import config as config_lib
 from experiments.averages import over_training
 from experiments.config import ESTIMATORS, EXECUTION, POSITIVE, PRESETS, Config, Execution, Range, as_computed, refuse
 from experiments.files import write_whole
-from experiments.outcome import final_returns, gradient_deviations, tables
+from experiments.outcome import final_returns, gradient_deviations, sentences, tables
 from experiments.progress import Series
 from experiments.ranges import count
 from experiments.reporting import as_json
@@ -340,7 +340,7 @@ def main(values: flags.FlagValues) -> None:
         comparison = compare(configs, folder, grid, execution)
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))
-    print(tables(comparison))
+    print(f"{tables(comparison)}\n\n{sentences(configs, comparison)}")
     print(f"The runs are in {folder}, the picture is {folder / plots.COMPARISON_PICTURE}")
 
 

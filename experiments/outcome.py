@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.averages import over_last_tenth
-from experiments.config import Config, return_label
+from experiments.config import Config, estimator_title, return_label
 from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
 from experiments.run_folder import Metrics, dropped_seeds, of_survivors
 from metagrad import statistics
@@ -103,6 +103,37 @@ def tables(comparison: Mapping[str, Any]) -> str:
         parts.append(f"\nFinal return at each meta-learning rate, on {comparison['num_grid_seeds']} other seeds")
         parts.append(table(["run", "chosen", *rates], rows, keys=2))
     return "\n".join(parts)
+
+
+def sentences(configs: Mapping[str, Config], comparison: Mapping[str, Any]) -> str:
+    """Says in a sentence a run what came of a comparison.
+
+    Args:
+      configs: settings by the name of their run.
+      comparison: the content of `compare.json`.
+    """
+    values = [config.hyperparameters() for config in configs.values()]
+    told = [
+        name
+        for name in values[0]
+        if any(name in tuned(config) for config in configs.values()) or len({each[name] for each in values}) > 1
+    ]
+    lines = []
+    for name, config in configs.items():
+        result = comparison["estimators"][name]
+        start = ", ".join(f"{each} {config.hyperparameters()[each]:g}" for each in told)
+        how = f"Tuned from {start} by {estimator_title(config.estimator, config.horizon)}"
+        ends = f"agents end at {cell(result['final_return'])} {return_label(config)}"
+        lines.append(f"{how if tuned(config) else f'Fixed at {start}'}, {ends}{_difference(result.get('gain'))}.")
+    return "\n".join(lines)
+
+
+def _difference(gain: dict[str, Any] | None) -> str:
+    """Says by how much a run is better than the fixed one, and whether that could be chance."""
+    if gain is None or gain["estimate"] is None or gain["ci95"][0] is None:
+        return ""
+    low, high = gain["ci95"]
+    return f", {cell(gain)} more" + (", which could be chance" if low <= 0.0 <= high else "")
 
 
 def _missing(num_seeds: int, dropped: int, endless: int) -> str:

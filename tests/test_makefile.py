@@ -11,7 +11,7 @@ import pytest
 COMMAND = re.compile(r"-m (experiments\.\w+) (.*)")
 
 
-@pytest.mark.parametrize(("target", "number"), [("demo", 1), ("accelerator", 3)])
+@pytest.mark.parametrize(("target", "number"), [("demo", 2), ("accelerator", 3)])
 def test_commands_of_long_targets_have_flags_that_they_take(target, number, tmp_path, capsys):
     (tmp_path / "occupied").mkdir()
     (tmp_path / "occupied" / "file").touch()
