@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from experiments import styles
 from experiments.config import estimator_title
@@ -106,9 +106,6 @@ def ratios(axes: Axes, rows: Mapping[str, Sequence[Json]], undetermined: str = N
     axes.set_xlim(min(low, 0.8), max(high, 12.0))
     axes.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
     axes.set_xlabel("ratio of variances")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if max(high, 12.0) / min(low, 0.8) < 1e3 else (1.0,)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter("{x:g}")
 
 
 def legend(names: Sequence[str]) -> dict[str, Line2D]:

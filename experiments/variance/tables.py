@@ -1,11 +1,14 @@
 """What a study prints on the terminal."""
 
+import functools
 import textwrap
 
 from experiments.config import estimator_title
 from experiments.reporting import INTERVALS_NOTE, WIDTH, cell, table
 from experiments.variance.analysis import TOTAL, Json
 from experiments.variance.summary import NOT_DETERMINED, title
+
+fold = functools.partial(textwrap.fill, width=WIDTH, break_on_hyphens=False)
 
 
 def describe(results: Json) -> str:
@@ -22,14 +25,14 @@ def describe(results: Json) -> str:
         "part of multi-step's variance that shorter horizons leave, and the part of that which averaging leaves. "
         f"{NOT_DETERMINED}: a mean cannot be told from zero with that many windows; -: without variance."
     )
-    return "\n\n".join([*parts, textwrap.fill(note, WIDTH)])
+    return "\n\n".join([*parts, fold(note)])
 
 
 def answer(summary: Json) -> str:
     """Lays out the part `summary` of `variance.json`."""
     told = [answer["in_words"] for answer in summary["answers"].values()]
-    lines = [textwrap.fill(text, WIDTH, initial_indent="- ", subsequent_indent="  ") for text in told]
-    return "\n".join([summary["question"], *lines, textwrap.fill(summary["meaning"], WIDTH)])
+    lines = [fold(text, initial_indent="- ", subsequent_indent="  ") for text in told]
+    return "\n".join([summary["question"], *lines, fold(summary["meaning"])])
 
 
 def _point(called: str, point: Json, meta_params: list[str], horizon: int) -> str:
@@ -52,7 +55,7 @@ def _point(called: str, point: Json, meta_params: list[str], horizon: int) -> st
             for name in names
         ],
     )
-    heading = textwrap.fill(f"{called}: {settings}", WIDTH)
+    heading = fold(f"{called}: {settings}")
     return "\n\n".join([heading, *(_truth(point, meta_params) if "truth" in point else []), signals, ratios])
 
 
