@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 
 from experiments import config as config_lib
-from experiments import styles
+from experiments import outcome, styles
 from experiments.averages import over_seeds, scale_of
 from experiments.config import Config
 from experiments.run_folder import CONFIG, Metrics, dropped_seeds, of_survivors, read_metrics
@@ -54,7 +54,7 @@ def draw_comparison(folders: Mapping[str, pathlib.Path], picture: pathlib.Path) 
     """
     runs = _read_runs(folders)
     config = next((run.config for run in runs if run.config.estimator != "none"), runs[0].config)
-    tuned = () if config.estimator == "none" else config.meta_params
+    tuned = outcome.tuned(config)
     panels = _layout(tuned)
     with styles.picture(picture, 1.6 + 1.6 * len(panels) + 0.12 * len(runs)) as figure:
         axes = figure.subplot_mosaic(panels, empty_sentinel="", height_ratios=[1.5] + [1.0] * (len(panels) - 1))
@@ -177,15 +177,16 @@ def _draw_spread(axes: Axes, name: str, runs: Sequence[_Run]) -> None:
         for run in runs
         if run.config.estimator != "none" and run.metrics["seed"].shape[1] > 1
     ]
+    logarithmic = any(np.any(deviation > 0.0) for _, deviation in spreads)
+    if logarithmic:  # before limits are asked for that a logarithm may not have
+        styles.set_scale(axes, "y", "log")
     for run, deviation in spreads:
         marker = "o" if len(deviation) == 1 else None
-        positive = np.where(deviation > 0.0, deviation, np.nan)
-        axes.plot(run.metrics["env_steps"][:, 0], positive, marker=marker, markersize=3.0, **run.style)
-    if not spreads:
-        axes.text(0.5, 0.5, "needs two seeds", transform=axes.transAxes, ha="center")
-    elif any(np.any(deviation > 0.0) for _, deviation in spreads):
-        styles.set_scale(axes, "y", "log")
+        axes.plot(run.metrics["env_steps"][:, 0], deviation, marker=marker, markersize=3.0, **run.style)
+    if logarithmic:
         styles.fit_lines(axes)
+    elif not spreads:
+        axes.text(0.5, 0.5, "needs two seeds", transform=axes.transAxes, ha="center")
     axes.set_title("std of meta-gradient")
 
 
