@@ -551,7 +551,7 @@ def test_all_meta_parameters_and_odd_numbers_are_shown(scale, figures):
     }
     answer_picture.draw(content, "variance.png")
     details_picture.draw(content, "variance_details.png")
-    assert [len(figure.axes) for figure in figures] == [2, 6]
+    assert [len(figure.axes) for figure in figures] == [2, 12]
     printed = tables.describe(content)
     assert "not determined" in printed
     assert max(map(len, printed.splitlines())) <= 100
