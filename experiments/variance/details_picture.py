@@ -23,7 +23,7 @@ TRUTHS: dict[str, tuple[str, dict[str, Any]]] = {
 
 ENDS: dict[float, dict[str, Any]] = {
     DECAYS[0]: {"xytext": (5, -3)},
-    DECAYS[-1]: {"xytext": (-4, -12), "ha": "right"},
+    DECAYS[-1]: {"xytext": (0, -15), "ha": "center"},
 }
 """Decays that are named in (e), and where."""
 
