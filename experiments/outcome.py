@@ -46,10 +46,11 @@ def describe(config: Config, metrics: Metrics, seconds: float) -> str:
     """
     returns, dropped = final_returns(metrics), dropped_seeds(metrics)
     missing = _missing(config.num_seeds, dropped.sum(), (np.isnan(returns) & ~dropped).sum())
+    seeds = f"mean of {config.num_seeds} seeds" if config.num_seeds > 1 else "one seed"
     final = cell(as_json(statistics.mean(returns)))
     lines = [
-        f"{return_label(config).capitalize()} over the last tenth of training: {final}, mean of {config.num_seeds} "
-        f"seeds{missing}; it took {seconds:.0f} s.",
+        f"{return_label(config).capitalize()} over the last tenth of training: {final}, {seeds}{missing}.",
+        f"Training took {seconds:.0f} s.",
     ]
     if tuned(config):
         rows = [
