@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import fcntl
 import io
+import logging
 import os
 import pathlib
 import re
@@ -24,6 +25,9 @@ from experiments import config as config_lib
 from experiments.config import Config, Execution, UsageError, flag_name, refuse
 from experiments.events import EventLog, scalars
 from experiments.files import read_text
+
+# Orbax tells the story of every checkpoint by warnings, and of errors besides raising them.
+logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
 
 if TYPE_CHECKING:  # imported where it is used, so that --help need not wait for it
     import orbax.checkpoint as ocp

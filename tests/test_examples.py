@@ -76,7 +76,7 @@ def test_the_notebook_runs(capsys, monkeypatch):
     assert names["metrics"]["hyper/discount"].shape[1] == 2
     assert [len(axes.lines) for axes in names["panels"]] == [2, 2]
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in printed] == ["single_step", "multi_step", "mixing", "multi-step"]
+    assert [line.split()[0] for line in printed] == ["single_step", "multi_step", "mixing", "discount"]
 
 
 def test_packages_are_installed_with_their_types():
