@@ -299,6 +299,7 @@ def test_refuses_boards_out_of_range(name: str, size: int) -> None:
         Snake(**{name: size})
 
 
-def test_refuses_a_time_limit_out_of_range() -> None:
-    with pytest.raises(ValueError, match=r"^time_limit must be in \[1, 2147483647\], got 0$"):
-        Snake(time_limit=0)
+@pytest.mark.parametrize("time_limit", [0, 2**31])
+def test_refuses_time_limits_out_of_range(time_limit: int) -> None:
+    with pytest.raises(ValueError, match=rf"^time_limit must be in \[1, 2147483647\], got {time_limit}$"):
+        Snake(time_limit=time_limit)
