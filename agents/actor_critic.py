@@ -64,7 +64,9 @@ def targets(values: chex.Array, bootstrap_values: chex.Array, rollout: Rollout, 
     counted = jnp.cumsum(rollout.truncated, 0)
     for number, value in enumerate(bootstrap_values[1:], 1):
         next_values = jnp.where(rollout.truncated & (counted == number), value, next_values)
-    next_values = jnp.where(rollout.truncated & (counted > len(bootstrap_values) - 1), jnp.nan, next_values)
+    unforeseen = rollout.truncated & (counted > len(bootstrap_values) - 1)
+    # No constant: with JAX_DEBUG_NANS and JAX_DISABLE_JIT, NaN anywhere would end what never uses it.
+    next_values = jnp.where(unforeseen, jnp.sqrt(-1.0 * unforeseen), next_values)
     # In one precision: the network's may be another than that of the hyperparameters.
     dtype = jnp.result_type(values, hyper["discount"], hyper["lambda"])
     discounts = (hyper["discount"] * (1.0 - rollout.terminated)).astype(dtype)
