@@ -30,7 +30,7 @@ class Environment(Protocol[State]):
         """Steps, below 2^31, before which no episode is truncated; one that may be cut at any step says 1."""
 
     def initial(self, key: chex.PRNGKey) -> State:
-        """Draws the first state of an episode."""
+        """Draws the first state of an episode, which is not terminal."""
 
     def transition(self, state: State, action: chex.Array, key: chex.PRNGKey) -> State:
         """Returns the state that follows `state` after `action`."""

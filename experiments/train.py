@@ -50,6 +50,9 @@ BREACHES = {
 }
 """What is said of the environment's functions: their names, and what they did that they may not."""
 
+SLOPES = "; an update must have finite slopes, which Adam has at a gradient of zero by its eps_root alone"
+"""What is said of a meta-gradient, behind losses that were finite."""
+
 
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
@@ -307,7 +310,8 @@ def divergences(config: Config, first_nonfinite: Mapping[str, np.ndarray]) -> di
         what, wrong = BREACHES.get(name, (name, NOT_FINITE))
         env_step = update * config.num_envs * config.rollout_length
         place = f"at environment step {env_step} (update {update})"
-        told.setdefault(index, f"{what} of seed {config.seed + index} {wrong} {place}")
+        hint = SLOPES if name.startswith("meta_grad/") else ""
+        told.setdefault(index, f"{what} of seed {config.seed + index} {wrong} {place}{hint}")
     return told
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from experiments import compilation, run_folder
 from experiments.config import UsageError
 from experiments.files import write_whole, written_whole
-from experiments.train import NonFiniteError
+from experiments.train import SLOPES, NonFiniteError
 from metagrad import evolution, windows
 from metagrad.meta_parameters import MetaParameters
 from metagrad.windows import InnerProblem, Position
@@ -185,7 +185,8 @@ def draw(
             finite = np.isfinite(chunk).reshape(len(chunk), -1).all(1)
             if not finite.all():
                 sample = drawn + int(np.argmin(finite))
-                raise NonFiniteError(f"stopped: the gradients of sample {sample} at {point.name} are not finite")
+                what = f"the gradients of sample {sample} at {point.name}"
+                raise NonFiniteError(f"stopped: {what} are not finite{SLOPES}")
             with run_folder.told(folder), written_whole(file) as stream:
                 np.save(stream, chunk)
         progress(min(len(chunk), num_samples - drawn))
