@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import sys
 import types
 from functools import partial
@@ -19,7 +20,7 @@ from agents import networks
 from envs.snake import Snake
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import compile as compile_suite
-from experiments.benchmark import env, estimators, figures, memory, programs, seeds, timing, work
+from experiments.benchmark import env, estimators, figures, memory, programs, seeds, timing, train, work
 from experiments.benchmark.figures import BYTES, SECONDS, STEPS_A_SECOND, Figure, Side
 from experiments.benchmark.settings import SCALES, SUITES
 from experiments.benchmark.work import Work
@@ -224,7 +225,7 @@ def test_what_is_measured_within_this_process(tmp_path, capsys, on_tables, alone
                 _check(figure["peer"])
                 _check(figure["ratio"])
     assert set(results["estimators"]) == {
-        *("single_step", "multi_step_2", "mixing_2", "forward_2", "study_2"),
+        *("single_step", "multi_step_2", "mixing_2", "forward_2"),
         *(f"obvious_{what}_2" for what in ("time", "memory", "compile")),
     }
     assert set(results["memory"]) == {"reverse_2", "forward_2", "reverse_seeds_2", "forward_seeds_2"}
@@ -292,18 +293,45 @@ def test_jumanjis_games_are_played_beside_ours():
 
 
 def test_other_libraries_agents_learn_beside_ours(on_tables):
-    from experiments.benchmark import train
-
     pytest.importorskip("jumanji")
     for package, measure in train.suite(SCALES["miniature"]).items():
         if figures.installed(package):
             assert measure().ratio.estimate > 0
 
 
-def test_seeds_together_are_so_many_times_the_steps(monkeypatch):
-    monkeypatch.setattr(programs, "training", lambda config, num_windows: config.num_seeds)
-    monkeypatch.setattr(figures, "race", lambda unit, against, ours, peer, scale: (ours, peer))
-    scale = SCALES["full"]
-    ours, peer = seeds._together(scale, 6)
-    assert (ours.program, peer.program) == (6, scale.config.num_seeds)
-    assert ours.amount == 6 * peer.amount == 6 * scale.config.with_estimator("mixing").steps_per_window
+def test_amounts_are_those_of_the_windows_of_a_call(monkeypatch, on_tables, alone):
+    monkeypatch.setattr(estimators, "compile_windows", lambda agent, window, number: number)
+    monkeypatch.setattr(programs, "training", lambda config, num_windows: (config.num_seeds, num_windows))
+    monkeypatch.setattr(figures, "race", lambda *inputs: inputs[2:])
+    scale = SCALES["miniature"]._replace(windows=16)
+    steps = scale.config.with_estimator("single_step").steps_per_window
+    together, one, _ = seeds.suite(scale)["seeds_2"]()
+    assert (together, one) == (((2, 16), 2 * 16 * steps), ((1, 16), 16 * steps))
+    ours, *_ = train.suite(scale)["jumanji"]()
+    assert ours == ((1, 16), 16 * steps)
+    for name, horizon in {"single_step": 1, "mixing_2": 2}.items():
+        ours, peer, _, done = estimators.suite(scale)[name]()
+        assert ours.amount == horizon * peer.amount == horizon * 16
+        assert done.flops == 16 * work.window_flops(scale.tuned, horizon)
+
+
+def test_windows_of_a_call_follow_one_another(on_tables):
+    eta, position, key = start_number(None, 0)
+    window = estimators.reverse(None, weighted([1.0, 1.0]))
+    end, gradients = estimators.compile_windows(None, window, 3)(eta, position, key)
+    for gradient, window_key in zip(gradients["rate"], jax.random.split(key, 3), strict=True):
+        expected, position, _ = jax.jit(window)(eta, position, window_key)
+        np.testing.assert_allclose(gradient, expected["rate"], rtol=1e-6)
+    np.testing.assert_allclose(end.learner_state, position.learner_state, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "program", [lambda: timing.copy(2**26)[0], lambda: timing.overwriting(lambda array: array + 1.0, jnp.zeros(2**24))]
+)
+def test_the_machines_rates_are_not_slowed_by_new_memory(program):
+    measured = program()
+    measured()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(3):
+        measured()
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize() < 2**26

@@ -1,9 +1,8 @@
 """What a meta-gradient costs: an update of each estimator against one that tunes nothing, and against the obvious way.
 
-Every side does the same number of updates on as many environment steps. `none` has no outer critic to train; the
-estimators have. The obvious way is `jax.grad` over a Python loop, with the same update, data and outer loss: what one
-would write first, and what the library's windows compute as well.
-A study draws several windows in one program.
+Every side goes through as many windows in one program, and seconds are those of an update. `none`, whose windows are
+single updates, has no outer critic to train; the estimators have. The obvious way is `jax.grad` over a Python loop,
+with the same update, data and outer loss: what one would write first, and what the library's windows compute as well.
 """
 
 from collections.abc import Callable
@@ -21,8 +20,6 @@ from experiments.benchmark.figures import SECONDS, Figure, Figures, Side
 from experiments.benchmark.settings import Scale
 from experiments.benchmark.work import Work
 from experiments.building import init_seed, make_agent
-from experiments.config import Config
-from experiments.layout import over_devices
 from metagrad import estimators, windows
 from metagrad.estimators import Weights
 from metagrad.meta_parameters import MetaParameters
@@ -31,12 +28,7 @@ from metagrad.windows import InnerProblem, Position
 PEERS = ()
 
 Window = Callable[[MetaParameters, Position, chex.PRNGKey], Any]
-"""From eta, a position and a key to the meta-gradient, if there is one, and the position at the window's end."""
-
-ESTIMATORS: dict[str, Callable[[int], Weights]] = {
-    "multi_step": estimators.multi_step,
-    "mixing": estimators.mixing,
-}
+"""From eta, a position and a key to the meta-gradient, () if there is none, the window's end, and perhaps metrics."""
 
 
 def obvious_meta_gradient(
@@ -69,15 +61,9 @@ def obvious_meta_gradient(
     return jax.grad(window_loss, has_aux=True)(eta)
 
 
-def untuned(agent: Agent, num_updates: int) -> Window:
-    """Makes the window without a meta-gradient: so many updates."""
-
-    def window(eta: MetaParameters, start: Position, key: chex.PRNGKey) -> Position:
-        problem = training.inner_problem(agent)
-        keys = jax.random.split(key, num_updates)
-        return jax.lax.scan(lambda position, key: windows.advance(problem, eta, position, key), start, keys)[0]
-
-    return window
+def untuned(agent: Agent) -> Window:
+    """Makes the window without a meta-gradient: one update."""
+    return lambda *inputs: ((), windows.advance(training.inner_problem(agent), *inputs)[0])
 
 
 def reverse(agent: Agent, weights: Weights) -> Window:
@@ -95,72 +81,60 @@ def obvious(agent: Agent, weights: Weights) -> Window:
     return lambda *inputs: obvious_meta_gradient(training.inner_problem(agent), weights, *inputs)
 
 
-def compile_window(agent: Agent, window: Window) -> jax.stages.Compiled:
-    """Compiles a window, and only from the shapes of what it takes."""
+def compile_windows(agent: Agent, window: Window, number: int) -> jax.stages.Compiled:
+    """Compiles so many windows, one after another, and only from the shapes of what they take."""
+
+    def advance(eta: MetaParameters, start: Position, key: chex.PRNGKey) -> tuple[Position, Any]:
+        def body(position: Position, key: chex.PRNGKey) -> tuple[Position, Any]:
+            gradient, position, *_ = window(eta, position, key)
+            return position, gradient
+
+        return jax.lax.scan(body, start, jax.random.split(key, number))
+
     state = jax.eval_shape(partial(init_seed, agent), 0)
-    return jax.jit(lambda *inputs: window(*inputs)).lower(state.eta, state.position, state.key).compile()
-
-
-def program(agent: Agent, window: Window) -> timing.Program:
-    """Makes the program that goes through the same window again and again, compiled."""
-    compiled = compile_window(agent, window)
-    state = jax.jit(partial(init_seed, agent))(0)
-    return lambda: jax.block_until_ready(compiled(state.eta, state.position, state.key))
+    return jax.jit(advance).lower(state.eta, state.position, state.key).compile()
 
 
 def suite(scale: Scale) -> Figures:
     """Returns what this suite measures, by name."""
-    tuned = scale.config.with_estimator("mixing")
-    suite: dict[str, Callable[[], Figure]] = {
-        "single_step": partial(_against_none, scale, 1, partial(reverse, weights=estimators.single_step()), None)
+    horizon, mixing = scale.tuned.horizon, estimators.mixing(scale.tuned.horizon)
+    against_none = {
+        "single_step": (1, partial(reverse, weights=estimators.single_step()), None),
+        f"multi_step_{horizon}": (horizon, partial(reverse, weights=estimators.multi_step(horizon)), None),
+        f"mixing_{horizon}": (horizon, partial(reverse, weights=mixing), None),
+        f"forward_{horizon}": (horizon, partial(forward, horizon=horizon), len(scale.tuned.meta_params)),
     }
-    for horizon in scale.horizons:
-        for name, make_weights in ESTIMATORS.items():
-            if horizon > 1:  # at which they are single-step
-                window = partial(reverse, weights=make_weights(horizon))
-                suite[f"{name}_{horizon}"] = partial(_against_none, scale, horizon, window, None)
-        window = partial(forward, horizon=horizon)
-        suite[f"forward_{horizon}"] = partial(_against_none, scale, horizon, window, len(tuned.meta_params))
-    for horizon in scale.obvious_horizons:
-        for what, measure in (("time", _obvious_time), ("memory", _obvious_memory), ("compile", _obvious_compile)):
-            suite[f"obvious_{what}_{horizon}"] = partial(measure, scale, estimators.mixing(horizon))
-        suite[f"study_{horizon}"] = partial(_study, scale, horizon)
-    return suite
+    against_obvious = {"time": _obvious_time, "memory": _obvious_memory, "compile": _obvious_compile}
+    return {name: partial(_against_none, scale, *window) for name, window in against_none.items()} | {
+        f"obvious_{what}_{horizon}": partial(measure, scale, mixing) for what, measure in against_obvious.items()
+    }
+
+
+def _side(scale: Scale, agent: Agent, window: Window, num_updates: int) -> Side:
+    """Makes the side that goes through windows of so many updates each, and says how long an update takes."""
+    compiled = compile_windows(agent, window, scale.windows)
+    state = jax.jit(partial(init_seed, agent))(0)
+    return Side(
+        lambda: jax.block_until_ready(compiled(state.eta, state.position, state.key)), num_updates * scale.windows
+    )
+
+
+def _work(scale: Scale, horizon: int, num_directions: int | None = None) -> Work:
+    return Work(scale.windows * work.window_flops(scale.tuned, horizon, num_directions))
 
 
 def _against_none(
     scale: Scale, horizon: int, make_window: Callable[[Agent], Window], num_directions: int | None
 ) -> Figure:
     """Measures an update, which is a share of a window."""
-    agent, plain = (make_agent(scale.config.with_estimator(name)) for name in ("mixing", "none"))
-    flops = work.window_flops(_tuned(scale), horizon, num_directions)
+    agent, plain = make_agent(scale.tuned), make_agent(scale.tuned.with_estimator("none"))
     return figures.race(
         SECONDS,
         "an update that tunes nothing",
-        Side(program(agent, make_window(agent)), horizon),
-        Side(program(plain, untuned(plain, horizon)), horizon),
+        _side(scale, agent, make_window(agent), horizon),
+        _side(scale, plain, untuned(plain), 1),
         scale,
-        Work(flops),
-    )
-
-
-def _study(scale: Scale, horizon: int) -> Figure:
-    """Measures a window of all estimators as a study draws them: two for each device, all at once."""
-    config = _tuned(scale)
-    agent = make_agent(config)
-    number = 2 * jax.local_device_count()
-    state = jax.jit(partial(init_seed, agent))(0)
-    keys = jax.random.split(state.key, number)
-    together = over_devices(lambda key: forward(agent, horizon)(state.eta, state.position, key)[0])
-    compiled = jax.jit(together).lower(keys).compile()
-    flops = number * work.window_flops(config, horizon, len(config.meta_params))
-    return figures.race(
-        SECONDS,
-        "one window at a time",
-        Side(lambda: jax.block_until_ready(compiled(keys)), number),
-        Side(program(agent, forward(agent, horizon))),
-        scale,
-        Work(flops),
+        _work(scale, horizon, num_directions),
     )
 
 
@@ -168,29 +142,22 @@ AGAINST_OBVIOUS = "jax.grad over a Python loop"
 
 
 def _obvious_time(scale: Scale, weights: Weights) -> Figure:
-    agent = make_agent(_tuned(scale))
-    ours, peer = (Side(program(agent, way(agent, weights)), len(weights)) for way in (reverse, obvious))
-    flops = work.window_flops(_tuned(scale), len(weights))
-    return figures.race(SECONDS, AGAINST_OBVIOUS, ours, peer, scale, Work(flops))
+    agent = make_agent(scale.tuned)
+    ours, peer = (_side(scale, agent, way(agent, weights), len(weights)) for way in (reverse, obvious))
+    return figures.race(SECONDS, AGAINST_OBVIOUS, ours, peer, scale, _work(scale, len(weights)))
+
+
+def _both_ways(scale: Scale, weights: Weights) -> list[Callable[[], jax.stages.Compiled]]:
+    agent = make_agent(scale.tuned)
+    return [partial(compile_windows, agent, way(agent, weights), scale.windows) for way in (reverse, obvious)]
 
 
 def _obvious_memory(scale: Scale, weights: Weights) -> Figure:
-    agent = make_agent(_tuned(scale))
-    ours, peer = (work.peak_bytes(compile_window(agent, way(agent, weights))) for way in (reverse, obvious))
+    ours, peer = (work.peak_bytes(compile_way()) for compile_way in _both_ways(scale, weights))
     return figures.sizes(AGAINST_OBVIOUS, ours, peer)
 
 
 def _obvious_compile(scale: Scale, weights: Weights) -> Figure:
-    agent = make_agent(_tuned(scale))
-
-    def compiling(way: Callable[[Agent, Weights], Window]) -> Side:
-        return Side(lambda: compile_window(agent, way(agent, weights)))
-
+    ours, peer = (Side(compile_way) for compile_way in _both_ways(scale, weights))
     with timing.without_cache():
-        return figures.race(
-            SECONDS, AGAINST_OBVIOUS, compiling(reverse), compiling(obvious), scale._replace(seconds=0.0, repeats=1)
-        )
-
-
-def _tuned(scale: Scale) -> Config:
-    return scale.config.with_estimator("mixing")
+        return figures.race(SECONDS, AGAINST_OBVIOUS, ours, peer, scale._replace(seconds=0.0, repeats=1))

@@ -34,9 +34,7 @@ def suite(scale: Scale) -> Figures:
         for horizon in scale.memory_horizons[1:]
     }
     seeds = {
-        f"{mode}_seeds_{number}": partial(_by_seeds, scale, mode, number)
-        for mode in MODES
-        for number in scale.seeds[1:]
+        f"{mode}_seeds_{number}": partial(_by_seeds, scale, mode, number) for mode in MODES for number in scale.seeds
     }
     return horizons | seeds
 
@@ -45,7 +43,8 @@ def _by_horizon(scale: Scale, mode: str, horizon: int) -> Figure:
     agent = make_agent(scale.config.with_estimator("mixing"))
     first = scale.memory_horizons[0]
     ours, peer = (
-        work.peak_bytes(estimators.compile_window(agent, MODES[mode](agent, number))) for number in (horizon, first)
+        work.peak_bytes(estimators.compile_windows(agent, MODES[mode](agent, number), scale.windows))
+        for number in (horizon, first)
     )
     return figures.sizes(f"horizon {first}", ours, peer)
 

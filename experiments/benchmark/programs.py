@@ -1,6 +1,5 @@
 """Training as a program, for the suites that measure it."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -35,8 +34,3 @@ def training(config: Config, num_windows: int) -> Program:
         return compiled(*jax.device_put((states, counts), layout.sharding))[0]
 
     return timing.stepping(step, states)
-
-
-def with_seeds(config: Config, num_seeds: int) -> Config:
-    """Returns the same settings with another number of seeds."""
-    return dataclasses.replace(config, num_seeds=num_seeds)

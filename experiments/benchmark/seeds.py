@@ -1,5 +1,6 @@
-"""Many seeds in one program against one at a time, each training with mixing."""
+"""Many seeds in one program against one at a time, each training with single-step."""
 
+import dataclasses
 from functools import partial
 
 from experiments.benchmark import figures, programs
@@ -15,8 +16,13 @@ def suite(scale: Scale) -> Figures:
 
 
 def _together(scale: Scale, num_seeds: int) -> Figure:
-    config = scale.config.with_estimator("mixing")
+    config = scale.tuned.with_estimator("single_step")
     # One program serves them all, one after another: what it computes takes the same time for every seed.
-    alone = Side(programs.training(config, 1), config.steps_per_window)
-    together = Side(programs.training(programs.with_seeds(config, num_seeds), 1), num_seeds * config.steps_per_window)
+    together, alone = (
+        Side(
+            programs.training(dataclasses.replace(config, num_seeds=number), scale.windows),
+            number * scale.windows * config.steps_per_window,
+        )
+        for number in (num_seeds, 1)
+    )
     return figures.race(STEPS_A_SECOND, "one seed at a time", together, alone, scale)

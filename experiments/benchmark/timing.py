@@ -80,6 +80,13 @@ def stepping(step: Callable[[Any], Any], state: Any) -> Program:
     return program
 
 
+def overwriting(function: Callable[[Any], Any], arrays: Any) -> Program:
+    """Makes a program whose results take the memory of its last ones: with new memory come page faults."""
+    again = jax.jit(lambda _, arrays: function(arrays), donate_argnums=0, keep_unused=True)
+    last = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, arrays))
+    return stepping(lambda last: again(last, arrays), last)
+
+
 def matrix_product(size: int) -> tuple[Program, float]:
     """Makes a product of two square matrices, the most arithmetic that a machine can be asked for.
 
@@ -89,13 +96,11 @@ def matrix_product(size: int) -> tuple[Program, float]:
     Returns:
       The program, and its floating-point operations.
     """
-    matrix = jnp.ones((size, size))
-    product = jax.jit(jnp.matmul)
-    return lambda: product(matrix, matrix).block_until_ready(), 2.0 * size**3
+    return overwriting(lambda matrix: matrix @ matrix, jnp.ones((size, size))), 2.0 * size**3
 
 
 def copy(num_bytes: int) -> tuple[Program, float]:
-    """Makes a copy of an array, with a number added so that it is made: the most bytes that a machine can move.
+    """Makes a copy of an array onto itself, with a number added so that it is made: the most bytes a machine can move.
 
     Args:
       num_bytes: of the array, a multiple of four; far more than the caches hold.
@@ -103,9 +108,8 @@ def copy(num_bytes: int) -> tuple[Program, float]:
     Returns:
       The program, and the bytes that it reads and writes.
     """
-    array = jnp.zeros(num_bytes // 4, jnp.float32)
-    add = jax.jit(lambda array: array + 1.0)
-    return lambda: add(array).block_until_ready(), 2.0 * num_bytes
+    add = jax.jit(lambda array: array + 1.0, donate_argnums=0)
+    return stepping(add, jnp.zeros(num_bytes // 4, jnp.float32)), 2.0 * num_bytes
 
 
 @contextlib.contextmanager

@@ -26,8 +26,8 @@ from experiments.config import Config, board_shape
 
 PEERS = ("jumanji", "stable_baselines3")
 
-UPDATES = 4
-"""Of one call: starting a program is no part of training."""
+PEER_UPDATES = 4
+"""Of one call of a peer. They take so much longer than ours that page faults are less than a hundredth of it."""
 
 
 def suite(scale: Scale) -> Figures:
@@ -43,10 +43,11 @@ def suite(scale: Scale) -> Figures:
 
 def _against(scale: Scale, package: str, against: str, make_peer: Any) -> Figure:
     config = scale.config.with_estimator("none")
-    env_steps = UPDATES * config.num_envs * config.rollout_length
-    peer = Side(make_peer(config), env_steps) if figures.installed(package) else None
-    ours = Side(programs.training(config, UPDATES), env_steps)
-    return figures.race(STEPS_A_SECOND, against, ours, peer, scale, Work(UPDATES * work.update_flops(config)))
+    peer = None
+    if figures.installed(package):
+        peer = Side(make_peer(config), PEER_UPDATES * config.steps_per_window)
+    ours = _ours(scale, config, config.steps_per_window)
+    return figures.race(STEPS_A_SECOND, against, ours, peer, scale, _work(scale, config))
 
 
 def _against_its_products(scale: Scale) -> Figure:
@@ -56,17 +57,23 @@ def _against_its_products(scale: Scale) -> Figure:
         (jnp.ones((product.times, product.rows, product.inner)), jnp.ones((product.inner, product.cols)))
         for product in work.update_products(config)
     ]
-    multiply = jax.jit(
-        lambda matrices: [jax.lax.map(lambda left, right=right: left @ right, lefts) for lefts, right in matrices]
-    )
-    return figures.race(
-        figures.SECONDS,
-        "its products of matrices alone",
-        Side(programs.training(config, UPDATES), UPDATES),
-        Side(lambda: jax.block_until_ready(multiply(matrices))),
-        scale,
-        Work(UPDATES * work.update_flops(config)),
-    )
+
+    def multiply(lefts: jax.Array, right: jax.Array) -> jax.Array:
+        last = jnp.zeros((lefts.shape[1], right.shape[1]))
+        return jax.lax.fori_loop(0, len(lefts), lambda place, _: lefts[place] @ right, last)
+
+    alone = timing.overwriting(lambda matrices: [multiply(*pair) for pair in matrices], matrices)
+    against = "its products of matrices alone"
+    return figures.race(figures.SECONDS, against, _ours(scale, config, 1), Side(alone), scale, _work(scale, config))
+
+
+def _ours(scale: Scale, config: Config, amount: int) -> Side:
+    """Makes our side, with an amount a window, which is an update."""
+    return Side(programs.training(config, scale.windows), amount * scale.windows)
+
+
+def _work(scale: Scale, config: Config) -> Work:
+    return Work(scale.windows * work.update_flops(config))
 
 
 def _jumanjis_agent(config: Config) -> Program:
@@ -99,7 +106,7 @@ def _jumanjis_agent(config: Config) -> Program:
     state = TrainingState(agent.init_params(jax.random.PRNGKey(2)), acting)
 
     def learn(state: TrainingState) -> TrainingState:
-        return jax.lax.scan(lambda state, _: (agent.run_epoch(state)[0], None), state, None, UPDATES)[0]
+        return jax.lax.scan(lambda state, _: (agent.run_epoch(state)[0], None), state, None, PEER_UPDATES)[0]
 
     # It adds up over an axis of this name, which its own training makes by `jax.pmap` as well.
     program = jax.pmap(learn, axis_name="devices", devices=jax.local_devices()[:1])
@@ -150,5 +157,5 @@ def _stable_baselines_agent(config: Config) -> Program:
             "activation_fn": torch.nn.ReLU,
         },
     )
-    env_steps = UPDATES * config.num_envs * config.rollout_length
+    env_steps = PEER_UPDATES * config.steps_per_window
     return lambda: agent.learn(env_steps, reset_num_timesteps=False)
