@@ -46,7 +46,7 @@ def describe(config: Config, metrics: Metrics, seconds: float) -> str:
     """
     returns, dropped = final_returns(metrics), dropped_seeds(metrics)
     missing = _missing(config.num_seeds, dropped.sum(), (np.isnan(returns) & ~dropped).sum())
-    seeds = f"mean of {config.num_seeds} seeds" if config.num_seeds > 1 else "one seed"
+    seeds = f"mean of {np.isfinite(returns).sum()} seeds" if config.num_seeds > 1 else "one seed"
     final = cell(as_json(statistics.mean(returns)))
     lines = [
         f"{return_label(config).capitalize()} over the last tenth of training: {final}, {seeds}{missing}.",
@@ -118,7 +118,7 @@ def sentences(configs: Mapping[str, Config], comparison: Mapping[str, Any]) -> s
         name
         for name in values[0]
         if any(name in tuned(config) for config in configs.values()) or len({each[name] for each in values}) > 1
-    ]
+    ] or ["discount"]
     lines = []
     for name, config in configs.items():
         result = comparison["estimators"][name]

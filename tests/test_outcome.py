@@ -7,8 +7,9 @@ import pathlib
 import command_line
 import pytest
 
-from experiments import curves, outcome
+from experiments import compare, curves, outcome
 from experiments.benchmark import report
+from experiments.config import Config
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
 
@@ -53,3 +54,22 @@ def test_what_does_not_fit_beside_the_rest_of_a_table_is_below_it(capsys):
     assert max(map(len, printed.splitlines())) <= 100
     told = " ".join(printed.split())
     assert all(what in told for what in (*columns, "outer_critic False", "meta_learning_rate 0.1,"))
+
+
+def test_a_comparison_ends_with_a_sentence_a_run():
+    def told(estimators, baseline, results):
+        configs = compare.make_configs(Config(discount=0.8, meta_params=("discount",)), estimators, baseline)
+        ended = [{"final_return": final, "gain": gain} for final, gain in results]
+        return outcome.sentences(configs, {"estimators": dict(zip(configs, ended, strict=True))}).splitlines()
+
+    def estimate(value, *interval):
+        return {"estimate": value, "ci95": list(interval or (None, None))}
+
+    gained = (None, estimate(8.0, 6.0, 10.0), estimate(1.0, -1.0, 3.0))
+    results = list(zip(map(estimate, (5.0, 13.0, 6.0)), gained, strict=True))
+    assert told(["none", "mixing"], ["discount:0.98"], results) == [
+        "Fixed at discount 0.8, agents end at 5 fruits an episode.",
+        "Tuned from discount 0.8 by mixing(5), agents end at 13 fruits an episode, 8 [6, 10] more.",
+        "Fixed at discount 0.98, agents end at 6 fruits an episode, 1 [-1, 3] more, which could be chance.",
+    ]
+    assert told(["none"], [], results[:1]) == ["Fixed at discount 0.8, agents end at 5 fruits an episode."]

@@ -58,9 +58,9 @@ def title(name: str, point: Json) -> str:
 def _compared(ratio: Json) -> str:
     """Says how many times less variance mixing has, by the ratio of multi-step's to its own."""
     estimate, (low, high) = ratio["estimate"], ratio["ci95"]
-    if estimate is None:
+    if estimate is None or (low is None) != (high is None):
         return NOT_DETERMINED
-    if low is None or low <= 1.0 <= high:
+    if low is None or low <= 0.0 or low <= 1.0 <= high:
         return f"{NOT_DETERMINED} (ratio {cell(ratio)})"
     if low > 1.0:
         return f"{cell(ratio)} times less"
