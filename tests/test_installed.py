@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from experiments.benchmark import compile
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 SCRIPT = (
@@ -61,6 +63,11 @@ def test_other_packages_of_these_names_are_told_in_a_line(project):
     (line,) = ended.stderr.splitlines()
     assert f"agents is the name of a package of metagrad and of {project / 'agents' / '__init__.py'}" in line
     assert ended.returncode == 1
+
+
+def test_the_benchmark_starts_fresh_processes_of_this_library(project, monkeypatch):
+    monkeypatch.chdir(project)
+    compile.run("-c", "import experiments.benchmark")
 
 
 def _entries():

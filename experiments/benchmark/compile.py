@@ -59,9 +59,10 @@ def _help(scale: Scale) -> Figure:
 
 
 def run(*arguments: str) -> None:
-    """Runs this Python with arguments, quietly.
+    """Runs this Python with arguments, quietly, from where this library is: elsewhere its names may mean others'.
 
     Raises:
       subprocess.CalledProcessError: if it fails.
     """
-    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    home = pathlib.Path(__file__).parents[2]
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=home)
