@@ -8,8 +8,8 @@ The commands take it as well: python -m experiments.train --environment=examples
 import jax
 import jax.numpy as jnp
 
-from experiments.config import Config
-from experiments.train import Result, train
+from experiments.config.settings import Config
+from experiments.runs.training import Result, train
 
 ROWS, COLS = 8, 5
 

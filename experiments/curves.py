@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments import commands, styles
-from experiments import config as config_lib
-from experiments.averages import over_last_tenth, over_seeds, scale_of
-from experiments.config import Config, Group, UsageError, flag_name, refuse
-from experiments.plots import draw_column, last_step, legend_title
-from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
-from experiments.run_folder import CONFIG, Metrics, dropped_seeds, of_survivors, read_metrics
+from experiments.config import flags as commands
+from experiments.config import settings as config_lib
+from experiments.config.settings import Config, Group, UsageError, flag_name, refuse
+from experiments.figures import styles
+from experiments.figures.averages import over_last_tenth, over_seeds, scale_of
+from experiments.figures.plots import draw_column, last_step, legend_title
+from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
+from experiments.storage.run_folder import CONFIG, Metrics, dropped_seeds, of_survivors, read_metrics
 from metagrad import statistics
 
 OF_TUNING = ("meta_", "mixing_", "exact_", "outer_")

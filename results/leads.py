@@ -32,15 +32,15 @@ from absl import flags
 from agents import actor_critic, networks, rollouts, training
 from agents.actor_critic import LearnerState, Targets
 from agents.training import Actor, Agent, Batch
-from experiments import commands
-from experiments.building import make_agent, over_leading_axis
-from experiments.config import UsageError, refuse
-from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
-from experiments.train import NonFiniteError
-from experiments.variance import sampling, snake_points
-from experiments.variance.__main__ import LIFETIMES, WINDOWS, open_folder
-from experiments.variance.sampling import Program
-from experiments.variance.settings import Study, define_flags, study_from_flags
+from experiments.config import flags as commands
+from experiments.config.settings import UsageError, refuse
+from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
+from experiments.runs.building import make_agent, over_leading_axis
+from experiments.runs.training import NonFiniteError
+from experiments.studies.variance import sampling, snake_points
+from experiments.studies.variance.sampling import Program
+from experiments.studies.variance.settings import Study, define_flags, study_from_flags
+from experiments.variance import LIFETIMES, WINDOWS, open_folder
 from metagrad import estimators, meta_parameters, statistics, windows
 from metagrad.meta_parameters import MetaParameters
 from metagrad.statistics import Estimate

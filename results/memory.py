@@ -14,13 +14,13 @@ from unittest import mock
 import jax
 
 from agents import training
-from experiments.building import init_seed, make_agent
-from experiments.config import PRESETS, Config
-from experiments.layout import lay_out, over_devices
-from experiments.train import training_program
-from experiments.variance import sampling, snake_points
-from experiments.variance.sampling import OUTER_CRITIC, OWN_CRITIC
-from experiments.variance.settings import CHUNK_SIZES, STUDY_PRESETS
+from experiments.config.settings import PRESETS, Config
+from experiments.runs.building import init_seed, make_agent
+from experiments.runs.layout import lay_out, over_devices
+from experiments.runs.training import training_program
+from experiments.studies.variance import sampling, snake_points
+from experiments.studies.variance.sampling import OUTER_CRITIC, OWN_CRITIC
+from experiments.studies.variance.settings import CHUNK_SIZES, STUDY_PRESETS
 
 GIB = 2**30
 LARGEST = 16.0

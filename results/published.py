@@ -23,10 +23,12 @@ from absl import flags
 
 from agents.networks import Network, actor_critic_network
 from envs.snake import Snake, State
-from experiments import commands, plots, run_folder
-from experiments.config import Config
-from experiments.run_folder import WriteError
-from experiments.train import NonFiniteError, train
+from experiments.config import flags as commands
+from experiments.config.settings import Config
+from experiments.figures import plots
+from experiments.runs.training import NonFiniteError, train
+from experiments.storage import run_folder
+from experiments.storage.run_folder import WriteError
 
 SETTING = Config(
     environment="results.published:PublishedSnake",

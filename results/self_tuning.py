@@ -22,15 +22,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.ticker import EngFormatter
 
-from experiments import config as config_lib
-from experiments import styles
-from experiments.averages import over_last_tenth, over_training
-from experiments.compare import COMPARISON
-from experiments.outcome import final_returns
-from experiments.plots import COMPARISON_PICTURE, draw_comparison
-from experiments.reporting import INTERVALS_NOTE, as_json, cell, table
-from experiments.run_folder import CONFIG, read_metrics
-from experiments.styles import COLOURS
+from experiments.config import settings as config_lib
+from experiments.figures import styles
+from experiments.figures.averages import over_last_tenth, over_training
+from experiments.figures.outcome import final_returns
+from experiments.figures.plots import COMPARISON_PICTURE, draw_comparison
+from experiments.figures.styles import COLOURS
+from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
+from experiments.storage.run_folder import CONFIG, read_metrics
+from experiments.studies.comparison import COMPARISON
 from metagrad import statistics
 from metagrad.statistics import Estimate
 

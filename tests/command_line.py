@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from experiments import commands
+from experiments.config import flags as commands
 
 
 def run(command, *arguments):

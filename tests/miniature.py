@@ -2,7 +2,7 @@
 
 import csv
 
-from experiments.config import Config
+from experiments.config.settings import Config
 
 TRAINING = [
     "--num_seeds=2",

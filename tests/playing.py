@@ -8,10 +8,10 @@ from PIL import Image
 
 from envs import drawing
 from envs.snake import Snake
-from experiments.play import __main__ as play
-from experiments.play import games, panels
-from experiments.play.match import Match
-from experiments.play.players import Players
+from experiments.studies.play import __main__ as play
+from experiments.studies.play import games, panels
+from experiments.studies.play.match import Match
+from experiments.studies.play.players import Players
 
 
 def play_command(*arguments):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from agents import training
-from experiments import train
-from experiments.building import init_seeds, make_agent
-from experiments.config import Config
-from experiments.layout import lay_out, over_devices
-from experiments.run_folder import without_keys
-from experiments.variance import sampling, snake_points
-from experiments.variance.sampling import OUTER_CRITIC, OWN_CRITIC
+from experiments.config.settings import Config
+from experiments.runs import training as loop
+from experiments.runs.building import init_seeds, make_agent
+from experiments.runs.layout import lay_out, over_devices
+from experiments.storage.run_folder import without_keys
+from experiments.studies.variance import sampling, snake_points
+from experiments.studies.variance.sampling import OUTER_CRITIC, OWN_CRITIC
 
 CONFIG = Config(
     num_seeds=3,
@@ -45,7 +45,7 @@ def _lowered(program, *inputs):
 
 def test_training_is_lowered_for_cuda_with_all_seeds_at_once():
     agent, layout = make_agent(CONFIG), lay_out(CONFIG.num_seeds)
-    program, inputs = train.training_program(agent, layout)
+    program, inputs = loop.training_program(agent, layout)
     text = _lowered(program, *inputs)
     assert "tensor<3x4x4xf32>" in text  # what all policies say at once: [seeds, B, actions]
 

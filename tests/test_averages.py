@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from experiments import averages
+from experiments.figures import averages
 from metagrad import statistics
 
 

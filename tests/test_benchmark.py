@@ -18,14 +18,14 @@ import train_on_tables
 
 from agents import networks
 from envs.snake import Snake
-from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import compile as compile_suite
-from experiments.benchmark import env, estimators, figures, memory, programs, seeds, timing, train, work
-from experiments.benchmark.figures import BYTES, SECONDS, STEPS_A_SECOND, Figure, Side
-from experiments.benchmark.settings import SCALES, SUITES
-from experiments.benchmark.work import Work
-from experiments.building import init_seed
-from experiments.config import Config
+from experiments.config.settings import Config
+from experiments.runs.building import init_seed
+from experiments.studies.benchmark import __main__ as benchmark
+from experiments.studies.benchmark import compile as compile_suite
+from experiments.studies.benchmark import env, estimators, figures, memory, programs, seeds, timing, train, work
+from experiments.studies.benchmark.figures import BYTES, SECONDS, STEPS_A_SECOND, Figure, Side
+from experiments.studies.benchmark.settings import SCALES, SUITES
+from experiments.studies.benchmark.work import Work
 from metagrad.estimators import weighted
 from metagrad.windows import InnerProblem, Position
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from miniature import UNUSUAL
 
-from experiments import config as config_lib
-from experiments.building import make_agent
-from experiments.config import Config
+from experiments.config import settings as config_lib
+from experiments.config.settings import Config
+from experiments.runs.building import make_agent
 from metagrad import estimators
 
 

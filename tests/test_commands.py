@@ -15,13 +15,15 @@ import pytest
 from miniature import SMALL
 
 from experiments import compare, curves, train
-from experiments import config as config_lib
-from experiments.benchmark import __main__ as benchmark
-from experiments.config import Config, Execution, UsageError
-from experiments.discounting_chain import __main__ as discounting_chain
-from experiments.play import __main__ as play
-from experiments.search import __main__ as search
-from experiments.variance import __main__ as variance
+from experiments.config import settings as config_lib
+from experiments.config.settings import Config, Execution, UsageError
+from experiments.runs import training as loop
+from experiments.studies import comparison as comparing
+from experiments.studies.benchmark import __main__ as benchmark
+from experiments.studies.discounting_chain import __main__ as discounting_chain
+from experiments.studies.play import __main__ as play
+from experiments.studies.search import __main__ as search
+from experiments.studies.variance import __main__ as variance
 
 BAD = [
     ("--meta_params=discount,warmth", "--meta_params=discount,warmth: must be a comma list"),
@@ -94,7 +96,7 @@ def test_what_is_no_path_of_this_machine_is_one_line(command, flag, path, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("function", [train.train, lambda config, folder: compare.compare({"run": config}, folder)])
+@pytest.mark.parametrize("function", [loop.train, lambda config, folder: comparing.compare({"run": config}, folder)])
 def test_a_buckets_address_is_refused_from_python_too(function):
     with pytest.raises(UsageError, match="--logdir=gs://bucket/run: must be on this machine"):
         function(Config(), "gs://bucket/run")

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from miniature import SMALL, TABLES, UNUSUAL, rows
 
-from experiments import compare, plots, run_folder, train
-from experiments import config as config_lib
-from experiments.config import Config, Execution, UsageError
+from experiments import compare
+from experiments.config import settings as config_lib
+from experiments.config.settings import Config, Execution, UsageError
+from experiments.figures import plots
+from experiments.runs import training as loop
+from experiments.storage import run_folder
+from experiments.studies import comparison as comparing
 
 
 def test_compare_writes_its_files_and_a_table(tmp_path, capsys):
@@ -76,7 +80,7 @@ def trained(monkeypatch):
                 writer.write_metrics(
                     (point + 1) * config.num_env_steps // points, {"episode_return": returns} | gradients
                 )
-        return train.Result(run_folder.read_metrics(folder), 1.0)
+        return loop.Result(run_folder.read_metrics(folder), 1.0)
 
     monkeypatch.setattr(compare, "train", fake)
     monkeypatch.setattr(plots, "draw_comparison", lambda *arguments: None)
@@ -85,7 +89,7 @@ def trained(monkeypatch):
 
 def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, trained):
     config = dataclasses.replace(UNUSUAL, seed=4, num_seeds=3, num_env_steps=2_520, meta_learning_rate=0.5)
-    comparison = compare.compare(compare.make_configs(config, config_lib.ESTIMATORS, []), tmp_path, **HANDED_ON)
+    comparison = comparing.compare(comparing.make_configs(config, config_lib.ESTIMATORS, []), tmp_path, **HANDED_ON)
     assert list(trained) == list(config_lib.ESTIMATORS) == list(comparison["estimators"])
     for estimator, used in trained.items():
         assert used == dataclasses.replace(config, estimator=estimator, outer_critic=estimator != "none")
@@ -103,9 +107,9 @@ def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, traine
 
 def test_compare_chooses_each_meta_learning_rate_on_other_seeds(tmp_path, trained):
     config = dataclasses.replace(UNUSUAL, seed=4, num_seeds=3, num_env_steps=2_520)
-    configs = compare.make_configs(config, ["none", "single_step", "mixing_2"], ["discount:0.3"])
-    grid = compare.Grid((np.float32(0.1), 0.3), num_seeds=np.int64(2))
-    comparison = compare.compare(configs, str(tmp_path), grid, **HANDED_ON)
+    configs = comparing.make_configs(config, ["none", "single_step", "mixing_2"], ["discount:0.3"])
+    grid = comparing.Grid((np.float32(0.1), 0.3), num_seeds=np.int64(2))
+    comparison = comparing.compare(configs, str(tmp_path), grid, **HANDED_ON)
     tried = [f"{name}_{rate}" for name in ("single_step", "mixing_2") for rate in ("0.1", "0.3")]
     assert sorted(trained) == sorted(["none", "single_step", "mixing_2", "baseline", *tried])
     for name, chosen in (("single_step", 0.3), ("mixing_2", 0.1)):
@@ -137,8 +141,8 @@ def test_a_run_is_not_chosen_anew_by_other_trials(changed, rates, complaint, tmp
     config = dataclasses.replace(UNUSUAL, seed=4, num_seeds=3, num_env_steps=2_520)
 
     def run(config, rates):
-        configs = compare.make_configs(config, ["single_step"])
-        return compare.compare(configs, tmp_path, compare.Grid(rates, num_seeds=2), **HANDED_ON)
+        configs = comparing.make_configs(config, ["single_step"])
+        return comparing.compare(configs, tmp_path, comparing.Grid(rates, num_seeds=2), **HANDED_ON)
 
     first = run(config, (0.1, 0.3))
     trained.clear()
@@ -150,11 +154,11 @@ def test_a_run_is_not_chosen_anew_by_other_trials(changed, rates, complaint, tmp
 
 
 def test_a_run_without_trials_is_not_chosen_by_them_afterwards(tmp_path, trained):
-    configs = compare.make_configs(dataclasses.replace(UNUSUAL, num_env_steps=2_520), ["single_step"])
-    compare.compare(configs, tmp_path, **HANDED_ON)
+    configs = comparing.make_configs(dataclasses.replace(UNUSUAL, num_env_steps=2_520), ["single_step"])
+    comparing.compare(configs, tmp_path, **HANDED_ON)
     trained.clear()
     with pytest.raises(UsageError, match=r"--meta_learning_rates=0.25,0.3: must be those of which the run in"):
-        compare.compare(configs, tmp_path, compare.Grid((0.25, 0.3)), **HANDED_ON)
+        comparing.compare(configs, tmp_path, comparing.Grid((0.25, 0.3)), **HANDED_ON)
     assert not trained
 
 
@@ -165,7 +169,7 @@ def test_summaries_weigh_seeds_and_points_as_they_say():
         "episode_return": np.array([[8.0] * 4, [np.nan] * 4, [0.0, 1.0, 4.0, 9.0]]),
         "seed": np.tile(np.arange(4.0), (3, 1)),
     }
-    result = compare._summarise(Config(estimator="none"), metrics, None)
+    result = comparing._summarise(Config(estimator="none"), metrics, None)
     estimates = {name: result[name]["estimate"] for name in ("final_return", "interquartile_mean", "mean_return")}
     assert estimates == {
         "final_return": 3.5,
@@ -178,7 +182,7 @@ def test_gains_are_differences_seed_by_seed():
     """As they are not where either side is sorted first, or is a mean."""
     metrics = {"env_steps": np.full((1, 3), 10.0), "seed": np.arange(3.0)[None]}
     returns, fixed = (metrics | {"episode_return": np.array([values])} for values in ([5.0, 4.0, 3.0], [4.0, 1.0, 6.0]))
-    result = compare._summarise(Config(estimator="none"), returns, fixed)
+    result = comparing._summarise(Config(estimator="none"), returns, fixed)
     # Gains of 1, 3 and -3: their standard error is 1.7638, Student's t quantile for three seeds 4.3027.
     assert result["gain"]["estimate"] == pytest.approx(1 / 3)
     np.testing.assert_allclose(result["gain"]["ci95"], [1 / 3 - 7.5890, 1 / 3 + 7.5890], rtol=1e-4)
@@ -187,8 +191,8 @@ def test_gains_are_differences_seed_by_seed():
 
 def test_a_comparison_without_a_folder_chooses_its_rates_too(trained):
     config = dataclasses.replace(UNUSUAL, num_seeds=3, num_env_steps=2_520)
-    configs = compare.make_configs(config, ["single_step"])
-    comparison = compare.compare(configs, grid=compare.Grid((0.1, 0.3), num_seeds=2), **HANDED_ON)
+    configs = comparing.make_configs(config, ["single_step"])
+    comparison = comparing.compare(configs, grid=comparing.Grid((0.1, 0.3), num_seeds=2), **HANDED_ON)
     assert trained["single_step"].meta_learning_rate == 0.3
     assert [trial["meta_learning_rate"] for trial in comparison["estimators"]["single_step"]["grid"]] == [0.1, 0.3]
 
@@ -203,18 +207,18 @@ def test_the_flags_of_the_grid_and_of_the_execution_arrive_and_a_folder_with_tri
         raise run_folder.WriteError("stopped")
 
     monkeypatch.setattr(compare, "compare", stopped)
-    (tmp_path / compare.GRID).mkdir()
+    (tmp_path / comparing.GRID).mkdir()
     given = ["--meta_learning_rates=0.1,0.3", "--num_grid_seeds=4", "--on_divergence=drop", f"--logdir={tmp_path}"]
     assert command_line.run(compare, *SMALL, "--estimators=mixing", *given) == "stopped"
     ((configs, folder, grid, execution),) = arrived
     assert list(configs) == ["mixing"]
-    assert (folder, grid) == (tmp_path, compare.Grid((0.1, 0.3), 4))
+    assert (folder, grid) == (tmp_path, comparing.Grid((0.1, 0.3), 4))
     assert execution == Execution(on_divergence="drop")
 
 
 def test_a_meta_learning_rate_without_a_return_is_the_worst():
     trials = [{"meta_learning_rate": rate, "final_return": {"estimate": mean}} for rate, mean in ((1, None), (2, -0.5))]
-    assert compare._best_rate(trials) == compare._best_rate(trials[::-1]) == 2
+    assert comparing._best_rate(trials) == comparing._best_rate(trials[::-1]) == 2
 
 
 @pytest.mark.parametrize(

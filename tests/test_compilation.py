@@ -8,12 +8,12 @@ from pathlib import Path
 import jax
 import pytest
 
-from experiments import compilation
+from experiments.runs import compilation
 
 PROGRAM = """
 import sys
 import jax
-from experiments import compilation
+from experiments.runs import compilation
 
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event.endswith("/cache_hits")))

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from miniature import TABLES
 from scipy.special import expit, logit
 
-from experiments import config as config_lib
-from experiments import curves, run_folder, train
+from experiments import curves, train
+from experiments.config import settings as config_lib
+from experiments.storage import run_folder
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from experiments import commands, devices
+from experiments.config import flags as commands
+from experiments.runs import devices
 
 PROGRAM = "from experiments import devices; devices.use_all_cores(); import jax; print(jax.local_device_count())"
 XLAS, JAXS = f"--{devices.FORCED}=3", "5"

@@ -16,10 +16,15 @@ import tables
 import train_on_tables
 
 from agents import rollouts, training
-from experiments import building, compare, curves, outcome, plots, run_folder, train
-from experiments.building import init_seeds, make_agent, make_weights
-from experiments.config import EXECUTION, Config, Execution, UsageError
-from experiments.run_folder import RunWriter
+from experiments import curves, train
+from experiments.config.settings import EXECUTION, Config, Execution, UsageError
+from experiments.figures import outcome, plots
+from experiments.runs import building
+from experiments.runs import training as loop
+from experiments.runs.building import init_seeds, make_agent, make_weights
+from experiments.storage import run_folder
+from experiments.storage.run_folder import RunWriter
+from experiments.studies import comparison as comparing
 from metagrad import estimators, meta_parameters
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
@@ -93,25 +98,25 @@ def test_a_seed_that_diverges_is_dropped_and_the_others_are_the_same_to_the_bit(
 
     monkeypatch.setattr(RunWriter, "write_metrics", write_metrics)
     with pytest.raises(KeyboardInterrupt), jax.debug_nans(True):
-        train.train(CONFIG, dropped, DROP)
+        loop.train(CONFIG, dropped, DROP)
     told = f"parameters of seed {POISONED} was not finite at environment step {UPDATE * WINDOW // 2} (update {UPDATE})"
     assert told in capsys.readouterr().err
     with pytest.raises(UsageError, match="--on_divergence=stop: must be drop, to go on with the run in"):
-        train.train(CONFIG, dropped)
-    train.train(CONFIG, dropped, DROP)
+        loop.train(CONFIG, dropped)
+    loop.train(CONFIG, dropped, DROP)
     # Stopped by the divergence, it goes on by the flag.
     with (
-        pytest.raises(train.NonFiniteError, match=f"of seed {POISONED} was not finite .* --on_divergence=drop"),
+        pytest.raises(loop.NonFiniteError, match=f"of seed {POISONED} was not finite .* --on_divergence=drop"),
         jax.debug_nans(True),
     ):
-        train.train(CONFIG, stopped)
+        loop.train(CONFIG, stopped)
     assert len(_lines(stopped, POISONED)) == 4
-    train.train(CONFIG, stopped, DROP)
+    loop.train(CONFIG, stopped, DROP)
     assert (stopped / run_folder.METRICS).read_bytes() == (dropped / run_folder.METRICS).read_bytes()
     _assert_same_states(_states(stopped), _states(dropped))
     # Without the poison, in the same program.
     monkeypatch.setattr(train, "init_seed", building.init_seed)
-    train.train(CONFIG, healthy)
+    loop.train(CONFIG, healthy)
     for seed in (5, 7):
         assert _lines(dropped, seed) == _lines(healthy, seed)
     rows = _lines(dropped, POISONED)
@@ -270,7 +275,7 @@ def test_what_an_environment_does_wrong_is_told_at_the_first_update(wrong, at, t
     place = f"at environment step {update * tables.NUM_ENVS * tables.LENGTH} (update {update})"
     expected = {} if told is None else {0: f"{told} {place}"}
     first_nonfinite = {name: [int(first)] for name, first in summary.first_nonfinite.items()}
-    assert train.divergences(CONFIG, first_nonfinite) == expected
+    assert loop.divergences(CONFIG, first_nonfinite) == expected
 
 
 # What marks it
@@ -294,7 +299,7 @@ def test_a_comparison_leaves_a_dropped_seed_out_and_names_it(points, marked):
     metrics = {name: column[points] for name, column in run_folder.read_metrics(folder).items()}
     metrics["env_steps"] = np.tile(np.arange(1.0, len(points) + 1)[:, None], 3)
     fixed = metrics | {"episode_return": np.zeros((len(points), 3))}
-    result = compare._summarise(config, metrics, fixed)
+    result = comparing._summarise(config, metrics, fixed)
     assert (result["dropped_seeds"], result["endless_seeds"]) == ([POISONED], [])
     assert result["final_return"]["estimate"] == result["gain"]["estimate"] == 2.0
     assert result["mean_return"]["estimate"] == 2.0
@@ -306,9 +311,9 @@ def test_a_comparison_leaves_a_dropped_seed_out_and_names_it(points, marked):
 def test_a_trial_with_a_dropped_seed_has_no_return(marked):
     """Its survivors may be better for it."""
     metrics = run_folder.read_metrics(marked[1])
-    assert math.isnan(compare._trial_return(metrics).estimate)
+    assert math.isnan(comparing._trial_return(metrics).estimate)
     healthy = {name: column[:, [0, 2]] for name, column in metrics.items()}
-    assert compare._trial_return(healthy).estimate == 2.0
+    assert comparing._trial_return(healthy).estimate == 2.0
 
 
 def test_a_seed_whose_episodes_do_not_end_any_more_is_named_and_its_trial_has_no_return(marked):
@@ -316,8 +321,8 @@ def test_a_seed_whose_episodes_do_not_end_any_more_is_named_and_its_trial_has_no
     config, folder = marked
     metrics = {name: column[:, [0, 2]] for name, column in run_folder.read_metrics(folder).items()}
     endless = metrics | {"episode_return": np.array([[1.0, 3.0], [1.0, 3.0], [np.nan, 3.0]])}
-    assert math.isnan(compare._trial_return(endless).estimate)
-    result = compare._summarise(config, endless, None)
+    assert math.isnan(comparing._trial_return(endless).estimate)
+    result = comparing._summarise(config, endless, None)
     assert (result["dropped_seeds"], result["endless_seeds"]) == ([], [int(metrics["seed"][0, 0])])
     assert result["final_return"]["estimate"] == 3.0
     comparison = {"num_seeds": 2, "estimators": {"mixing": result | {"wall_seconds": 1.0, "grid": []}}}
@@ -355,6 +360,6 @@ def test_a_run_without_survivors_is_drawn_and_compared(marked):
     plots.draw_training(folder)
     metrics = run_folder.read_metrics(folder)
     assert "3 of 3 seeds dropped" in outcome.describe(config, metrics, 1.0)
-    result = compare._summarise(config, metrics, None)
+    result = comparing._summarise(config, metrics, None)
     assert result["final_return"]["estimate"] is None
     assert result["dropped_seeds"] == [5, 6, 7]

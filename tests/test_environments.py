@@ -19,15 +19,17 @@ from envs import environment
 from envs.catch import Catch
 from envs.snake import Snake
 from experiments import compare, curves, train
-from experiments import config as config_lib
-from experiments.building import init_seed, make_agent
-from experiments.config import Config, UsageError
-from experiments.play import __main__ as play
-from experiments.run_folder import WriteError
-from experiments.search import __main__ as search
-from experiments.search import training as search_training
-from experiments.search.searching import search as run_search
-from experiments.variance import __main__ as variance
+from experiments.config import settings as config_lib
+from experiments.config.settings import Config, UsageError
+from experiments.runs import training as loop
+from experiments.runs.building import init_seed, make_agent
+from experiments.storage.run_folder import WriteError
+from experiments.studies import comparison as comparing
+from experiments.studies.play import __main__ as play
+from experiments.studies.search import __main__ as search
+from experiments.studies.search import training as search_training
+from experiments.studies.search.searching import search as run_search
+from experiments.studies.variance import __main__ as variance
 from metagrad import windows
 
 SMALL = {
@@ -439,7 +441,7 @@ def test_train_from_python_leaves_nothing_and_says_nothing(tmp_path, monkeypatch
     settings = SMALL | {"environment": "test_environments:Plain"}
     config = Config(**settings, estimator="single_step", meta_params=("discount",), num_env_steps=np.int64(400))
     with ThreadPoolExecutor() as pool:  # where no signal is ever seen
-        metrics, seconds = pool.submit(train.train, config, network=own_network(), quiet=True).result()
+        metrics, seconds = pool.submit(loop.train, config, network=own_network(), quiet=True).result()
     assert metrics["episode_return"].shape == metrics["hyper/discount"].shape == (20, 2)
     assert seconds > 0.0
     assert not list(tmp_path.iterdir())
@@ -460,11 +462,11 @@ def test_train_from_python_leaves_nothing_and_says_nothing(tmp_path, monkeypatch
 )
 def test_settings_from_python_are_checked_as_flags_are(settings, complaint, tmp_path, nothing_is_trained):
     for function in (
-        train.train,
-        lambda config, folder: compare.compare({"run": config}, folder),
+        loop.train,
+        lambda config, folder: comparing.compare({"run": config}, folder),
         lambda config, folder: run_search(config, {}, 1, 2, folder),
     ):
-        if function is train.train or "estimator" not in settings:
+        if function is loop.train or "estimator" not in settings:
             with pytest.raises(UsageError, match=complaint):
                 function(dataclasses.replace(Config(), **settings), tmp_path / "new")
     assert not (tmp_path / "new").exists()

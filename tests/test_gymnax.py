@@ -11,8 +11,9 @@ import gymnax
 
 from envs import environment
 from envs.gymnax_adapter import Gymnax
-from experiments import environments, train
-from experiments.config import Config, UsageError, validate
+from experiments.config import environments
+from experiments.config.settings import Config, UsageError, validate
+from experiments.runs import training as loop
 
 
 @pytest.mark.parametrize(("name", "limit"), [("Breakout-MinAtar", 1_000), ("CartPole-v1", 12)])
@@ -56,7 +57,7 @@ def test_training_on_minatar():
         policy_width=4,
         value_width=4,
     )
-    metrics, _ = train.train(config, quiet=True)
+    metrics, _ = loop.train(config, quiet=True)
     assert np.isfinite(metrics["meta_grad/discount"]).all()
     assert np.nanmin(metrics["episode_length"]) > 1
     assert np.nanmax(metrics["episode_return"]) > 0

@@ -21,10 +21,13 @@ import test_divergence
 import test_resume
 import train_on_tables
 
-from experiments import building, hosts, run_folder, train
-from experiments.config import Config, Execution, UsageError
-from experiments.hosts import ALONE, Hosts, LostError
-from experiments.packing import pack, unpack
+from experiments import train
+from experiments.config.settings import Config, Execution, UsageError
+from experiments.runs import building, hosts
+from experiments.runs import training as loop
+from experiments.runs.hosts import ALONE, Hosts, LostError
+from experiments.storage import run_folder
+from experiments.storage.packing import pack, unpack
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
 CONFIG = Config(num_env_steps=64 * WINDOW, **train_on_tables.FLAGS | {"num_seeds": 5})
@@ -36,7 +39,10 @@ PATIENCE = 300
 SLOWLY = """
 import time
 import train_on_tables
-from experiments import commands, run_folder, train
+from experiments.config import flags as commands
+from experiments.storage import run_folder
+from experiments import train
+from experiments.runs import training as loop
 
 write = run_folder.RunWriter.write_metrics
 
@@ -45,7 +51,7 @@ def write_slowly(*arguments):
     write(*arguments)
 
 run_folder.RunWriter.write_metrics = write_slowly
-train.make_agent = train_on_tables.make_agent
+loop.make_agent = train_on_tables.make_agent
 commands.run(train.main, train.define_flags(), "the same command goes on from here")
 """
 """Training that leaves the time to be stopped."""
@@ -101,7 +107,7 @@ def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "make_agent", train_on_tables.make_agent)
-        train.train(CONFIG, folder, quiet=True)
+        loop.train(CONFIG, folder, quiet=True)
     return folder
 
 
@@ -157,7 +163,7 @@ def _together(function, number):
             outcomes[index] = function(everybody[index])
         except (Exception, KeyboardInterrupt) as error:
             outcomes[index] = error
-            if not isinstance(error, KeyboardInterrupt | train.NonFiniteError):
+            if not isinstance(error, KeyboardInterrupt | loop.NonFiniteError):
                 barrier.abort()
 
     threads = [threading.Thread(target=call, args=(index,)) for index in range(number)]
@@ -181,8 +187,8 @@ def as_threads(monkeypatch):
         if signals:
             raise KeyboardInterrupt(*signals)
 
-    monkeypatch.setattr(train.interrupts, "held_back", held_back)
-    monkeypatch.setattr(train.interrupts, "at_once", contextlib.nullcontext)
+    monkeypatch.setattr(loop.interrupts, "held_back", held_back)
+    monkeypatch.setattr(loop.interrupts, "at_once", contextlib.nullcontext)
     monkeypatch.setattr(train, "make_agent", train_on_tables.make_agent)
     return noted
 
@@ -214,18 +220,18 @@ def test_a_seed_that_diverges_is_dropped_or_stops_all(tmp_path, monkeypatch, cap
         return test_divergence._poisoned(building.init_seed(agent, seed), at)
 
     monkeypatch.setattr(train, "init_seed", init_seed)
-    train.train(config, tmp_path / "alone", test_divergence.DROP, quiet=True)
+    loop.train(config, tmp_path / "alone", test_divergence.DROP, quiet=True)
     told = capsys.readouterr().err
 
     def stop(everybody):
-        return train.train(config, tmp_path / "run", quiet=True, hosts=everybody)
+        return loop.train(config, tmp_path / "run", quiet=True, hosts=everybody)
 
     stopped = _together(stop, 2)
-    assert all(isinstance(error, train.NonFiniteError) for error in stopped)
+    assert all(isinstance(error, loop.NonFiniteError) for error in stopped)
     assert str(stopped[0]) == str(stopped[1])
 
     def drop(everybody):
-        return train.train(config, tmp_path / "run", test_divergence.DROP, quiet=True, hosts=everybody)
+        return loop.train(config, tmp_path / "run", test_divergence.DROP, quiet=True, hosts=everybody)
 
     first, second = _together(drop, 2)
     assert capsys.readouterr().err == told
@@ -236,7 +242,7 @@ def test_a_seed_that_diverges_is_dropped_or_stops_all(tmp_path, monkeypatch, cap
 
 
 def test_a_signal_to_one_stops_all_at_the_same_point_and_one_alone_goes_on(alone, tmp_path, monkeypatch, as_threads):
-    calls, wait = [], train.wait
+    calls, wait = [], loop.wait
 
     def signalled(summary):
         wait(summary)
@@ -247,27 +253,27 @@ def test_a_signal_to_one_stops_all_at_the_same_point_and_one_alone_goes_on(alone
     monkeypatch.setattr(train, "wait", signalled)
 
     def in_batches(everybody):
-        return train.train(CONFIG, tmp_path, Execution(seeds_per_batch=2), quiet=True, hosts=everybody)
+        return loop.train(CONFIG, tmp_path, Execution(seeds_per_batch=2), quiet=True, hosts=everybody)
 
     stops = _together(in_batches, 2)
     assert [stop.args for stop in stops] == [(signal.SIGTERM,)] * 2
     assert 0 < max(run_folder.checkpoint_steps(tmp_path)) < CONFIG.num_env_steps
     monkeypatch.setattr(train, "wait", wait)
-    train.train(CONFIG, tmp_path, quiet=True)
+    loop.train(CONFIG, tmp_path, quiet=True)
     test_resume._assert_same(tmp_path, alone, test_resume._like(CONFIG))
 
 
 def test_processes_must_have_the_same_settings(tmp_path, as_threads):
     def differ(everybody):
         execution = Execution(keep=8 - everybody.index)
-        return train.train(CONFIG, tmp_path, execution, quiet=True, hosts=everybody)
+        return loop.train(CONFIG, tmp_path, execution, quiet=True, hosts=everybody)
 
     first, second = _together(differ, 2)
     assert isinstance(first, LostError)
     assert isinstance(second, UsageError)
     assert str(second) == "--keep=7: must be 8, as process 0 has it"
     few = dataclasses.replace(CONFIG, num_seeds=2)
-    outcomes = _together(lambda everybody: train.train(few, tmp_path, quiet=True, hosts=everybody), 3)
+    outcomes = _together(lambda everybody: loop.train(few, tmp_path, quiet=True, hosts=everybody), 3)
     refused = {str(error) for error in outcomes if not isinstance(error, LostError)}
     assert refused == {"--num_processes=3: must be at most --num_seeds (2)"}
 

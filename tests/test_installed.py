@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from experiments.benchmark import compile
+from experiments.studies.benchmark import compile
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from experiments import interrupts, train
+from experiments.runs import interrupts
+from experiments.runs import training as loop
 
 
 def test_a_second_signal_stops_at_once_even_while_the_device_is_at_work():
@@ -17,9 +18,9 @@ def test_a_second_signal_stops_at_once_even_while_the_device_is_at_work():
             return False
 
     told, before, work = [], signal.getsignal(signal.SIGINT), Working()
-    summary = train.Summary(work, *[None] * 6)
+    summary = loop.Summary(work, *[None] * 6)
     with pytest.raises(KeyboardInterrupt) as stop, interrupts.held_back(lambda: told.append("told")):
-        train.wait(summary)
+        loop.wait(summary)
     assert stop.value.args == (signal.SIGTERM,)
     assert told == ["told"]
     assert work.asked < 10  # Python sees a signal soon, if not before the next call returns

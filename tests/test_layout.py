@@ -13,10 +13,13 @@ import pytest
 import tables
 import train_on_tables
 
-from experiments import compilation, run_folder, train
-from experiments.building import init_seeds
-from experiments.config import Config, Execution
-from experiments.layout import Layout, lay_out, over_batch, over_devices
+from experiments import train
+from experiments.config.settings import Config, Execution
+from experiments.runs import compilation
+from experiments.runs import training as loop
+from experiments.runs.building import init_seeds
+from experiments.runs.layout import Layout, lay_out, over_batch, over_devices
+from experiments.storage import run_folder
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
 CONFIG = Config(num_env_steps=8 * WINDOW, **train_on_tables.FLAGS | {"num_seeds": 11})
@@ -27,12 +30,13 @@ import pathlib, sys
 import jax, numpy as np
 import test_layout, train_on_tables
 from experiments import train
+from experiments.runs import training as loop
 
 assert len(jax.devices()) == 8
-train.make_agent = train_on_tables.make_agent
+loop.make_agent = train_on_tables.make_agent
 folder = pathlib.Path(sys.argv[1])
-train.train(test_layout.CONFIG, folder / "moved")
-train.train(test_layout.HALF, folder / "back")
+loop.train(test_layout.CONFIG, folder / "moved")
+loop.train(test_layout.HALF, folder / "back")
 np.save(folder / "mapped.npy", test_layout.mapped())
 """
 
@@ -53,7 +57,7 @@ def on_tables():
 @pytest.fixture(scope="module")
 def at_once(tmp_path_factory):
     folder = tmp_path_factory.mktemp("layout") / "run"
-    train.train(CONFIG, folder)
+    loop.train(CONFIG, folder)
     return folder
 
 
@@ -70,18 +74,18 @@ def _assert_same(folder, expected):
 
 @pytest.mark.parametrize("seeds_per_batch", [3, 4])
 def test_batches_of_seeds_give_what_all_at_once_give(seeds_per_batch, at_once, tmp_path):
-    train.train(HALF, tmp_path, Execution(seeds_per_batch=seeds_per_batch))
-    train.train(CONFIG, tmp_path, Execution(seeds_per_batch=seeds_per_batch))
+    loop.train(HALF, tmp_path, Execution(seeds_per_batch=seeds_per_batch))
+    loop.train(CONFIG, tmp_path, Execution(seeds_per_batch=seeds_per_batch))
     _assert_same(tmp_path, at_once)
 
 
 def test_eight_devices_give_what_one_gives_and_take_each_others_checkpoints(at_once, tmp_path):
-    train.train(HALF, tmp_path / "moved")
+    loop.train(HALF, tmp_path / "moved")
     flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
     paths = os.pathsep.join([*sys.path, os.path.dirname(__file__)])
     command = [sys.executable, "-c", ON_EIGHT_DEVICES, str(tmp_path)]
     subprocess.run(command, env=os.environ | {"PYTHONPATH": paths, "XLA_FLAGS": flags}, check=True)
-    train.train(CONFIG, tmp_path / "back")
+    loop.train(CONFIG, tmp_path / "back")
     for name in ("moved", "back"):
         _assert_same(tmp_path / name, at_once)
     np.testing.assert_array_equal(np.load(tmp_path / "mapped.npy"), mapped())
@@ -101,7 +105,7 @@ def test_eight_devices_give_what_one_gives_and_take_each_others_checkpoints(at_o
 )
 def test_shares_are_equal_and_no_device_is_idle(number, at_once, devices, size, used, monkeypatch):
     monkeypatch.setattr(jax, "local_devices", lambda: list(range(devices)))
-    monkeypatch.setattr("experiments.layout.Mesh", lambda devices, _: devices)
+    monkeypatch.setattr("experiments.runs.layout.Mesh", lambda devices, _: devices)
     layout = lay_out(number, at_once)
     assert (layout.number, layout.size, len(layout.mesh)) == (number, size, used)
 

@@ -14,9 +14,9 @@ import pytest
 
 from agents import actor_critic, training
 from agents.actor_critic import Targets
-from experiments.building import make_agent
-from experiments.config import Config
-from experiments.variance import snake_points
+from experiments.config.settings import Config
+from experiments.runs.building import make_agent
+from experiments.studies.variance import snake_points
 from metagrad import meta_parameters, windows
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -39,7 +39,7 @@ INITIAL = {
 OUTER = {"discount": 0.98, "lambda": 0.9, "policy_cost": 1.0}
 OPTIMIZERS = {
     "adam": optax.scale_by_adam(eps_root=1e-8),
-    "rmsprop": optax.scale_by_rms(),  # as in experiments/building.py
+    "rmsprop": optax.scale_by_rms(),  # as in experiments/runs/building.py
 }
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from experiments import curves, plots
-from experiments.benchmark import report
-from experiments.config import EXECUTION, Config
-from experiments.discounting_chain import picture
-from experiments.run_folder import RunWriter, read_metrics
+from experiments import curves
+from experiments.config.settings import EXECUTION, Config
+from experiments.figures import plots
+from experiments.storage.run_folder import RunWriter, read_metrics
+from experiments.studies.benchmark import report
+from experiments.studies.discounting_chain import picture
 from metagrad.meta_parameters import INTERVALS
 
 TUNED = Config(meta_params=("discount", "lambda"))

@@ -15,8 +15,8 @@ import pytest
 from playing import frames_of, new_match, play_command, refused
 
 from envs.snake import Snake
-from experiments.config import UsageError
-from experiments.play import players, recording
+from experiments.config.settings import UsageError
+from experiments.studies.play import players, recording
 
 
 def test_recordings_end_with_the_episodes(tmp_path):

@@ -9,8 +9,8 @@ from playing import color_at_head, new_match, play_command, post, refused, think
 
 from envs import drawing
 from envs.snake import DOWN, LEFT, MOVES, RIGHT, UP, Snake
-from experiments.play import panels, players
-from experiments.play.viewer import MOVE_KEYS, Viewer
+from experiments.studies.play import panels, players
+from experiments.studies.play.viewer import MOVE_KEYS, Viewer
 
 KEYS = {move: key for key, move in MOVE_KEYS.items()}
 

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from experiments import progress
-from experiments.config import Config
-from experiments.progress import Series
+from experiments.config.settings import Config
+from experiments.runs import progress
+from experiments.runs.progress import Series
 
 FIXED = Config(estimator="none", num_seeds=4, num_env_steps=100)
 TUNED = dataclasses.replace(FIXED, estimator="mixing")

@@ -11,10 +11,10 @@ import pytest
 
 from agents import fitting
 from envs.snake import Snake
-from experiments import run_folder
-from experiments.building import init_seeds, make_agent
-from experiments.config import Execution, UsageError
-from experiments.run_folder import WriteError
+from experiments.config.settings import Execution, UsageError
+from experiments.runs.building import init_seeds, make_agent
+from experiments.storage import run_folder
+from experiments.storage.run_folder import WriteError
 from results import published
 from results.published import SETTING, PublishedSnake, published_network
 

@@ -27,11 +27,14 @@ from hypothesis import strategies as st
 from jax.experimental.compilation_cache import compilation_cache
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from experiments import commands, compare, run_folder, train
-from experiments import config as config_lib
-from experiments.building import init_seeds, make_agent
-from experiments.config import Config, Execution, UsageError
-from experiments.run_folder import RunWriter, WriteError
+from experiments import compare, train
+from experiments.config import flags as commands
+from experiments.config import settings as config_lib
+from experiments.config.settings import Config, Execution, UsageError
+from experiments.runs import training as loop
+from experiments.runs.building import init_seeds, make_agent
+from experiments.storage import run_folder
+from experiments.storage.run_folder import RunWriter, WriteError
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
 CONFIG = Config(num_env_steps=130 * WINDOW, **train_on_tables.FLAGS)
@@ -83,7 +86,7 @@ def undisturbed(tmp_path_factory, cache):
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "make_agent", train_on_tables.make_agent)
-        train.train(CONFIG, folder)
+        loop.train(CONFIG, folder)
     return folder
 
 
@@ -197,11 +200,11 @@ def test_a_signal_stops_a_run_with_a_checkpoint_that_it_goes_on_from(undisturbed
     with monkeypatch.context() as patch:
         _signal_at(patch, signal.SIGTERM, 9)
         with pytest.raises(KeyboardInterrupt) as stop:
-            train.train(CONFIG, tmp_path / "run")
+            loop.train(CONFIG, tmp_path / "run")
     assert stop.value.args == (signal.SIGTERM,)
     assert [steps // WINDOW for steps in run_folder.checkpoint_steps(tmp_path / "run")] == [18, 27]
     assert run_folder.read_metrics(tmp_path / "run")["env_steps"][-1, 0] == 27 * WINDOW
-    train.train(CONFIG, tmp_path / "run")
+    loop.train(CONFIG, tmp_path / "run")
     _assert_same(tmp_path / "run", undisturbed, _like())
 
 
@@ -236,12 +239,12 @@ def test_a_ctrl_c_that_comes_while_something_is_finalised_stops_before_training(
         Finalised()  # Python drops the exception
         return program(*arguments)
 
-    program = train.training_program
+    program = loop.training_program
     monkeypatch.setattr(train, "training_program", make)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt) as stop:
-            train.train(CONFIG, tmp_path)
+            loop.train(CONFIG, tmp_path)
         assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
@@ -258,14 +261,14 @@ def test_a_complete_run_is_left_as_it_is(undisturbed, monkeypatch, on_tables):
 
     before = content()
     monkeypatch.setattr(train, "init_seeds", None)  # nothing is begun
-    assert train.train(CONFIG, undisturbed).seconds > 0.0
+    assert loop.train(CONFIG, undisturbed).seconds > 0.0
     assert content() == before
 
 
 def test_a_complete_run_becomes_longer(undisturbed, tmp_path, on_tables):
-    seconds = train.train(dataclasses.replace(CONFIG, num_env_steps=65 * WINDOW), tmp_path).seconds
+    seconds = loop.train(dataclasses.replace(CONFIG, num_env_steps=65 * WINDOW), tmp_path).seconds
     first = (tmp_path / run_folder.METRICS).read_bytes()
-    assert train.train(CONFIG, tmp_path).seconds > seconds
+    assert loop.train(CONFIG, tmp_path).seconds > seconds
     assert (tmp_path / run_folder.METRICS).read_bytes().startswith(first)
     windows = run_folder.read_metrics(tmp_path)["env_steps"][:, 0] / WINDOW
     np.testing.assert_array_equal(windows, [*range(2, 65, 2), 65, *range(68, 130, 3), 130])
@@ -344,7 +347,7 @@ def test_compare_hands_on_what_is_to_be_kept(tmp_path, monkeypatch):
 
     def stopped(config, folder, execution, **options):
         executions.append(execution)
-        raise train.NonFiniteError("enough")
+        raise loop.NonFiniteError("enough")
 
     monkeypatch.setattr(compare, "train", stopped)
     assert command_line.run(compare, "--keep=3", "--checkpoint_every=2", f"--logdir={tmp_path}") == "enough"
@@ -579,7 +582,7 @@ def test_files_that_cannot_be_written_are_refused(tmp_path, capsys):
 SAVE_ON_THE_SECOND_DEVICE = """
 import pathlib, sys
 import jax, test_resume
-from experiments.run_folder import RunWriter
+from experiments.storage.run_folder import RunWriter
 
 with RunWriter(pathlib.Path(sys.argv[1]), test_resume.CONFIG, test_resume.ALWAYS) as writer:
     state = jax.device_put(test_resume._state(1), jax.devices()[1])

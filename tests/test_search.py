@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 import tables
 
-from experiments import averages, files, run_folder, train
-from experiments import config as config_lib
-from experiments.config import Config, UsageError
-from experiments.run_folder import WriteError
-from experiments.search import __main__ as command
-from experiments.search import picture, searching, training
-from experiments.search import settings as settings_lib
-from experiments.search.settings import SEARCHED
-from experiments.search.training import Outcome
+from experiments import train
+from experiments.config import settings as config_lib
+from experiments.config.settings import Config, UsageError
+from experiments.figures import averages
+from experiments.storage import files, run_folder
+from experiments.storage.run_folder import WriteError
+from experiments.studies.search import __main__ as command
+from experiments.studies.search import picture, searching, training
+from experiments.studies.search import settings as settings_lib
+from experiments.studies.search.settings import SEARCHED
+from experiments.studies.search.training import Outcome
 
 TRAINING = [
     "--num_seeds=2",

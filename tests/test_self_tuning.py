@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from experiments import config as config_lib
-from experiments.config import Config
+from experiments.config import settings as config_lib
+from experiments.config.settings import Config
 from metagrad.statistics import Estimate
 from results import self_tuning
 

@@ -16,10 +16,12 @@ import tables
 from miniature import SMALL, TABLES, rows
 
 from agents import training
-from experiments import compare, run_folder, train
-from experiments import config as config_lib
-from experiments.building import init_seeds, make_agent, make_weights
-from experiments.config import EXECUTION, Config
+from experiments import compare, train
+from experiments.config import settings as config_lib
+from experiments.config.settings import EXECUTION, Config
+from experiments.runs import training as loop
+from experiments.runs.building import init_seeds, make_agent, make_weights
+from experiments.storage import run_folder
 from metagrad import estimators, meta_parameters
 
 
@@ -110,7 +112,7 @@ def test_checkpoints_hold_the_whole_training_state(run):
     assert np.all(np.asarray(restored.num_updates) == 400 // (4 * 5))
     assert restored.key.dtype == state.key.dtype
     last = {name: run_folder.read_metrics(run)[f"hyper/{name}"][-1] for name in config.meta_params}
-    hyper = train.meta_parameters.hyperparameters(make_agent(config).tuning, restored.eta)
+    hyper = loop.meta_parameters.hyperparameters(make_agent(config).tuning, restored.eta)
     for name, values in last.items():
         np.testing.assert_allclose(hyper[name], values, rtol=1e-6)
 
@@ -180,10 +182,10 @@ def test_what_broke_first_is_named():
         "parameters": np.array([-1, 7]),
     }
     config = Config(seed=5, num_seeds=2, num_envs=10, rollout_length=3)
-    assert train.divergences(config, first_nonfinite) == {
+    assert loop.divergences(config, first_nonfinite) == {
         1: "parameters of seed 6 was not finite at environment step 210 (update 7)"
     }
-    assert train.divergences(config, {"loss/value": never}) == {}
+    assert loop.divergences(config, {"loss/value": never}) == {}
 
 
 def test_rows_name_their_seeds(tmp_path):
@@ -209,7 +211,7 @@ def test_metrics_are_averages_over_what_they_are_of():
         meta_gradient={"discount": np.array([0.1, 0.2]), "entropy_cost": np.array([0.3, 0.4])},
         first_nonfinite={},
     )
-    metrics = train._metrics(agent, eta, summary, np.array([False, False]))
+    metrics = loop._metrics(agent, eta, summary, np.array([False, False]))
     odds = 0.6 / 0.4 * np.exp(1.0)
     expected = {
         "episode_return": [1.5, np.nan],
@@ -238,7 +240,7 @@ def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_pa
     )
     agent = tables.agent(weights=estimators.mixing(2), meta_optimizer=optax.sgd(0.05))
     monkeypatch.setattr(train, "make_agent", lambda config: agent)
-    train.train(config, tmp_path)
+    loop.train(config, tmp_path)
     columns, window = run_folder.read_metrics(tmp_path), agent.steps_per_window
     np.testing.assert_array_equal(columns["env_steps"][:, 0], window * np.array([*range(3, 130, 3), 130]))
     np.testing.assert_array_equal(columns["seed"], [[5, 6]] * 44)

@@ -9,8 +9,8 @@ import pytest
 import tables
 
 from agents import actor_critic, training
-from experiments.building import init_seeds, make_agent, over_leading_axis
-from experiments.config import Config
+from experiments.config.settings import Config
+from experiments.runs.building import init_seeds, make_agent, over_leading_axis
 from metagrad import estimators, meta_parameters, windows
 
 CONFIG = Config(

@@ -16,12 +16,13 @@ import train_on_tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import config as config_lib
-from experiments import curves, run_folder, train
-from experiments.config import EXECUTION, Config, UsageError
-from experiments.play import players
-from experiments.run_folder import RunWriter
-from experiments.variance import sampling
+from experiments import curves, train
+from experiments.config import settings as config_lib
+from experiments.config.settings import EXECUTION, Config, UsageError
+from experiments.storage import run_folder
+from experiments.storage.run_folder import RunWriter
+from experiments.studies.play import players
+from experiments.studies.variance import sampling
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
 CONFIG = Config(num_env_steps=4 * WINDOW, **train_on_tables.FLAGS)

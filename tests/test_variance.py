@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from agents import actor_critic, tabular, training
-from experiments import train
-from experiments.config import Config, UsageError
-from experiments.run_folder import WriteError
-from experiments.variance import __main__ as variance
-from experiments.variance import (
+from experiments.config.settings import Config, UsageError
+from experiments.runs import training as loop
+from experiments.storage.run_folder import WriteError
+from experiments.studies.variance import __main__ as variance
+from experiments.studies.variance import (
     analysis,
     answer_picture,
     details_picture,
@@ -26,7 +26,7 @@ from experiments.variance import (
     tables,
     truth_picture,
 )
-from experiments.variance import truth as truth_lib
+from experiments.studies.variance import truth as truth_lib
 from metagrad import estimators, windows
 from metagrad.meta_parameters import INTERVALS
 
@@ -71,7 +71,7 @@ POOR, GOOD = "discount_0.8_steps_400", "discount_0.97_steps_400"
 def run(tmp_path_factory):
     """A training run that tunes two hyperparameters."""
     folder = tmp_path_factory.mktemp("run") / "single_step"
-    train.train(Config(estimator="single_step", meta_params=("discount", "entropy_cost"), **SETTINGS), folder)
+    loop.train(Config(estimator="single_step", meta_params=("discount", "entropy_cost"), **SETTINGS), folder)
     return folder
 
 
@@ -527,7 +527,7 @@ def test_a_damaged_file_of_samples_is_refused_by_name(how, tmp_path):
 
 def test_a_gradient_that_is_not_finite_stops_the_study(tmp_path):
     draw(fake_point(), tmp_path, num_samples=4)
-    with pytest.raises(train.NonFiniteError, match="sample 4 at late"):
+    with pytest.raises(loop.NonFiniteError, match="sample 4 at late"):
         draw(fake_point(gradient=jnp.nan), tmp_path)
     assert len(list(tmp_path.glob("*.npy"))) == 1
 

@@ -3,8 +3,10 @@
 import optax
 import tables
 
-from experiments import commands, train
-from experiments.building import make_weights
+from experiments import train
+from experiments.config import flags as commands
+from experiments.runs import training as loop
+from experiments.runs.building import make_weights
 
 FLAGS = {
     "seed": 5,
@@ -19,10 +21,10 @@ FLAGS = {
 
 
 def make_agent(config):
-    """Stands in for the one of `experiments.building`."""
+    """Stands in for the one of `experiments.runs.building`."""
     return tables.agent(weights=make_weights(config), meta_optimizer=optax.adam(0.05))
 
 
 if __name__ == "__main__":
-    train.make_agent = make_agent
+    loop.make_agent = make_agent
     commands.run(train.main, train.define_flags(), "the same command goes on from here")

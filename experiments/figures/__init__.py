@@ -1,0 +1,1 @@
+"""Pictures, tables and sentences, and the averages that they show."""

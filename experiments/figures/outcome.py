@@ -1,0 +1,144 @@
+"""What came of a run: its return, where what it tuned ended, and how far its meta-gradients spread; in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments.config.settings import Config, estimator_title, return_label
+from experiments.figures.averages import over_last_tenth
+from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
+from experiments.storage.run_folder import Metrics, dropped_seeds, of_survivors
+from metagrad import statistics
+from metagrad.statistics import Estimate
+
+
+def final_returns(metrics: Metrics) -> np.ndarray:
+    """Returns what each seed of a run had over the last tenth of training, float [seeds].
+
+    NaN where no episode ended in it, or the seed was dropped, even during it.
+    """
+    returns = over_last_tenth(metrics["env_steps"][:, 0], metrics["episode_return"])
+    return np.where(dropped_seeds(metrics), np.nan, returns)
+
+
+def tuned(config: Config) -> tuple[str, ...]:
+    """Returns the names of the hyperparameters that a run tunes."""
+    return () if config.estimator == "none" else config.meta_params
+
+
+def gradient_deviations(config: Config, metrics: Metrics) -> dict[str, Estimate]:
+    """Estimates the standard deviation over seeds of one window's meta-gradient, by hyperparameter.
+
+    Variances are averaged over the logging points; seeds that were dropped have no part in them.
+    """
+    survivors = of_survivors(metrics)
+    return {name: statistics.pooled_standard_deviation(survivors[f"meta_grad/{name}"]) for name in tuned(config)}
+
+
+def describe(config: Config, metrics: Metrics, seconds: float) -> str:
+    """Says in some lines what came of a run.
+
+    Args:
+      config: its settings.
+      metrics: its columns.
+      seconds: that it took.
+    """
+    returns, dropped = final_returns(metrics), dropped_seeds(metrics)
+    missing = _missing(config.num_seeds, dropped.sum(), (np.isnan(returns) & ~dropped).sum())
+    seeds = f"mean of {np.isfinite(returns).sum()} seeds" if config.num_seeds > 1 else "one seed"
+    final = cell(as_json(statistics.mean(returns)))
+    lines = [
+        f"{return_label(config).capitalize()} over the last tenth of training: {final}, {seeds}{missing}.",
+        f"Training took {seconds:.0f} s.",
+    ]
+    if tuned(config):
+        rows = [
+            [
+                name,
+                f"{config.hyperparameters()[name]:.4g}",
+                _middle(of_survivors(metrics)[f"hyper/{name}"][-1]),
+                cell(as_json(deviation)),
+            ]
+            for name, deviation in gradient_deviations(config, metrics).items()
+        ]
+        header = ["tuned", "start", "end: median (lowest to highest)", "meta-gradient: std over seeds"]
+        lines.append(table(header, rows))
+    return "\n".join([*lines, INTERVALS_NOTE])
+
+
+def _middle(values: np.ndarray) -> str:
+    """Writes the median of values, and between what they lie."""
+    if not values.size:
+        return "-"
+    spread = f" ({values.min():.4g} to {values.max():.4g})" if len(values) > 1 else ""
+    return f"{np.median(values):.4g}{spread}"
+
+
+def tables(comparison: Mapping[str, Any]) -> str:
+    """Lays out the content of `compare.json` for a terminal: returns, meta-gradients, and how rates were chosen."""
+    results = comparison["estimators"]
+    shown = {"final return": "final_return", "gain": "gain", "better": "probability_of_improvement"}
+    returns = []
+    for name, result in results.items():
+        missing = _missing(comparison["num_seeds"], len(result["dropped_seeds"]), len(result["endless_seeds"]))
+        cells = [cell(result.get(key)) for key in shown.values()]
+        returns.append([name + missing, *cells, f"{result['wall_seconds']:.0f}", cell(result["mean_return"])])
+    parts = [
+        table(["run", *shown, "seconds", "mean return"], returns),
+        "Returns: final, of the last tenth of training; mean, of all of it. Gain: over none, seed by seed;",
+        f"better: in how many of the seeds. {INTERVALS_NOTE}",
+    ]
+    deviations = {name: result["meta_grad_std"] for name, result in results.items() if result["meta_grad_std"]}
+    if deviations:
+        rows = [[name, *(cell(one, digits=2) for one in of_run.values())] for name, of_run in deviations.items()]
+        parts.append("\nMeta-gradient of one window: standard deviation over seeds")
+        parts.append(table(["run", *next(iter(deviations.values()))], rows))
+    grids = {name: result["grid"] for name, result in results.items() if result["grid"]}
+    if grids:
+        rates = [f"{trial['meta_learning_rate']:g}" for trial in next(iter(grids.values()))]
+        rows = [
+            [name, f"{results[name]['meta_learning_rate']:g}", *(cell(trial["final_return"]) for trial in grid)]
+            for name, grid in grids.items()
+        ]
+        parts.append(f"\nFinal return at each meta-learning rate, on {comparison['num_grid_seeds']} other seeds")
+        parts.append(table(["run", "chosen", *rates], rows, keys=2))
+    return "\n".join(parts)
+
+
+def sentences(configs: Mapping[str, Config], comparison: Mapping[str, Any]) -> str:
+    """Says in a sentence a run what came of a comparison.
+
+    Args:
+      configs: settings by the name of their run.
+      comparison: the content of `compare.json`.
+    """
+    values = [config.hyperparameters() for config in configs.values()]
+    told = [
+        name
+        for name in values[0]
+        if any(name in tuned(config) for config in configs.values()) or len({each[name] for each in values}) > 1
+    ] or ["discount"]
+    lines = []
+    for name, config in configs.items():
+        result = comparison["estimators"][name]
+        start = ", ".join(f"{each} {config.hyperparameters()[each]:g}" for each in told)
+        how = f"Tuned from {start} by {estimator_title(config.estimator, config.horizon)}"
+        ends = f"agents end at {cell(result['final_return'])} {return_label(config)}"
+        lines.append(f"{how if tuned(config) else f'Fixed at {start}'}, {ends}{_difference(result.get('gain'))}.")
+    return "\n".join(lines)
+
+
+def _difference(gain: dict[str, Any] | None) -> str:
+    """Says by how much a run is better than the fixed one, and whether that could be chance."""
+    if gain is None or gain["estimate"] is None or gain["ci95"][0] is None:
+        return ""
+    low, high = gain["ci95"]
+    return f", {cell(gain)} more" + (", which could be chance" if low <= 0.0 <= high else "")
+
+
+def _missing(num_seeds: int, dropped: int, endless: int) -> str:
+    """Says in brackets how many of a run's seeds have no final return, or nothing if all have one."""
+    why = {"dropped": dropped, "without a last return": endless}
+    told = ", ".join(f"{number} of {num_seeds} seeds {what}" for what, number in why.items() if number)
+    return f" ({told})" if told else ""

@@ -1,0 +1,1 @@
+"""The insides of the larger commands, a package or a file each."""

@@ -1,0 +1,225 @@
+"""Draws independent samples, chunk by chunk; what is drawn is on disk and is not drawn again.
+
+A sample is a window's horizon gradients: one forward pass gives that of every horizon, by every critic, so every
+estimator is a weighted sum of the same samples, on common random numbers. Or it is a pair of lifetimes, whose mean is
+the gradient of the true return.
+"""
+
+import hashlib
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.config.settings import UsageError
+from experiments.runs import compilation
+from experiments.runs.training import SLOPES, NonFiniteError
+from experiments.storage import run_folder
+from experiments.storage.files import write_whole, written_whole
+from metagrad import evolution, windows
+from metagrad.meta_parameters import MetaParameters
+from metagrad.windows import InnerProblem, Position
+
+OUTER_CRITIC, OWN_CRITIC = "outer_critic", "own_critic"
+"""The critics whose advantages an outer loss may take: the one that is for it, and the agent's."""
+
+Start = Callable[[Any, chex.PRNGKey], Position]
+"""From whatever is held fixed and a key to the beginning of a window, drawn independently for each key."""
+
+
+Program = Callable[[Any, MetaParameters, chex.PRNGKey], chex.Array]
+"""From what is held fixed, eta and keys [N] to as many samples, float [N, ..., M]; jitted."""
+
+Mapped = Callable[[Callable[[Any], Any]], Callable[[Any], Any]]
+"""Makes of a function one over a leading axis."""
+
+
+class Point(NamedTuple):
+    """Something to study: a learner and its hyperparameters, held fixed.
+
+    Attributes:
+      name: fit for a file's name, and for a legend.
+      about: what `variance.json` says of it.
+      critics: C names of critics, by each of which the windows' outer losses are evaluated.
+      windows: from `make_windows`.
+      lifetimes: from `make_lifetimes`, where the gradient of the true return is sampled.
+      fixed: the programs' first argument.
+      eta: the programs' second argument.
+      exact: what the estimators' expectations are compared with, if it is known: float [n, M] by name.
+    """
+
+    name: str
+    about: dict[str, Any]
+    critics: tuple[str, ...]
+    windows: Program
+    lifetimes: Program | None
+    fixed: Any
+    eta: MetaParameters
+    exact: dict[str, np.ndarray]
+
+
+def make_windows(
+    problem: InnerProblem, start: Start, horizon: int, names: tuple[str, ...], critics: Sequence[str], mapped: Mapped
+) -> Program:
+    """Makes the program that draws windows.
+
+    Args:
+      problem: the inner problem, whose outer loss is a dictionary of losses: one by each critic.
+      start: of a window.
+      horizon: n.
+      names: M meta-parameters to differentiate; the others stay as they are.
+      critics: C names.
+      mapped: over windows.
+
+    Returns:
+      The program, whose samples are float [C, n, M].
+    """
+
+    def draw(fixed: Any, eta: MetaParameters, key: chex.PRNGKey) -> chex.Array:
+        start_key, window_key = jax.random.split(key)
+        selected, selecting = _select(problem, eta, names)
+        gradients, _, _ = windows.horizon_gradients(selecting, horizon, selected, start(fixed, start_key), window_key)
+        return jnp.stack([_stack(gradients[critic], names) for critic in critics])
+
+    return _over_keys(draw, mapped)
+
+
+def make_lifetimes(
+    problem: InnerProblem,
+    start: Start,
+    evaluate: Callable[[Any, chex.PRNGKey], chex.Array],
+    horizons: Sequence[int],
+    scale: float,
+    names: tuple[str, ...],
+    mapped: Mapped,
+) -> Program:
+    """Makes the program that draws pairs of lifetimes, see `evolution.lifetime_gradients`.
+
+    Args:
+      problem: the inner problem.
+      start: of a lifetime.
+      evaluate: the return of a learner, to be raised.
+      horizons: H numbers of updates after which to evaluate.
+      scale: of eta's perturbation.
+      names: M meta-parameters to differentiate; the others stay as they are.
+      mapped: over pairs.
+
+    Returns:
+      The program, whose samples are float [H, M]. They point downhill, as those of an outer loss do.
+    """
+
+    def draw(fixed: Any, eta: MetaParameters, key: chex.PRNGKey) -> chex.Array:
+        start_key, lifetime_key = jax.random.split(key)
+        selected, selecting = _select(problem, eta, names)
+        gradients = evolution.lifetime_gradients(
+            selecting, evaluate, horizons, scale, selected, start(fixed, start_key), lifetime_key
+        )
+        return -_stack(gradients, names)
+
+    return _over_keys(draw, mapped)
+
+
+def _select(problem: InnerProblem, eta: MetaParameters, names: tuple[str, ...]) -> tuple[MetaParameters, InnerProblem]:
+    """Returns some of the meta-parameters, and the problem as theirs alone."""
+
+    def update(learner: Any, selected: MetaParameters, batch: Any) -> tuple[Any, Any]:
+        return problem.update(learner, eta | selected, batch)
+
+    return {name: eta[name] for name in names}, problem._replace(update=update)
+
+
+def _stack(gradients: MetaParameters, names: tuple[str, ...]) -> chex.Array:
+    return jnp.stack([gradients[name] for name in names], axis=-1)
+
+
+def _over_keys(draw: Callable[[Any, MetaParameters, chex.PRNGKey], chex.Array], mapped: Mapped) -> Program:
+    @jax.jit
+    def program(fixed: Any, eta: MetaParameters, keys: chex.PRNGKey) -> chex.Array:
+        return mapped(lambda key: draw(fixed, eta, key))(keys)
+
+    return program
+
+
+def draw(
+    point: Point,
+    program: Program,
+    key: chex.PRNGKey,
+    num_samples: int,
+    chunk_size: int,
+    folder: pathlib.Path,
+    progress: Callable[[int], Any],
+) -> np.ndarray:
+    """Draws samples at a point, and goes on from those that are on disk already.
+
+    Args:
+      point: where.
+      program: one of the point's.
+      key: the samples' randomness; sample i depends on it and on i alone, not on the chunks.
+      num_samples: N.
+      chunk_size: samples of one call of the program, as many as fit the memory; on a CPU they take turns.
+      folder: for the samples; a file a chunk, named by its first sample.
+      progress: told how many samples have come.
+
+    Returns:
+      The samples, float [N, ..., M].
+
+    Raises:
+      UsageError: if the samples on disk were drawn from another agent, or with another key, or cannot be read.
+      WriteError: if the folder cannot be written to any more.
+      NonFiniteError: if a sample is not finite; leaving it out would bend every statistic.
+    """
+    _claim(folder, point, key)
+    chunks: list[np.ndarray] = []
+    drawn = 0
+    while drawn < num_samples:
+        file = folder / f"{drawn:08d}.npy"
+        if file.exists():
+            chunk = _read(file, chunks)
+        else:
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, drawn + jnp.arange(chunk_size))
+            with compilation.checking_themselves():
+                chunk = np.asarray(program(point.fixed, point.eta, keys))
+            finite = np.isfinite(chunk).reshape(len(chunk), -1).all(1)
+            if not finite.all():
+                sample = drawn + int(np.argmin(finite))
+                what = f"the gradients of sample {sample} at {point.name}"
+                raise NonFiniteError(f"stopped: {what} are not finite{SLOPES}")
+            with run_folder.told(folder), written_whole(file) as stream:
+                np.save(stream, chunk)
+        progress(min(len(chunk), num_samples - drawn))
+        chunks.append(chunk)
+        drawn += len(chunk)
+    return np.concatenate(chunks)[:num_samples].astype(np.float64)
+
+
+def _claim(folder: pathlib.Path, point: Point, key: chex.PRNGKey) -> None:
+    """Marks the folder as this agent's and this key's, or checks that it is."""
+    leaves = jax.tree.leaves(run_folder.without_keys((point.fixed, point.eta, key)))
+    mark = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest() + "\n"
+    file = folder / "drawn_from"
+    if not file.exists():
+        with run_folder.told(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(file, mark)
+    if file.read_bytes() != mark.encode():
+        raise UsageError(
+            f"{folder}: holds samples of another agent than this, or in another precision; choose another --logdir"
+        )
+
+
+def _read(file: pathlib.Path, before: list[np.ndarray]) -> np.ndarray:
+    """Reads a chunk of samples, which must be like those before it."""
+    try:
+        with file.open("rb") as stream:
+            chunk = np.lib.format.read_array(stream, allow_pickle=False)
+        if not (chunk.size and np.issubdtype(chunk.dtype, np.floating) and np.isfinite(chunk).all()):
+            raise ValueError("it holds something else than finite numbers")
+        if before and chunk.shape[1:] != before[0].shape[1:]:
+            raise ValueError(f"its samples have the shape {chunk.shape[1:]}, others {before[0].shape[1:]}")
+    except Exception as error:  # whatever a damaged file leads to
+        raise UsageError(f"{file}: is not a file of samples; without it they are drawn again ({error})") from error
+    return chunk

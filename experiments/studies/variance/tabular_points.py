@@ -1,0 +1,150 @@
+"""The tabular testbed at growing batches, where the limit of every estimator's expectation is known exactly.
+
+As environments are added, the mean of `multi_step(n)` approaches the meta-gradient through n expected updates; what is
+left with few environments is bias. The true return's meta-gradient, which nothing in a window sees, stands beside it.
+"""
+
+from collections.abc import Mapping
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents import actor_critic, tabular, training
+from agents.actor_critic import LearnerState
+from agents.training import Agent
+from envs.tabular import Tabular
+from experiments.figures.tables import as_json
+from experiments.studies.variance.analysis import Json
+from experiments.studies.variance.sampling import OWN_CRITIC, Point, Program, make_windows
+from metagrad import meta_parameters, statistics
+from metagrad.meta_parameters import MetaParameters
+from metagrad.windows import Position
+
+BATCHES = (4, 16, 64, 256)
+"""Numbers of environments."""
+
+STUDY_SIZE = 64
+"""Windows of each of the repeated small studies that show how often an interval covers the truth."""
+
+DESCRIBED = 1_024
+"""Windows that the estimators are described with: the bootstrap's time grows with them."""
+
+HORIZONS_SHOWN = (1, 2, 5, 10)
+"""Besides the longest one."""
+
+OF_UPDATES, OF_RETURN = "expected_updates", "return"
+"""The two truths: of the outer loss through expected updates with the data held constant, and of the true return."""
+
+
+def points(horizon: int) -> list[Point]:
+    """Returns a point for each batch size, smallest first, with the same learner, hyperparameters and truth."""
+    agent = tabular.study_agent(num_envs=1)
+    mdp, names = agent.env, agent.tuning.tuned
+    assert isinstance(mdp, Tabular)
+    states = jnp.asarray(mdp.start, jnp.float32)
+    learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(len(states)), jax.random.key(0))
+    eta = meta_parameters.initial_meta_parameters(agent.tuning)
+    truth = tabular.truth(agent, learner, states, eta, horizon)
+    exact = {
+        OF_UPDATES: _stack(truth.horizon_gradients, names),
+        OF_RETURN: -_stack(truth.return_gradients, names),  # downhill, as a loss's
+    }
+    final_return = exact[OF_RETURN][-1]
+    cosines = (
+        exact[OF_UPDATES] @ final_return / np.linalg.norm(exact[OF_UPDATES], axis=-1) / np.linalg.norm(final_return)
+    )
+    about = {
+        "hyperparameters": {name: float(value) for name, value in agent.tuning.initial.items()},
+        "exact": {
+            **{
+                truth: {name: gradients[:, place].tolist() for place, name in enumerate(names)}
+                for truth, gradients in exact.items()
+            },
+            "cosine_to_return": cosines.tolist(),  # of the multi-step gradients, to the return's at the longest horizon
+        },
+    }
+    return [
+        Point(
+            name=f"{num_envs}_environments",
+            about={"num_envs": num_envs, **about},
+            critics=(OWN_CRITIC,),
+            windows=_windows(tabular.study_agent(num_envs), horizon),
+            lifetimes=None,
+            fixed=(learner, states),
+            eta=eta,
+            exact=exact,
+        )
+        for num_envs in BATCHES
+    ]
+
+
+def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: tuple[str, ...]) -> Json:
+    """Compares the means of the multi-step estimators with the exact meta-gradients, batch size by batch size.
+
+    Args:
+      samples: float [N, n, M] of each point.
+      points: as `points` made them.
+      names: of the M meta-parameters.
+
+    Returns:
+      Parts of `variance.json`: `convergence`, a list with an entry for each batch size and horizon, and the number and
+      size of the repeated studies that `coverage` is counted over: the fraction whose 95% interval covers the truth,
+      None without a study.
+    """
+    entries = []
+    for point in points:
+        gradients, exact = samples[point.name], point.exact[OF_UPDATES]
+        num_studies = len(gradients) // STUDY_SIZE
+        studies = gradients[: num_studies * STUDY_SIZE].reshape(num_studies, STUDY_SIZE, *gradients.shape[1:])
+        repeated = statistics.mean(studies.swapaxes(0, 1))
+        covered = (repeated.low <= exact) & (exact <= repeated.high)
+        mean = statistics.mean(gradients)
+        bias = statistics.bias(gradients, np.broadcast_to(exact, gradients.shape))
+        longest = gradients.shape[1]
+        for horizon in [*(shown for shown in HORIZONS_SHOWN if shown < longest), longest]:
+            at = horizon - 1
+            entries.append(
+                {
+                    "num_envs": point.about["num_envs"],
+                    "horizon": horizon,
+                    "exact": {name: float(exact[at, place]) for place, name in enumerate(names)},
+                    **{
+                        key: {
+                            name: as_json(statistics.Estimate(*(part[at, place] for part in estimate)))
+                            for place, name in enumerate(names)
+                        }
+                        for key, estimate in (("mean", mean), ("bias", bias))
+                    },
+                    "coverage": {
+                        name: float(covered[:, at, place].mean()) if num_studies else None
+                        for place, name in enumerate(names)
+                    },
+                }
+            )
+    return {
+        "convergence": entries,
+        "num_windows": len(gradients),
+        "num_studies": num_studies,
+        "study_size": STUDY_SIZE,
+    }
+
+
+def _windows(agent: Agent, horizon: int) -> Program:
+    problem = training.inner_problem(agent)
+
+    def start(fixed: tuple[LearnerState, chex.Array], key: chex.PRNGKey) -> Position:
+        return tabular.sampled_start(agent, *fixed, key)
+
+    def outer_losses(learner: LearnerState, batch: training.Batch) -> dict[str, chex.Array]:
+        return {OWN_CRITIC: problem.outer_loss(learner, batch)}
+
+    # The tables are so small that all windows of a chunk are best drawn at once, on a CPU as well.
+    return make_windows(
+        problem._replace(outer_loss=outer_losses), start, horizon, agent.tuning.tuned, (OWN_CRITIC,), jax.vmap
+    )
+
+
+def _stack(gradients: MetaParameters, names: tuple[str, ...]) -> np.ndarray:
+    return np.stack([gradients[name] for name in names], axis=-1)
