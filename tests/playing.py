@@ -8,7 +8,7 @@ from PIL import Image
 
 from envs import drawing
 from envs.snake import Snake
-from experiments.studies.play import __main__ as play
+from experiments import play
 from experiments.studies.play import games, panels
 from experiments.studies.play.match import Match
 from experiments.studies.play.players import Players

@@ -64,5 +64,5 @@ def run(*arguments: str) -> None:
     Raises:
       subprocess.CalledProcessError: if it fails.
     """
-    home = pathlib.Path(__file__).parents[2]
+    home = pathlib.Path(__file__).parents[3]
     subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=home)

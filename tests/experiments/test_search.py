@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import tables
 
+from experiments import search as command
 from experiments import train
 from experiments.config import settings as config_lib
 from experiments.config.settings import Config, UsageError
 from experiments.figures import averages
 from experiments.storage import files, run_folder
 from experiments.storage.run_folder import WriteError
-from experiments.studies.search import __main__ as command
 from experiments.studies.search import picture, searching, training
 from experiments.studies.search import settings as settings_lib
 from experiments.studies.search.settings import SEARCHED

@@ -14,16 +14,11 @@ import numpy as np
 import pytest
 from miniature import SMALL
 
-from experiments import compare, curves, train
+from experiments import benchmark, compare, curves, discounting_chain, play, search, train, variance
 from experiments.config import settings as config_lib
 from experiments.config.settings import Config, Execution, UsageError
 from experiments.runs import training as loop
 from experiments.studies import comparison as comparing
-from experiments.studies.benchmark import __main__ as benchmark
-from experiments.studies.discounting_chain import __main__ as discounting_chain
-from experiments.studies.play import __main__ as play
-from experiments.studies.search import __main__ as search
-from experiments.studies.variance import __main__ as variance
 
 BAD = [
     ("--meta_params=discount,warmth", "--meta_params=discount,warmth: must be a comma list"),

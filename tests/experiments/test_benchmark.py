@@ -18,9 +18,9 @@ import train_on_tables
 
 from agents import networks
 from envs.snake import Snake
+from experiments import benchmark
 from experiments.config.settings import Config
 from experiments.runs.building import init_seed
-from experiments.studies.benchmark import __main__ as benchmark
 from experiments.studies.benchmark import compile as compile_suite
 from experiments.studies.benchmark import env, estimators, figures, memory, programs, seeds, timing, train, work
 from experiments.studies.benchmark.figures import BYTES, SECONDS, STEPS_A_SECOND, Figure, Side

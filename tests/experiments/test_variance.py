@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from agents import actor_critic, tabular, training
+from experiments import variance
 from experiments.config.settings import Config, UsageError
 from experiments.runs import training as loop
 from experiments.storage.run_folder import WriteError
-from experiments.studies.variance import __main__ as variance
 from experiments.studies.variance import (
     analysis,
     answer_picture,
@@ -43,7 +43,7 @@ SETTINGS = {
 }
 NETWORK = ["--num_channels=4", "--policy_width=8", "--value_width=8"]
 SMALL = [*NETWORK, "--environment=tables:process", "--num_envs=4", "--rollout_length=5", "--at_env_steps=400"]
-RESULTS = pathlib.Path(__file__).parents[1] / "results"
+RESULTS = pathlib.Path(__file__).parents[2] / "results"
 STUDY = ["--horizon=3", "--chunk_size=4", "--burn_in=2", "--num_samples=8"]
 
 

@@ -18,18 +18,15 @@ from agents.networks import Network, Predictions
 from envs import environment
 from envs.catch import Catch
 from envs.snake import Snake
-from experiments import compare, curves, train
+from experiments import compare, curves, play, search, train, variance
 from experiments.config import settings as config_lib
 from experiments.config.settings import Config, UsageError
 from experiments.runs import training as loop
 from experiments.runs.building import init_seed, make_agent
 from experiments.storage.run_folder import WriteError
 from experiments.studies import comparison as comparing
-from experiments.studies.play import __main__ as play
-from experiments.studies.search import __main__ as search
 from experiments.studies.search import training as search_training
 from experiments.studies.search.searching import search as run_search
-from experiments.studies.variance import __main__ as variance
 from metagrad import windows
 
 SMALL = {

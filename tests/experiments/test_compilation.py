@@ -33,7 +33,7 @@ def start(tmp_path):
         ended = subprocess.run(
             [sys.executable, "-c", PROGRAM, repr(folder)],
             env=environment | variables,
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             capture_output=True,
             text=True,
             check=True,

@@ -82,7 +82,7 @@ def test_batches_of_seeds_give_what_all_at_once_give(seeds_per_batch, at_once, t
 def test_eight_devices_give_what_one_gives_and_take_each_others_checkpoints(at_once, tmp_path):
     loop.train(HALF, tmp_path / "moved")
     flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
-    paths = os.pathsep.join([*sys.path, os.path.dirname(__file__)])
+    paths = os.pathsep.join([*sys.path, os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))])
     command = [sys.executable, "-c", ON_EIGHT_DEVICES, str(tmp_path)]
     subprocess.run(command, env=os.environ | {"PYTHONPATH": paths, "XLA_FLAGS": flags}, check=True)
     loop.train(CONFIG, tmp_path / "back")

@@ -64,7 +64,7 @@ def _free_port():
 
 def _start(folder, placed, environment):
     """Starts the processes of a run, each with flags or variables of its own."""
-    paths = os.pathsep.join([*sys.path, os.path.dirname(__file__)])
+    paths = os.pathsep.join([*sys.path, os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))])
     command = [sys.executable, "-c", SLOWLY, *test_resume._command_line(CONFIG), "--checkpoint_every=2"]
     return [
         subprocess.Popen(

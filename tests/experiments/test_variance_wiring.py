@@ -13,11 +13,11 @@ import pytest
 import tables
 
 from agents import actor_critic, evaluation, training
+from experiments import variance
 from experiments.config import settings as config_lib
 from experiments.config.settings import Config
 from experiments.runs.building import make_agent
 from experiments.storage import run_folder
-from experiments.studies.variance import __main__ as variance
 from experiments.studies.variance import analysis, sampling, settings, snake_points, truth
 from experiments.studies.variance.sampling import OUTER_CRITIC, OWN_CRITIC
 from metagrad import windows

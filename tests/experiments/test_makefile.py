@@ -16,15 +16,11 @@ def test_commands_of_long_targets_have_flags_that_they_take(target, number, tmp_
     (tmp_path / "occupied").mkdir()
     (tmp_path / "occupied" / "file").touch()
     dry = ["make", "--dry-run", "--always-make", target]
-    lines = subprocess.run(dry, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout
+    lines = subprocess.run(dry, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True).stdout
     commands = COMMAND.findall(lines)
     assert len(commands) == number
     for module, flags in commands:
         place = re.sub(r"--logdir=\S+", f"--logdir={tmp_path / 'occupied'}", flags)
-        try:
-            command = importlib.import_module(f"{module}.__main__")
-        except ModuleNotFoundError:
-            command = importlib.import_module(module)
-        assert command_line.run(command, *place.split()) == 2
+        assert command_line.run(importlib.import_module(module), *place.split()) == 2
         # Refused for the folder, which is looked at last, and for nothing before.
         assert "--logdir=" in capsys.readouterr().err

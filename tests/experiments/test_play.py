@@ -15,14 +15,14 @@ from playing import color_at_head, frames_of, new_match, play_command, refused, 
 
 from envs import drawing
 from envs.snake import MOVES, Snake
+from experiments import play
+from experiments import variance as study
 from experiments.config import settings as config_lib
 from experiments.config.settings import Config, UsageError
 from experiments.runs.building import init_seeds, make_agent
 from experiments.runs.training import train
 from experiments.storage import run_folder
-from experiments.studies.play import __main__ as play
 from experiments.studies.play import games, panels, players
-from experiments.studies.variance import __main__ as study
 
 SETTINGS = Config(
     estimator="single_step",

@@ -154,7 +154,7 @@ def _killed_and_finished(command, folder, moments, environment, seed):
 
 
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(undisturbed, cache, tmp_path):
-    command = [str(pathlib.Path(__file__).with_name("train_on_tables.py")), *_command_line(CONFIG)]
+    command = [str(pathlib.Path(__file__).parents[1] / "train_on_tables.py"), *_command_line(CONFIG)]
     moments = ("writing", "training", "writing")
     statuses = _killed_and_finished(command, tmp_path / "run", moments, cache, seed=0)
     assert statuses == [-signal.SIGKILL] * 3

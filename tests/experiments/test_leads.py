@@ -19,7 +19,7 @@ from experiments.runs.building import make_agent
 from experiments.studies.variance import snake_points
 from metagrad import meta_parameters, windows
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 leads = types.SimpleNamespace(**runpy.run_path(str(ROOT / "results" / "leads.py")))
 
 HORIZON, BURN_IN, WINDOWS = 3, 1, 2

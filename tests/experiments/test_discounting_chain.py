@@ -11,7 +11,7 @@ import pytest
 
 from agents import tabular as agent_tabular
 from envs import processes, tabular
-from experiments.studies.discounting_chain import __main__ as discounting_chain
+from experiments import discounting_chain
 from experiments.studies.discounting_chain import exact, sampled
 from metagrad import estimators, meta_parameters, windows
 

@@ -17,7 +17,7 @@ from experiments.studies.discounting_chain import picture
 from metagrad.meta_parameters import INTERVALS
 
 TUNED = Config(meta_params=("discount", "lambda"))
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 NOISE = np.random.default_rng(0).normal(size=(20, 12)).cumsum(0)
 
 

@@ -13,7 +13,7 @@ from experiments.figures import outcome
 from experiments.studies import comparison as comparing
 from experiments.studies.benchmark import report
 
-RESULTS = pathlib.Path(__file__).parents[1] / "results"
+RESULTS = pathlib.Path(__file__).parents[2] / "results"
 
 
 def _read(name):

@@ -22,7 +22,7 @@ XLAS, JAXS = f"--{devices.FORCED}=3", "5"
 def test_each_core_is_a_device_unless_the_user_says_otherwise(variables, number):
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     command = [sys.executable, "-c", PROGRAM]
-    place = Path(__file__).parents[1]
+    place = Path(__file__).parents[2]
     ended = subprocess.run(command, env=environment | variables, cwd=place, capture_output=True, text=True, check=True)
     assert int(ended.stdout) == number
 

@@ -21,7 +21,7 @@ from stepping import steps_a_second
 from envs import drawing, gymnasium_snake
 from envs.gymnasium_snake import ID
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FRUIT = 3  # the fruit's feature map
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # as which Gymnasium complains
