@@ -14,8 +14,8 @@ from absl import flags
 from experiments.config import flags as commands
 from experiments.config.settings import ESTIMATORS, PRESETS, refuse
 from experiments.figures.outcome import sentences, tables
-from experiments.runs.training import NonFiniteError
-from experiments.storage.run_folder import WriteError
+from experiments.runs.divergence import NonFiniteError
+from experiments.storage.files import WriteError
 from experiments.studies.comparison import (
     ALLOWED_BASELINE,
     ALLOWED_ESTIMATORS,

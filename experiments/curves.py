@@ -23,7 +23,8 @@ from experiments.figures import styles
 from experiments.figures.averages import over_last_tenth, over_seeds, scale_of
 from experiments.figures.plots import draw_column, last_step, legend_title
 from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
-from experiments.storage.run_folder import CONFIG, Metrics, dropped_seeds, of_survivors, read_metrics
+from experiments.storage.metrics import Metrics, dropped_seeds, of_survivors, read_metrics
+from experiments.storage.run_folder import CONFIG
 from metagrad import statistics
 
 OF_TUNING = ("meta_", "mixing_", "exact_", "outer_")
@@ -82,7 +83,7 @@ def labels(configs: Sequence[Config]) -> list[str]:
     differing = [values for values in zip(*settings, strict=True) if len({*values} - {""}) > 1]
     called = [", ".join(filter(None, values)) for values in zip(*differing, strict=True)]
     if len(set(called)) < len(configs):
-        raise UsageError("--runs: two of the runs have the same settings")
+        raise UsageError("`runs`: two of the runs have the same settings")
     return called
 
 

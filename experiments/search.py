@@ -16,9 +16,9 @@ from absl import flags
 
 from experiments.config import flags as commands
 from experiments.figures.tables import INTERVALS_NOTE, cell, table
-from experiments.runs.training import NonFiniteError
-from experiments.storage import run_folder
-from experiments.storage.run_folder import WriteError
+from experiments.runs.divergence import NonFiniteError
+from experiments.storage import files
+from experiments.storage.files import WriteError
 from experiments.studies.search import picture, searching
 from experiments.studies.search.searching import OWN, RESULTS, ranking
 from experiments.studies.search.settings import SEARCH_PRESETS, SEARCHED, define_flags, ranges_from_flags, validate
@@ -37,7 +37,7 @@ def main(values: flags.FlagValues) -> None:
         print(_table(results))
         if results["best"] is None:
             sys.exit(f"stopped: no setting has a return, so there is none to confirm; {folder / RESULTS} has them all")
-        with run_folder.told(folder):
+        with files.told(folder):
             picture.draw(results, config, folder / PICTURE)
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))

@@ -15,9 +15,10 @@ from experiments.config import flags as commands
 from experiments.config.settings import refuse
 from experiments.figures import outcome
 from experiments.runs import hosts as hosts_lib
-from experiments.runs.training import NonFiniteError, train
-from experiments.storage import run_folder
-from experiments.storage.run_folder import WriteError
+from experiments.runs.divergence import NonFiniteError
+from experiments.runs.training import train
+from experiments.storage import files, run_folder
+from experiments.storage.files import WriteError
 
 
 def define_flags() -> flags.FlagValues:
@@ -42,7 +43,7 @@ def main(values: flags.FlagValues) -> None:
             folder = commands.new_logdir(values.logdir, run_folder.OWN) if hosts.first else None
             metrics, seconds = train(config, folder, execution, hosts=hosts)
             if folder is not None:
-                with run_folder.told(folder):
+                with files.told(folder):
                     plots.draw_training(folder)
                 print(outcome.describe(config, metrics, seconds))
                 print(f"The run is in {folder}, its picture is {folder / plots.TRAINING_PICTURE}")

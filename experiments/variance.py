@@ -25,11 +25,10 @@ from experiments.config import settings as config_lib
 from experiments.config.settings import refuse
 from experiments.figures import tables as reporting
 from experiments.runs import progress
+from experiments.runs.divergence import NonFiniteError
 from experiments.runs.layout import fits_memory
-from experiments.runs.training import NonFiniteError
-from experiments.storage import run_folder
-from experiments.storage.files import PARTIAL, holds, read_text, write_whole
-from experiments.storage.run_folder import WriteError
+from experiments.storage import files
+from experiments.storage.files import PARTIAL, WriteError, holds, read_text, write_whole
 from experiments.studies.variance import (
     analysis,
     answer_picture,
@@ -68,7 +67,7 @@ def main(values: flags.FlagValues) -> None:
         drawn = {PICTURE: answer_picture.draw, DETAILS: details_picture.draw}
         if study.reference == "return" and study.problem != "tabular":
             drawn[TRUTH_PICTURE] = truth_picture.draw
-        with run_folder.told(folder):
+        with files.told(folder):
             for name, draw in drawn.items():
                 draw(results, folder / name)
     except (NonFiniteError, WriteError) as error:
@@ -113,7 +112,7 @@ def _study(study: Study, logdir: str | None, quiet: bool) -> tuple[pathlib.Path,
     samples = _draw(study, points, folder, quiet)
     lifetimes = _live(study, points, folder, quiet) if study.reference == "return" else {}
     results = _results(study, points, samples, lifetimes)
-    with run_folder.told(folder):
+    with files.told(folder):
         write_whole(folder / RESULTS, reporting.lay_out(results, LEVELS, LEVELS_OF) + "\n")
     return folder, results
 
@@ -157,7 +156,7 @@ def open_folder(logdir: str | None, study: Study) -> pathlib.Path:
             refuse("logdir", logdir, "a new or empty folder, or one of a study with the same settings")
         return file.parent
     folder = commands.new_logdir(logdir, (f"{STUDY}{PARTIAL}",))
-    with run_folder.told(folder):
+    with files.told(folder):
         write_whole(file, json.dumps(asked, indent=2) + "\n")
     return folder
 

@@ -36,7 +36,7 @@ from experiments.config import flags as commands
 from experiments.config.settings import UsageError, refuse
 from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
 from experiments.runs.building import make_agent, over_leading_axis
-from experiments.runs.training import NonFiniteError
+from experiments.runs.divergence import NonFiniteError
 from experiments.studies.variance import sampling, snake_points
 from experiments.studies.variance.sampling import Program
 from experiments.studies.variance.settings import Study, define_flags, study_from_flags

@@ -26,9 +26,10 @@ from envs.snake import Snake, State
 from experiments.config import flags as commands
 from experiments.config.settings import Config
 from experiments.figures import plots
-from experiments.runs.training import NonFiniteError, train
-from experiments.storage import run_folder
-from experiments.storage.run_folder import WriteError
+from experiments.runs.divergence import NonFiniteError
+from experiments.runs.training import train
+from experiments.storage import files, run_folder
+from experiments.storage.files import WriteError
 
 SETTING = Config(
     environment="results.published:PublishedSnake",
@@ -90,7 +91,7 @@ def main(values: flags.FlagValues) -> None:
     folder = commands.new_logdir(values.logdir, run_folder.OWN)
     try:
         train(config, folder, commands.execution_from_flags(values), network=published_network())
-        with run_folder.told(folder):
+        with files.told(folder):
             plots.draw_training(folder)
     except (NonFiniteError, WriteError) as error:
         sys.exit(str(error))

@@ -29,7 +29,8 @@ from experiments.figures.outcome import final_returns
 from experiments.figures.plots import COMPARISON_PICTURE, draw_comparison
 from experiments.figures.styles import COLOURS
 from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
-from experiments.storage.run_folder import CONFIG, read_metrics
+from experiments.storage.metrics import read_metrics
+from experiments.storage.run_folder import CONFIG
 from experiments.studies.comparison import COMPARISON
 from metagrad import statistics
 from metagrad.statistics import Estimate

@@ -127,7 +127,7 @@ def settings_from_flags(values: flags.FlagValues, presets: Mapping[str, dict[str
     if environment != SNAKE:
         for name in OF_SNAKE:
             if name in given:
-                refuse(name, given[name], f"left out with --environment={environment}")
+                refuse(name, given[name], f"left out with `environment`={environment}")
         preset = {name: value for name, value in preset.items() if name not in OF_SNAKE}
     return Config(**preset | given)
 
@@ -251,9 +251,9 @@ def run(
             remaining = values(arguments)
             flags.FLAGS.mark_as_parsed()  # absl insists, though the command's flags are others
         except flags.Error as error:
-            _exit_with(error)
+            _exit_with(str(error))
         if len(remaining) > 1:
-            _exit_with(UsageError(f"{remaining[1]}: is not a flag; flags are given as --name=value"))
+            _exit_with(f"{remaining[1]}: is not a flag; flags are given as --name=value")
         return remaining
 
     def guarded(_: Sequence[str]) -> None:
@@ -266,7 +266,7 @@ def run(
         try:
             main(values)
         except UsageError as error:
-            _exit_with(error)
+            _exit_with(error.of_flags())
         except KeyboardInterrupt as interrupt:
             print(f"\nstopped; {stopped}", file=sys.stderr, flush=True)
             # At once: threads that still compile would crash in an interpreter that takes itself apart.
@@ -276,6 +276,6 @@ def run(
         app.run(guarded, flags_parser=parse)
 
 
-def _exit_with(error: Exception) -> NoReturn:
-    print(" ".join(str(error).split()), file=sys.stderr)
+def _exit_with(line: str) -> NoReturn:
+    print(" ".join(line.split()), file=sys.stderr)
     sys.exit(2)

@@ -13,13 +13,27 @@ from metagrad.meta_parameters import INTERVALS
 
 
 class UsageError(Exception):
-    """A setting that is impossible; its text is the one line that the user sees."""
+    """What was asked for is impossible; its text is one line.
+
+    Where it names an argument, that stands between grave accents, which the text of the exception leaves out: it is an
+    argument to callers from Python, and a flag to those of a command.
+    """
+
+    def __str__(self) -> str:
+        return self._naming("")
+
+    def of_flags(self) -> str:
+        """Returns the line as a command says it."""
+        return self._naming("--")
+
+    def _naming(self, prefix: str) -> str:
+        return re.sub(r"`(\w+)`", rf"{prefix}\1", " ".join(map(str, self.args)))
 
 
-def refuse(flag: str, value: Any, allowed: str) -> NoReturn:
-    """Raises the `UsageError` that says that a flag's value is not what is allowed."""
+def refuse(name: str, value: Any, allowed: str) -> NoReturn:
+    """Raises the `UsageError` that says that an argument's value is not what is allowed."""
     shown = ",".join(value) if isinstance(value, tuple | list) else value
-    raise UsageError(f"--{flag}={shown}: must be {allowed}")
+    raise UsageError(f"`{name}`={shown}: must be {allowed}")
 
 
 def as_computed(value: Any) -> Any:

@@ -273,7 +273,7 @@ def validate(config: Config) -> None:
     """
     _check_numbers(config)
     if config.mixing_weights == "uniform" and config.mixing_decay != Config.mixing_decay:
-        refuse("mixing_decay", config.mixing_decay, "left out with --mixing_weights=uniform")
+        refuse("mixing_decay", config.mixing_decay, "left out with `mixing_weights`=uniform")
     make_environment(config)
 
 
@@ -286,16 +286,16 @@ def _check_numbers(config: Config) -> None:
         if config.estimator != "none" and name in config.meta_params and not inside:
             refuse(name, value, f"in ({low:g}, {high:g}) to be tuned")
     if config.seed + config.num_seeds > 2**31:
-        refuse("seed", config.seed, f"at most 2^31 - --num_seeds ({config.num_seeds})")
+        refuse("seed", config.seed, f"at most 2^31 - `num_seeds` ({config.num_seeds})")
     if config.environment != SNAKE:
         for name in OF_SNAKE:
             if getattr(config, name) != getattr(Config, name):
-                refuse(name, getattr(config, name), f"left out with --environment={config.environment}")
+                refuse(name, getattr(config, name), f"left out with `environment`={config.environment}")
     window = config.steps_per_window
     if config.num_envs * config.rollout_length >= 2**31:
-        refuse("num_envs", config.num_envs, f"below 2^31 / --rollout_length ({config.rollout_length})")
+        refuse("num_envs", config.num_envs, f"below 2^31 / `rollout_length` ({config.rollout_length})")
     if config.num_env_steps // (config.num_envs * config.rollout_length) >= 2**31:
-        refuse("num_env_steps", config.num_env_steps, "below 2^31 × num_envs × rollout_length")
+        refuse("num_env_steps", config.num_env_steps, "below 2^31 × `num_envs` × `rollout_length`")
     if config.num_env_steps % window:
         nearest = max((config.num_env_steps + window // 2) // window, 1) * window
         factors = "num_envs × rollout_length" + (" × horizon" if config.updates_per_window > 1 else "")
@@ -320,7 +320,7 @@ def make_environment(config: Config) -> Environment:
     try:
         return environments.make(config.environment, **settings)
     except ValueError as error:
-        raise UsageError(f"--environment={config.environment}: {error}") from error
+        raise UsageError(f"`environment`={config.environment}: {error}") from error
 
 
 def check_named(config: Config, named: str | None, path: pathlib.Path) -> None:

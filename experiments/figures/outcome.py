@@ -8,7 +8,7 @@ import numpy as np
 from experiments.config.settings import Config, estimator_title, return_label
 from experiments.figures.averages import over_last_tenth
 from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
-from experiments.storage.run_folder import Metrics, dropped_seeds, of_survivors
+from experiments.storage.metrics import Metrics, dropped_seeds, of_survivors
 from metagrad import statistics
 from metagrad.statistics import Estimate
 

@@ -16,7 +16,8 @@ from experiments.config import settings as config_lib
 from experiments.config.settings import Config
 from experiments.figures import outcome, styles
 from experiments.figures.averages import over_seeds, scale_of
-from experiments.storage.run_folder import CONFIG, Metrics, dropped_seeds, of_survivors, read_metrics
+from experiments.storage.metrics import Metrics, dropped_seeds, of_survivors, read_metrics
+from experiments.storage.run_folder import CONFIG
 from metagrad.meta_parameters import INTERVALS
 
 TRAINING_PICTURE, COMPARISON_PICTURE = "train.png", "compare.png"

@@ -64,7 +64,7 @@ def make_agent(config: Config, network: Network | None = None) -> Agent:
     try:
         network, critic_network = _networks(config, env, network)
     except ValueError as error:
-        raise UsageError(f"--environment={config.environment}: {error}") from error
+        raise UsageError(f"`environment`={config.environment}: {error}") from error
     outer = {"discount": config.outer_discount, "lambda": config.outer_lambda, "policy_cost": 1.0}
     if config.outer_value_cost:
         outer["value_cost"] = config.outer_value_cost

@@ -179,7 +179,8 @@ def joined(place: Place | None, told: tuple[type[Exception], ...]) -> Iterator[H
     except Exception as error:
         # At once: otherwise JAX's runtime would first wait for the others, and they wait for this one.
         if isinstance(error, (UsageError, LostError, *told)):
-            print(" ".join(str(error).split()), file=sys.stderr, flush=True)
+            line = error.of_flags() if isinstance(error, UsageError) else str(error)
+            print(" ".join(line.split()), file=sys.stderr, flush=True)
         else:
             traceback.print_exc()
         os._exit(2 if isinstance(error, UsageError) else 1)

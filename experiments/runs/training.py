@@ -6,54 +6,33 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import chex
 import jax
 import numpy as np
-from absl import flags
 
 from agents import training
 from agents.networks import Network
 from agents.training import Agent, Summary, TrainingState
 from experiments.config import flags as commands
-from experiments.runs import compilation
-from experiments.runs import interrupts
-from experiments.figures import outcome
-from experiments.runs import progress
-from experiments.storage import run_folder
 from experiments.config import settings as config_lib
-from experiments.runs import hosts as hosts_lib
-from experiments.runs.building import init_seed, init_seeds, make_agent
 from experiments.config.settings import EXECUTION, Config, Execution, estimator_title, refuse
+from experiments.runs import compilation, interrupts, progress
+from experiments.runs.building import init_seed, init_seeds, make_agent
+from experiments.runs.divergence import NonFiniteError, divergences
 from experiments.runs.hosts import ALONE, Hosts
 from experiments.runs.layout import Layout, fits_memory, lay_out, over_batch
 from experiments.runs.progress import Turn
-from experiments.storage.run_folder import Metrics, WriteError
+from experiments.storage import checkpoints
+from experiments.storage.metrics import Metrics
 from experiments.storage.shared_folder import SharedFolder
 from metagrad import meta_parameters
 from metagrad.meta_parameters import MetaParameters
 
 POLL_SECONDS = 0.01
-
-NOT_FINITE = "was not finite"
-
-BREACHES = {
-    "observation": ("the environment's observation", NOT_FINITE),
-    "action_mask": ("the environment's action_mask", "forbade every action of an episode's first state"),
-    "reward": ("the environment's reward", NOT_FINITE),
-    "truncated": ("the environment's truncated", "cut an episode before its time_limit"),
-}
-"""What is said of the environment's functions: their names, and what they did that they may not."""
-
-SLOPES = "; an update must have finite slopes, which Adam has at a gradient of zero by its eps_root alone"
-"""What is said of a meta-gradient, behind losses that were finite."""
-
-
-class NonFiniteError(Exception):
-    """A loss or a meta-gradient became NaN or infinite."""
 
 
 class Result(NamedTuple):
@@ -163,8 +142,8 @@ def train(
                     for index, divergence in divergences(config, summary.first_nonfinite).items():
                         if execution.on_divergence == "stop":
                             raise NonFiniteError(
-                                f"stopped: {divergence}; what was logged before is on disk, and with "
-                                "--on_divergence=drop the other seeds go on from there"
+                                f"stopped: {divergence}; what was logged before is on disk, and with on_divergence=drop "
+                                "the other seeds go on from there"
                             )
                         dropped[index] = True
                         if hosts.first:
@@ -175,7 +154,7 @@ def train(
                     stopping = int(hosts.everywhere(np.array(signals[:1] or [0])).max())
                     if stopping and not signals:
                         signals.append(stopping)
-                    stays = run_folder.stays(config, execution, env_steps)
+                    stays = checkpoints.stays(config, execution, env_steps)
                     if stopping or stays or points % execution.checkpoint_every == 0:
                         seconds = writer.seconds + time.monotonic() - began
                         writer.write_checkpoint(env_steps, layout.join(batches), seconds)
@@ -206,15 +185,15 @@ def training_program(agent: Agent, layout: Layout) -> tuple[jax.stages.Wrapped, 
 
     def advance_seed(inputs: tuple[TrainingState, chex.Array]) -> tuple[TrainingState, Summary]:
         state, num_windows = inputs
-        state, summary = training.train(agent, run_folder.with_keys(state, like), num_windows)
-        return run_folder.without_keys(state), summary
+        state, summary = training.train(agent, checkpoints.with_keys(state, like), num_windows)
+        return checkpoints.without_keys(state), summary
 
     def advance(states: TrainingState, num_windows: chex.Array) -> tuple[TrainingState, Summary]:
         return over_batch(advance_seed, layout)((states, num_windows))
 
     inputs = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((layout.size, *leaf.shape), leaf.dtype, sharding=layout.sharding),
-        (jax.eval_shape(run_folder.without_keys, like), jax.ShapeDtypeStruct((), np.int32)),
+        (jax.eval_shape(checkpoints.without_keys, like), jax.ShapeDtypeStruct((), np.int32)),
     )
     return jax.jit(advance, donate_argnums=0), inputs
 
@@ -224,7 +203,7 @@ def _start(agent: Agent, config: Config, layout: Layout, mine: slice) -> list[Tr
 
     @jax.jit
     def init(seeds: chex.Array) -> TrainingState:
-        return over_batch(lambda seed: run_folder.without_keys(init_seed(agent, seed)), layout)(seeds)
+        return over_batch(lambda seed: checkpoints.without_keys(init_seed(agent, seed)), layout)(seeds)
 
     seeds = layout.split(np.int32(config.seed) + np.arange(config.num_seeds, dtype=np.int32)[mine])
     return [_aside(init(jax.device_put(batch, layout.sharding)), seeds) for batch in seeds]
@@ -278,29 +257,3 @@ def _metrics(agent: Agent, eta: MetaParameters, summary: Summary, dropped: np.nd
 def _mean_return(metrics: dict[str, np.ndarray]) -> float:
     returns = metrics["episode_return"]
     return float(np.nanmean(returns)) if np.isfinite(returns).any() else math.nan
-
-
-def divergences(config: Config, first_nonfinite: Mapping[str, np.ndarray]) -> dict[int, str]:
-    """Tells what broke first in each seed that diverged.
-
-    Args:
-      config: the run's settings.
-      first_nonfinite: of a `training.Summary` of all seeds, int [num_seeds] each.
-
-    Returns:
-      A sentence for each such seed, by its index, the first to break first.
-    """
-    broken = [
-        (int(update), training.QUANTITIES.index(name if name in training.QUANTITIES else "meta_grad"), name, index)
-        for name, updates in first_nonfinite.items()
-        for index, update in enumerate(updates)
-        if update >= 0
-    ]
-    told: dict[int, str] = {}
-    for update, _, name, index in sorted(broken):
-        what, wrong = BREACHES.get(name, (name, NOT_FINITE))
-        env_step = update * config.num_envs * config.rollout_length
-        place = f"at environment step {env_step} (update {update})"
-        hint = SLOPES if name.startswith("meta_grad/") else ""
-        told.setdefault(index, f"{what} of seed {config.seed + index} {wrong} {place}{hint}")
-    return told

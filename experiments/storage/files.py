@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -49,3 +50,27 @@ def holds(file: pathlib.Path, content: Any) -> bool:
         return json.loads(read_text(file)) == json.loads(json.dumps(content))
     except (ValueError, RecursionError):
         return False
+
+
+class WriteError(Exception):
+    """The folder of a run cannot be written to any more, such as on a full disk; its text is the user's one line."""
+
+
+@contextlib.contextmanager
+def told(folder: pathlib.Path) -> Iterator[None]:
+    """Tells in one line that a folder cannot be written to."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)  # NumPy says how much was written, and not why no more
+        else:
+            # Tensorstore, which orbax writes arrays with, has the system's errors in the text of its own.
+            codes = re.findall(r"os_error_code='(\d+)'", str(error))
+            if not codes:
+                raise
+            reason = os.strerror(int(codes[-1]))
+        raise WriteError(
+            f"stopped: {folder} cannot be written to ({reason}); what was complete is intact, and the same command "
+            "goes on from there"
+        ) from error

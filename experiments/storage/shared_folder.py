@@ -12,8 +12,9 @@ import numpy as np
 from experiments.config import settings as config_lib
 from experiments.config.settings import Config, Execution, refuse
 from experiments.runs.hosts import Hosts
-from experiments.storage import run_folder
-from experiments.storage.run_folder import Metrics, RunWriter, read_metrics
+from experiments.storage import checkpoints
+from experiments.storage.metrics import Metrics, read_metrics
+from experiments.storage.run_folder import RunWriter
 
 
 class SharedFolder:
@@ -67,10 +68,10 @@ class SharedFolder:
           UsageError: if it cannot be read.
           LostError: if another process has ended.
         """
-        whole = jax.eval_shape(run_folder.without_keys, like)
+        whole = jax.eval_shape(checkpoints.without_keys, like)
         if self._folder and self._writer:
-            whole = run_folder.without_keys(
-                run_folder.read_checkpoint(self._folder, self.env_steps, like, same_precision=True)
+            whole = checkpoints.without_keys(
+                checkpoints.read_checkpoint(self._folder, self.env_steps, like, same_precision=True)
             )
         mine = self._shares[self._hosts.index]
         return jax.tree.map(lambda leaf: leaf[mine], self._hosts.from_first(whole))
@@ -110,4 +111,4 @@ def _agree(config: Config, execution: Execution, hosts: Hosts) -> None:
         if value != theirs.get(name):
             refuse(name, value, f"{theirs.get(name)}, as process 0 has it")
     if hosts.number > config.num_seeds:
-        refuse("num_processes", hosts.number, f"at most --num_seeds ({config.num_seeds})")
+        refuse("num_processes", hosts.number, f"at most `num_seeds` ({config.num_seeds})")

@@ -31,9 +31,9 @@ from experiments.figures.outcome import final_returns, gradient_deviations
 from experiments.figures.tables import as_json
 from experiments.runs.progress import Series
 from experiments.runs.training import Result, train
-from experiments.storage import run_folder
+from experiments.storage import files, run_folder
 from experiments.storage.files import write_whole
-from experiments.storage.run_folder import Metrics, dropped_seeds, of_survivors
+from experiments.storage.metrics import Metrics, dropped_seeds, of_survivors
 from metagrad import statistics
 from metagrad.meta_parameters import INTERVALS
 
@@ -155,7 +155,7 @@ def compare(
         "wall_seconds": round(sum([result["wall_seconds"] for result in results.values()] + grid_seconds), 1),
         "estimators": results,
     }
-    with run_folder.told(folder):
+    with files.told(folder):
         write_whole(folder / COMPARISON, json.dumps(comparison, indent=2) + "\n")
         plots.draw_comparison({name: folder / name for name in configs}, folder / plots.COMPARISON_PICTURE)
     return comparison
@@ -187,7 +187,7 @@ def _check_chosen(folder: pathlib.Path, name: str, config: Config, trials: Mappi
     run_folder.check_settings(folder / name, dataclasses.replace(config, meta_learning_rate=run.meta_learning_rate))
     made = all((folder / _trial(name, rate) / run_folder.CONFIG).exists() for rate in trials)
     if not made or run.meta_learning_rate not in trials:
-        allowed = f"those of which the run in {folder / name} has --meta_learning_rate={run.meta_learning_rate}"
+        allowed = f"those of which the run in {folder / name} has `meta_learning_rate`={run.meta_learning_rate}"
         refuse("meta_learning_rates", ",".join(f"{rate:g}" for rate in trials), allowed)
     if run.num_env_steps != config.num_env_steps:
         allowed = f"{run.num_env_steps}, as of the run in {folder / name}, which trials as long have chosen"

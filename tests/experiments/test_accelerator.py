@@ -13,7 +13,7 @@ from experiments.config.settings import Config
 from experiments.runs import training as loop
 from experiments.runs.building import init_seeds, make_agent
 from experiments.runs.layout import lay_out, over_devices
-from experiments.storage.run_folder import without_keys
+from experiments.storage.checkpoints import without_keys
 from experiments.studies.variance import sampling, snake_points
 from experiments.studies.variance.sampling import OUTER_CRITIC, OWN_CRITIC
 

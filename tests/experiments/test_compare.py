@@ -14,7 +14,8 @@ from experiments.config import settings as config_lib
 from experiments.config.settings import Config, Execution, UsageError
 from experiments.figures import plots
 from experiments.runs import training as loop
-from experiments.storage import run_folder
+from experiments.storage import files, run_folder
+from experiments.storage import metrics as metrics_csv
 from experiments.studies import comparison as comparing
 
 
@@ -47,7 +48,7 @@ def test_compare_writes_its_files_and_a_table(tmp_path, capsys):
         assert list(result["meta_grad_std"]) == tuned
         assert result.get("meta_learning_rate") == (0.3 if tuned else None)
         for name, deviation in result["meta_grad_std"].items():
-            samples = run_folder.read_metrics(folder / estimator)[f"meta_grad/{name}"]
+            samples = metrics_csv.read_metrics(folder / estimator)[f"meta_grad/{name}"]
             expected = np.sqrt(np.mean(np.var(samples, axis=1, ddof=1)))
             np.testing.assert_allclose(deviation["estimate"], expected, rtol=1e-5)  # files have six digits
             assert deviation["ci95"] == [None, None]  # two seeds are too few
@@ -80,7 +81,7 @@ def trained(monkeypatch):
                 writer.write_metrics(
                     (point + 1) * config.num_env_steps // points, {"episode_return": returns} | gradients
                 )
-        return loop.Result(run_folder.read_metrics(folder), 1.0)
+        return loop.Result(metrics_csv.read_metrics(folder), 1.0)
 
     monkeypatch.setattr(compare, "train", fake)
     monkeypatch.setattr(plots, "draw_comparison", lambda *arguments: None)
@@ -204,7 +205,7 @@ def test_the_flags_of_the_grid_and_of_the_execution_arrive_and_a_folder_with_tri
 
     def stopped(*arguments):
         arrived.append(arguments)
-        raise run_folder.WriteError("stopped")
+        raise files.WriteError("stopped")
 
     monkeypatch.setattr(compare, "compare", stopped)
     (tmp_path / comparing.GRID).mkdir()

@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 
 from experiments import curves, train
 from experiments.config import settings as config_lib
-from experiments.storage import run_folder
+from experiments.storage import metrics as metrics_csv
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp
     assert "outer_critic False" in printed
     assert "lambda 0.5" in printed
     assert "estimator" not in printed
-    columns = run_folder.read_metrics(run)
+    columns = metrics_csv.read_metrics(run)
     ends = columns["hyper/discount"][-1]
     assert curves.final(columns, "hyper/discount").estimate == pytest.approx(expit(logit(ends).mean()), rel=1e-6)
     drawn = curves.with_fixed(columns, config)  # what was tuned as it was, what was not as it stayed

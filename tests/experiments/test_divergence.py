@@ -19,10 +19,11 @@ from agents import rollouts, training
 from experiments import curves, train
 from experiments.config.settings import EXECUTION, Config, Execution, UsageError
 from experiments.figures import outcome, plots
-from experiments.runs import building
+from experiments.runs import building, divergence
 from experiments.runs import training as loop
 from experiments.runs.building import init_seeds, make_agent, make_weights
-from experiments.storage import run_folder
+from experiments.storage import checkpoints
+from experiments.storage import metrics as metrics_csv
 from experiments.storage.run_folder import RunWriter
 from experiments.studies import comparison as comparing
 from metagrad import estimators, meta_parameters
@@ -69,8 +70,8 @@ def on_poisoned_tables(monkeypatch):
 
 def _states(folder):
     like = jax.eval_shape(partial(init_seeds, _agent(CONFIG), CONFIG))
-    steps = run_folder.checkpoint_steps(folder)
-    return {step: run_folder.without_keys(run_folder.read_checkpoint(folder, step, like)) for step in steps}
+    steps = checkpoints.checkpoint_steps(folder)
+    return {step: checkpoints.without_keys(checkpoints.read_checkpoint(folder, step, like)) for step in steps}
 
 
 def _assert_same_states(ours, theirs, seeds=slice(None)):
@@ -80,7 +81,7 @@ def _assert_same_states(ours, theirs, seeds=slice(None)):
 
 
 def _lines(folder, seed):
-    return [line for line in (folder / run_folder.METRICS).read_text().splitlines() if line.split(",")[1] == str(seed)]
+    return [line for line in (folder / metrics_csv.METRICS).read_text().splitlines() if line.split(",")[1] == str(seed)]
 
 
 def test_a_seed_that_diverges_is_dropped_and_the_others_are_the_same_to_the_bit(
@@ -106,13 +107,13 @@ def test_a_seed_that_diverges_is_dropped_and_the_others_are_the_same_to_the_bit(
     loop.train(CONFIG, dropped, DROP)
     # Stopped by the divergence, it goes on by the flag.
     with (
-        pytest.raises(loop.NonFiniteError, match=f"of seed {POISONED} was not finite .* --on_divergence=drop"),
+        pytest.raises(divergence.NonFiniteError, match=f"of seed {POISONED} was not finite .* on_divergence=drop"),
         jax.debug_nans(True),
     ):
         loop.train(CONFIG, stopped)
     assert len(_lines(stopped, POISONED)) == 4
     loop.train(CONFIG, stopped, DROP)
-    assert (stopped / run_folder.METRICS).read_bytes() == (dropped / run_folder.METRICS).read_bytes()
+    assert (stopped / metrics_csv.METRICS).read_bytes() == (dropped / metrics_csv.METRICS).read_bytes()
     _assert_same_states(_states(stopped), _states(dropped))
     # Without the poison, in the same program.
     monkeypatch.setattr(train, "init_seed", building.init_seed)
@@ -126,7 +127,7 @@ def test_a_seed_that_diverges_is_dropped_and_the_others_are_the_same_to_the_bit(
     ours = _states(dropped)
     _assert_same_states(ours, _states(healthy), seeds=np.array([0, 2]))
     np.testing.assert_array_equal(ours[CONFIG.num_env_steps].num_updates, [24, 8, 24])
-    np.testing.assert_array_equal(run_folder.dropped_seeds(run_folder.read_metrics(dropped)), [False, True, False])
+    np.testing.assert_array_equal(metrics_csv.dropped_seeds(metrics_csv.read_metrics(dropped)), [False, True, False])
 
 
 def test_the_state_before_the_window_that_broke_is_kept_to_the_bit():
@@ -135,7 +136,7 @@ def test_the_state_before_the_window_that_broke_is_kept_to_the_bit():
     start = _poisoned(jax.jit(partial(training.init, agent))(jax.random.key(0)), 6)
     before, _ = advance(start, 2)
     after, summary = advance(start, 5)
-    jax.tree.map(np.testing.assert_array_equal, *map(run_folder.without_keys, (before, after)))
+    jax.tree.map(np.testing.assert_array_equal, *map(checkpoints.without_keys, (before, after)))
     assert {int(update) for update in summary.first_nonfinite.values()} == {-1, 6}
     assert summary.num_updates == 6
 
@@ -176,7 +177,7 @@ def test_nothing_finite_becomes_nan_at_the_ends_of_the_meta_parameters(end):
     etas = {name: jnp.array([end * (one in (name, "all")) for one in (*tuned, "all")]) for name in tuned}
     states = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (7, *leaf.shape)), state)._replace(eta=etas)
     states, _ = advance(states)
-    for leaf in jax.tree.leaves(run_folder.without_keys(states)):
+    for leaf in jax.tree.leaves(checkpoints.without_keys(states)):
         assert np.all(np.isfinite(leaf))
 
 
@@ -275,7 +276,7 @@ def test_what_an_environment_does_wrong_is_told_at_the_first_update(wrong, at, t
     place = f"at environment step {update * tables.NUM_ENVS * tables.LENGTH} (update {update})"
     expected = {} if told is None else {0: f"{told} {place}"}
     first_nonfinite = {name: [int(first)] for name, first in summary.first_nonfinite.items()}
-    assert loop.divergences(CONFIG, first_nonfinite) == expected
+    assert divergence.divergences(CONFIG, first_nonfinite) == expected
 
 
 # What marks it
@@ -296,7 +297,7 @@ def marked(tmp_path):
 @pytest.mark.parametrize("points", [[0, 1, 2], [0] * 19 + [2]], ids=["early", "in_the_last_tenth"])
 def test_a_comparison_leaves_a_dropped_seed_out_and_names_it(points, marked):
     config, folder = marked
-    metrics = {name: column[points] for name, column in run_folder.read_metrics(folder).items()}
+    metrics = {name: column[points] for name, column in metrics_csv.read_metrics(folder).items()}
     metrics["env_steps"] = np.tile(np.arange(1.0, len(points) + 1)[:, None], 3)
     fixed = metrics | {"episode_return": np.zeros((len(points), 3))}
     result = comparing._summarise(config, metrics, fixed)
@@ -310,7 +311,7 @@ def test_a_comparison_leaves_a_dropped_seed_out_and_names_it(points, marked):
 
 def test_a_trial_with_a_dropped_seed_has_no_return(marked):
     """Its survivors may be better for it."""
-    metrics = run_folder.read_metrics(marked[1])
+    metrics = metrics_csv.read_metrics(marked[1])
     assert math.isnan(comparing._trial_return(metrics).estimate)
     healthy = {name: column[:, [0, 2]] for name, column in metrics.items()}
     assert comparing._trial_return(healthy).estimate == 2.0
@@ -319,7 +320,7 @@ def test_a_trial_with_a_dropped_seed_has_no_return(marked):
 def test_a_seed_whose_episodes_do_not_end_any_more_is_named_and_its_trial_has_no_return(marked):
     """It learned to play in circles; what the seeds that are left return does not speak for its rate."""
     config, folder = marked
-    metrics = {name: column[:, [0, 2]] for name, column in run_folder.read_metrics(folder).items()}
+    metrics = {name: column[:, [0, 2]] for name, column in metrics_csv.read_metrics(folder).items()}
     endless = metrics | {"episode_return": np.array([[1.0, 3.0], [1.0, 3.0], [np.nan, 3.0]])}
     assert math.isnan(comparing._trial_return(endless).estimate)
     result = comparing._summarise(config, endless, None)
@@ -358,7 +359,7 @@ def test_a_run_without_survivors_is_drawn_and_compared(marked):
         names = ("episode_return", "hyper/discount", "meta_grad/discount", "loss/value")
         writer.write_metrics(4 * WINDOW, dict.fromkeys(names, np.full(3, np.nan)))
     plots.draw_training(folder)
-    metrics = run_folder.read_metrics(folder)
+    metrics = metrics_csv.read_metrics(folder)
     assert "3 of 3 seeds dropped" in outcome.describe(config, metrics, 1.0)
     result = comparing._summarise(config, metrics, None)
     assert result["final_return"]["estimate"] is None

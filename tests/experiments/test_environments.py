@@ -23,7 +23,7 @@ from experiments.config import settings as config_lib
 from experiments.config.settings import Config, UsageError
 from experiments.runs import training as loop
 from experiments.runs.building import init_seed, make_agent
-from experiments.storage.run_folder import WriteError
+from experiments.storage.files import WriteError
 from experiments.studies import comparison as comparing
 from experiments.studies.search import training as search_training
 from experiments.studies.search.searching import search as run_search

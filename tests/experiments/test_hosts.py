@@ -23,10 +23,10 @@ import train_on_tables
 
 from experiments import train
 from experiments.config.settings import Config, Execution, UsageError
-from experiments.runs import building, hosts
+from experiments.runs import building, divergence, hosts
 from experiments.runs import training as loop
 from experiments.runs.hosts import ALONE, Hosts, LostError
-from experiments.storage import run_folder
+from experiments.storage import checkpoints
 from experiments.storage.packing import pack, unpack
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
@@ -93,7 +93,7 @@ def _on_slurm():
 
 def _until_a_later_checkpoint(folder, processes):
     def last():
-        return max(run_folder.checkpoint_steps(folder), default=0)
+        return max(checkpoints.checkpoint_steps(folder), default=0)
 
     before = last()
     while last() == before:
@@ -124,7 +124,7 @@ def test_two_processes_leave_what_one_leaves_though_each_was_killed(alone, tmp_p
         # Ours, or JAX's own, which ends what has lost process 0.
         assert "stopped: another process has ended" in error or "another task died" in error, error
         processes[victim].communicate()
-    assert 0 < max(run_folder.checkpoint_steps(folder)) < CONFIG.num_env_steps
+    assert 0 < max(checkpoints.checkpoint_steps(folder)) < CONFIG.num_env_steps
     processes = _start(folder, _on_slurm(), environment)
     for process in processes:
         _, error = process.communicate(timeout=PATIENCE)
@@ -163,7 +163,7 @@ def _together(function, number):
             outcomes[index] = function(everybody[index])
         except (Exception, KeyboardInterrupt) as error:
             outcomes[index] = error
-            if not isinstance(error, KeyboardInterrupt | loop.NonFiniteError):
+            if not isinstance(error, KeyboardInterrupt | divergence.NonFiniteError):
                 barrier.abort()
 
     threads = [threading.Thread(target=call, args=(index,)) for index in range(number)]
@@ -227,7 +227,7 @@ def test_a_seed_that_diverges_is_dropped_or_stops_all(tmp_path, monkeypatch, cap
         return loop.train(config, tmp_path / "run", quiet=True, hosts=everybody)
 
     stopped = _together(stop, 2)
-    assert all(isinstance(error, loop.NonFiniteError) for error in stopped)
+    assert all(isinstance(error, divergence.NonFiniteError) for error in stopped)
     assert str(stopped[0]) == str(stopped[1])
 
     def drop(everybody):
@@ -257,7 +257,7 @@ def test_a_signal_to_one_stops_all_at_the_same_point_and_one_alone_goes_on(alone
 
     stops = _together(in_batches, 2)
     assert [stop.args for stop in stops] == [(signal.SIGTERM,)] * 2
-    assert 0 < max(run_folder.checkpoint_steps(tmp_path)) < CONFIG.num_env_steps
+    assert 0 < max(checkpoints.checkpoint_steps(tmp_path)) < CONFIG.num_env_steps
     monkeypatch.setattr(train, "wait", wait)
     loop.train(CONFIG, tmp_path, quiet=True)
     test_resume._assert_same(tmp_path, alone, test_resume._like(CONFIG))

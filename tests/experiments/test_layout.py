@@ -19,7 +19,8 @@ from experiments.runs import compilation
 from experiments.runs import training as loop
 from experiments.runs.building import init_seeds
 from experiments.runs.layout import Layout, lay_out, over_batch, over_devices
-from experiments.storage import run_folder
+from experiments.storage import checkpoints
+from experiments.storage import metrics as metrics_csv
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
 CONFIG = Config(num_env_steps=8 * WINDOW, **train_on_tables.FLAGS | {"num_seeds": 11})
@@ -63,10 +64,10 @@ def at_once(tmp_path_factory):
 
 def _assert_same(folder, expected):
     """Checks metrics and checkpoints to the bit."""
-    assert (folder / run_folder.METRICS).read_bytes() == (expected / run_folder.METRICS).read_bytes()
+    assert (folder / metrics_csv.METRICS).read_bytes() == (expected / metrics_csv.METRICS).read_bytes()
     like = jax.eval_shape(lambda: init_seeds(train_on_tables.make_agent(CONFIG), CONFIG))
     ours, theirs = (
-        run_folder.without_keys(run_folder.read_checkpoint(place, CONFIG.num_env_steps, like))
+        checkpoints.without_keys(checkpoints.read_checkpoint(place, CONFIG.num_env_steps, like))
         for place in (folder, expected)
     )
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)

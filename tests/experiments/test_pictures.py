@@ -11,7 +11,8 @@ from scipy.special import expit, logit
 from experiments import curves
 from experiments.config.settings import EXECUTION, Config
 from experiments.figures import plots
-from experiments.storage.run_folder import RunWriter, read_metrics
+from experiments.storage.metrics import read_metrics
+from experiments.storage.run_folder import RunWriter
 from experiments.studies.benchmark import report
 from experiments.studies.discounting_chain import picture
 from metagrad.meta_parameters import INTERVALS

@@ -21,7 +21,8 @@ from experiments.config import settings as config_lib
 from experiments.config.settings import Config, UsageError
 from experiments.runs.building import init_seeds, make_agent
 from experiments.runs.training import train
-from experiments.storage import run_folder
+from experiments.storage import checkpoints
+from experiments.storage import metrics as metrics_csv
 from experiments.studies.play import games, panels, players
 
 SETTINGS = Config(
@@ -123,13 +124,13 @@ def test_agents_are_the_latest_checkpoints(run):
     cast = players.load([(opened, 2), (opened, 0)])
     assert cast.names == ("single-step · seed 2", "single-step · seed 0")
     state = jax.eval_shape(partial(init_seeds, make_agent(opened.config), opened.config))
-    restored = run_folder.read_checkpoint(run, run_folder.checkpoint_steps(run)[-1], state)
+    restored = checkpoints.read_checkpoint(run, checkpoints.checkpoint_steps(run)[-1], state)
     jax.tree.map(
         lambda shown, saved: np.testing.assert_array_equal(shown, np.asarray(saved)[[2, 0]]),
         cast.params,
         restored.position.learner_state.params,
     )
-    logged = run_folder.read_metrics(run)
+    logged = metrics_csv.read_metrics(run)
     for tuned, seed in zip(cast.hyperparameters, (2, 0), strict=True):
         assert tuned == pytest.approx({name: logged[f"hyper/{name}"][-1, seed] for name in SETTINGS.meta_params})
 
@@ -257,7 +258,7 @@ def test_what_does_not_match_the_run_isrefused(run, comparison, capsys, tmp_path
 def test_folders_that_cannot_be_played_from_arerefused(comparison, tmp_path, capsys):
     folder = tmp_path / "all" / "single_step"
     shutil.copytree(comparison / "single_step", folder)
-    steps = run_folder.checkpoint_steps(folder)[-1]
+    steps = checkpoints.checkpoint_steps(folder)[-1]
     content = json.loads((folder / "config.json").read_text())
 
     misfits = {

@@ -13,8 +13,8 @@ from agents import fitting
 from envs.snake import Snake
 from experiments.config.settings import Execution, UsageError
 from experiments.runs.building import init_seeds, make_agent
-from experiments.storage import run_folder
-from experiments.storage.run_folder import WriteError
+from experiments.storage import checkpoints
+from experiments.storage.files import WriteError
 from results import published
 from results.published import SETTING, PublishedSnake, published_network
 
@@ -89,7 +89,7 @@ def test_the_command_trains_as_published(tmp_path, capsys):
 
     def restore(network):
         like = jax.eval_shape(lambda: init_seeds(make_agent(config, network), config))
-        return run_folder.read_checkpoint(tmp_path, 5_120, like)
+        return checkpoints.read_checkpoint(tmp_path, 5_120, like)
 
     restore(published_network())
     with pytest.raises(UsageError, match="does not fit"):

@@ -31,10 +31,14 @@ from experiments import compare, train
 from experiments.config import flags as commands
 from experiments.config import settings as config_lib
 from experiments.config.settings import Config, Execution, UsageError
+from experiments.runs import divergence
 from experiments.runs import training as loop
 from experiments.runs.building import init_seeds, make_agent
+from experiments.storage import checkpoints as saved
+from experiments.storage import metrics as metrics_csv
 from experiments.storage import run_folder
-from experiments.storage.run_folder import RunWriter, WriteError
+from experiments.storage.files import WriteError
+from experiments.storage.run_folder import RunWriter
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
 CONFIG = Config(num_env_steps=130 * WINDOW, **train_on_tables.FLAGS)
@@ -93,8 +97,8 @@ def undisturbed(tmp_path_factory, cache):
 def _states(folder, like):
     """Returns a run's checkpoints, everything random included, as arrays."""
     return {
-        steps: jax.tree.leaves(run_folder.without_keys(run_folder.read_checkpoint(folder, steps, like)))
-        for steps in run_folder.checkpoint_steps(folder)
+        steps: jax.tree.leaves(saved.without_keys(saved.read_checkpoint(folder, steps, like)))
+        for steps in saved.checkpoint_steps(folder)
     }
 
 
@@ -104,10 +108,10 @@ def _like(config=CONFIG, agent=None):
 
 def _assert_same(folder, expected, like):
     """Checks that two runs left the same behind, to the bit, and nothing besides."""
-    for name in (run_folder.METRICS, run_folder.CONFIG):
+    for name in (metrics_csv.METRICS, run_folder.CONFIG):
         assert (folder / name).read_bytes() == (expected / name).read_bytes()
-    names = {path.name for path in (folder / run_folder.CHECKPOINTS).iterdir()}
-    assert names == {path.name for path in (expected / run_folder.CHECKPOINTS).iterdir()}
+    names = {path.name for path in (folder / saved.CHECKPOINTS).iterdir()}
+    assert names == {path.name for path in (expected / saved.CHECKPOINTS).iterdir()}
     ours, theirs = _states(folder, like), _states(expected, like)
     assert ours.keys() == theirs.keys()
     for steps, leaves in ours.items():
@@ -120,7 +124,7 @@ def _assert_same(folder, expected, like):
 
 def _kill_while(moment, process, folder, rng):
     """Kills a training process at a random moment while it starts, trains, or writes a checkpoint."""
-    checkpoints, metrics = folder / run_folder.CHECKPOINTS, folder / run_folder.METRICS
+    checkpoints, metrics = folder / saved.CHECKPOINTS, folder / metrics_csv.METRICS
 
     def writing():
         return checkpoints.is_dir() and any("tmp" in path.name for path in checkpoints.iterdir())
@@ -202,8 +206,8 @@ def test_a_signal_stops_a_run_with_a_checkpoint_that_it_goes_on_from(undisturbed
         with pytest.raises(KeyboardInterrupt) as stop:
             loop.train(CONFIG, tmp_path / "run")
     assert stop.value.args == (signal.SIGTERM,)
-    assert [steps // WINDOW for steps in run_folder.checkpoint_steps(tmp_path / "run")] == [18, 27]
-    assert run_folder.read_metrics(tmp_path / "run")["env_steps"][-1, 0] == 27 * WINDOW
+    assert [steps // WINDOW for steps in saved.checkpoint_steps(tmp_path / "run")] == [18, 27]
+    assert metrics_csv.read_metrics(tmp_path / "run")["env_steps"][-1, 0] == 27 * WINDOW
     loop.train(CONFIG, tmp_path / "run")
     _assert_same(tmp_path / "run", undisturbed, _like())
 
@@ -249,7 +253,7 @@ def test_a_ctrl_c_that_comes_while_something_is_finalised_stops_before_training(
     finally:
         signal.signal(signal.SIGINT, before)
     assert stop.value.args == (signal.SIGINT,)
-    assert (tmp_path / run_folder.METRICS).read_text() == ""
+    assert (tmp_path / metrics_csv.METRICS).read_text() == ""
 
 
 # Complete and longer
@@ -267,10 +271,10 @@ def test_a_complete_run_is_left_as_it_is(undisturbed, monkeypatch, on_tables):
 
 def test_a_complete_run_becomes_longer(undisturbed, tmp_path, on_tables):
     seconds = loop.train(dataclasses.replace(CONFIG, num_env_steps=65 * WINDOW), tmp_path).seconds
-    first = (tmp_path / run_folder.METRICS).read_bytes()
+    first = (tmp_path / metrics_csv.METRICS).read_bytes()
     assert loop.train(CONFIG, tmp_path).seconds > seconds
-    assert (tmp_path / run_folder.METRICS).read_bytes().startswith(first)
-    windows = run_folder.read_metrics(tmp_path)["env_steps"][:, 0] / WINDOW
+    assert (tmp_path / metrics_csv.METRICS).read_bytes().startswith(first)
+    windows = metrics_csv.read_metrics(tmp_path)["env_steps"][:, 0] / WINDOW
     np.testing.assert_array_equal(windows, [*range(2, 65, 2), 65, *range(68, 130, 3), 130])
     assert config_lib.load(tmp_path / run_folder.CONFIG) == CONFIG
     ours, theirs = _states(tmp_path, _like()), _states(undisturbed, _like())
@@ -297,8 +301,8 @@ def test_what_stays_does_not_depend_on_when_else_checkpoints_were_written(num_wi
     points = [*range(config.steps_per_point, config.num_env_steps, config.steps_per_point), config.num_env_steps]
     steps = []
     for index, env_steps in enumerate(points):
-        if run_folder.stays(config, execution, env_steps) or (index + 1) % every == 0 or index in stops:
-            steps = run_folder.staying([*steps, env_steps], run_folder._stretch(config, execution))
+        if saved.stays(config, execution, env_steps) or (index + 1) % every == 0 or index in stops:
+            steps = saved.staying([*steps, env_steps], run_folder._stretch(config, execution))
             assert steps[-1] == env_steps
     spread = -(-len(points) // keep)
     assert steps == sorted({*points[spread - 1 :: spread], points[-1]})
@@ -306,9 +310,7 @@ def test_what_stays_does_not_depend_on_when_else_checkpoints_were_written(num_wi
 
 
 def test_an_undisturbed_run_has_its_eight_checkpoints(undisturbed):
-    assert run_folder.checkpoint_steps(undisturbed) == [
-        WINDOW * windows for windows in (18, 36, 54, 72, 90, 108, 126, 130)
-    ]
+    assert saved.checkpoint_steps(undisturbed) == [WINDOW * windows for windows in (18, 36, 54, 72, 90, 108, 126, 130)]
 
 
 # Refused
@@ -347,7 +349,7 @@ def test_compare_hands_on_what_is_to_be_kept(tmp_path, monkeypatch):
 
     def stopped(config, folder, execution, **options):
         executions.append(execution)
-        raise loop.NonFiniteError("enough")
+        raise divergence.NonFiniteError("enough")
 
     monkeypatch.setattr(compare, "train", stopped)
     assert command_line.run(compare, "--keep=3", "--checkpoint_every=2", f"--logdir={tmp_path}") == "enough"
@@ -365,10 +367,10 @@ def test_a_folder_that_holds_something_else_is_refused(command, tmp_path, capsys
 
 
 def test_metrics_of_something_else_are_not_overwritten(tmp_path, capsys):
-    (tmp_path / run_folder.METRICS).write_text("mine\n")
+    (tmp_path / metrics_csv.METRICS).write_text("mine\n")
     assert command_line.run(train, f"--logdir={tmp_path}") == 2
     assert "without a metrics.csv that is not of a run" in capsys.readouterr().err
-    assert (tmp_path / run_folder.METRICS).read_text() == "mine\n"
+    assert (tmp_path / metrics_csv.METRICS).read_text() == "mine\n"
 
 
 def test_a_folder_where_another_process_is_at_work_is_refused(tmp_path):
@@ -405,7 +407,7 @@ ROWS = f"env_steps,seed,luck\n{3 * WINDOW},5,3.0\n{3 * WINDOW},6,\n{6 * WINDOW},
 
 @pytest.mark.parametrize("cut", [0, 1, 9, 14])
 def test_rows_after_the_last_checkpoint_come_again(cut, started):
-    metrics = started / run_folder.METRICS
+    metrics = started / metrics_csv.METRICS
     metrics.write_bytes(metrics.read_bytes()[: -cut or None])
     with RunWriter(started, CONFIG, ALWAYS) as writer:
         assert (writer.env_steps, writer.seconds) == (6 * WINDOW, 7.0)
@@ -415,15 +417,15 @@ def test_rows_after_the_last_checkpoint_come_again(cut, started):
 
 
 def test_a_run_without_a_checkpoint_begins_again(started):
-    shutil.rmtree(started / run_folder.CHECKPOINTS)
+    shutil.rmtree(started / saved.CHECKPOINTS)
     with RunWriter(started, CONFIG, ALWAYS) as writer:
         assert (writer.env_steps, writer.seconds) == (0, 0.0)
         writer.write_metrics(3 * WINDOW, {"luck": np.array([3.0, np.nan])})
-    assert (started / run_folder.METRICS).read_text() == "".join(ROWS.splitlines(keepends=True)[:3])
+    assert (started / metrics_csv.METRICS).read_text() == "".join(ROWS.splitlines(keepends=True)[:3])
 
 
 def test_a_run_that_was_killed_before_it_had_settings_begins_again(tmp_path):
-    (tmp_path / run_folder.METRICS).write_text("")
+    (tmp_path / metrics_csv.METRICS).write_text("")
     (tmp_path / "config.json.partial").write_text('{"format"')
     assert commands.new_logdir(str(tmp_path), run_folder.OWN) == tmp_path
     with RunWriter(tmp_path, CONFIG, ALWAYS):
@@ -431,7 +433,7 @@ def test_a_run_that_was_killed_before_it_had_settings_begins_again(tmp_path):
 
 
 def test_metrics_that_lack_the_checkpoints_rows_are_refused(started):
-    (started / run_folder.METRICS).write_text("".join(ROWS.splitlines(keepends=True)[:-1]))
+    (started / metrics_csv.METRICS).write_text("".join(ROWS.splitlines(keepends=True)[:-1]))
     with pytest.raises(UsageError, match=f"has not the rows of the checkpoint at {6 * WINDOW} environment steps"):
         RunWriter(started, CONFIG, ALWAYS)
 
@@ -449,21 +451,21 @@ def test_metrics_with_other_columns_are_not_gone_on_with_nor_made_longer(started
 
 
 def test_a_run_that_was_on_windows_goes_on(started):
-    for name in (run_folder.METRICS, run_folder.CONFIG):
+    for name in (metrics_csv.METRICS, run_folder.CONFIG):
         file = started / name
         file.write_bytes(codecs.BOM_UTF8 + file.read_bytes().replace(b"\n", b"\r\n"))
     with RunWriter(started, LONGER, ALWAYS) as writer:
         assert writer.env_steps == 6 * WINDOW
         writer.write_metrics(9 * WINDOW, {"luck": np.array([1.0, 2.0])})
-    np.testing.assert_array_equal(run_folder.read_metrics(started)["luck"], [[3.0, np.nan], [6.0, np.nan], [1.0, 2.0]])
+    np.testing.assert_array_equal(metrics_csv.read_metrics(started)["luck"], [[3.0, np.nan], [6.0, np.nan], [1.0, 2.0]])
     assert config_lib.load(started / run_folder.CONFIG) == LONGER
 
 
 def test_what_was_being_written_or_removed_is_cleared_away(started):
-    place = started / run_folder.CHECKPOINTS
+    place = started / saved.CHECKPOINTS
     for name in ("480.orbax-checkpoint-tmp", "48.removed"):
         shutil.copytree(place / str(6 * WINDOW), place / name)
-    assert run_folder.checkpoint_steps(started) == [6 * WINDOW]
+    assert saved.checkpoint_steps(started) == [6 * WINDOW]
     with RunWriter(started, CONFIG, ALWAYS):
         assert [path.name for path in place.iterdir()] == [str(6 * WINDOW)]
 
@@ -472,7 +474,7 @@ def test_checkpoints_that_do_not_stay_are_removed_by_the_next(started):
     with RunWriter(started, CONFIG, ALWAYS) as writer:
         for windows, left in ((9, [9]), (18, [18]), (21, [18, 21]), (36, [18, 36])):
             writer.write_checkpoint(windows * WINDOW, _state(windows), 8.0)
-            assert run_folder.checkpoint_steps(started) == [WINDOW * windows for windows in left]
+            assert saved.checkpoint_steps(started) == [WINDOW * windows for windows in left]
 
 
 def _events(folder):
@@ -542,14 +544,14 @@ def test_a_full_disk_leaves_the_last_checkpoint(size, started):
     )
     with RunWriter(started, CONFIG, ALWAYS) as writer:
         assert writer.env_steps == 6 * WINDOW
-        state = run_folder.read_checkpoint(started, 6 * WINDOW, STATE)
+        state = saved.read_checkpoint(started, 6 * WINDOW, STATE)
         np.testing.assert_array_equal(state["numbers"], _state(6)["numbers"])
         writer.write_checkpoint(9 * WINDOW, _state(9), 8.0)
-    assert run_folder.checkpoint_steps(started) == [9 * WINDOW]
+    assert saved.checkpoint_steps(started) == [9 * WINDOW]
 
 
 def test_rows_that_a_full_disk_cut_come_again(started):
-    metrics = started / run_folder.METRICS
+    metrics = started / metrics_csv.METRICS
     with _full_disk(len(ROWS) + 3), RunWriter(started, CONFIG, ALWAYS) as writer, pytest.raises(WriteError):
         writer.write_metrics(9 * WINDOW, {"luck": np.array([1.0, 2.0])})
     assert metrics.read_text() == ROWS + f"{9 * WINDOW}"[:3]
@@ -572,7 +574,7 @@ def test_a_command_on_a_full_disk_ends_in_one_line(size, tmp_path, monkeypatch, 
 
 def test_files_that_cannot_be_written_are_refused(tmp_path, capsys):
     config_lib.save(CONFIG, tmp_path / run_folder.CONFIG)
-    (tmp_path / run_folder.METRICS).mkdir()
+    (tmp_path / metrics_csv.METRICS).mkdir()
     assert command_line.run(train, *_command_line(CONFIG), f"--logdir={tmp_path}") == 2
     assert capsys.readouterr().err == f"{tmp_path}: cannot be written to (Is a directory)\n"
 
@@ -595,6 +597,6 @@ def test_checkpoints_move_between_devices(tmp_path):
     command = [sys.executable, "-c", SAVE_ON_THE_SECOND_DEVICE, str(tmp_path)]
     subprocess.run(command, env=ENVIRONMENT | {"XLA_FLAGS": flags}, check=True)
     assert len(jax.devices()) == 1
-    state = run_folder.read_checkpoint(tmp_path, 1, STATE)
+    state = saved.read_checkpoint(tmp_path, 1, STATE)
     np.testing.assert_array_equal(state["numbers"], _state(1)["numbers"])
     np.testing.assert_array_equal(jax.random.key_data(state["key"]), jax.random.key_data(jax.random.key(1)))

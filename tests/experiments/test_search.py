@@ -18,8 +18,9 @@ from experiments import train
 from experiments.config import settings as config_lib
 from experiments.config.settings import Config, UsageError
 from experiments.figures import averages
-from experiments.storage import files, run_folder
-from experiments.storage.run_folder import WriteError
+from experiments.storage import checkpoints, files
+from experiments.storage import metrics as metrics_csv
+from experiments.storage.files import WriteError
 from experiments.studies.search import picture, searching, training
 from experiments.studies.search import settings as settings_lib
 from experiments.studies.search.settings import SEARCHED
@@ -100,7 +101,7 @@ def test_the_best_setting_learns_as_it_does_by_itself(found, tmp_path):
     given = [f"--{name}={value}" for name, value in best["hyperparameters"].items()]
     seeds = ["--seed=7", "--num_seeds=4"]  # two of the search, two fresh ones
     assert not command_line.run(train, *TABLES, *seeds, "--estimator=none", *given, f"--logdir={tmp_path / 'run'}")
-    metrics = run_folder.read_metrics(tmp_path / "run")
+    metrics = metrics_csv.read_metrics(tmp_path / "run")
     expected = averages.over_last_tenth(metrics["env_steps"][:, 0], metrics["episode_return"])
     searched = [setting["returns"] for setting in results["settings"]]
     np.testing.assert_allclose([*searched[best["setting"]], *best["returns"]], expected, rtol=1e-6)
@@ -229,7 +230,7 @@ def _full(*_):
 
 def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path, monkeypatch):
     like = jax.eval_shape(lambda: training._start(training.make_agent(TINY), TINY, 3))
-    states = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(run_folder.without_keys, like))
+    states = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(checkpoints.without_keys, like))
     checkpoint = training.Checkpoint([np.ones((3, 2))], np.eye(3, 2, dtype=bool), states, 1.5)
     training._write_checkpoint(tmp_path / "part.npz", checkpoint)
     searching._save({"best": None}, tmp_path)
@@ -382,7 +383,7 @@ def test_spoilt_files_of_a_search_are_one_line(name, content, tmp_path):
 
 def test_a_checkpoint_of_other_arrays_is_refused(tmp_path, monkeypatch):
     like = jax.eval_shape(lambda: training._start(training.make_agent(TINY), TINY, 3))
-    states = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(run_folder.without_keys, like))
+    states = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(checkpoints.without_keys, like))
     right = training.Checkpoint([np.ones((3, 2))] * 4, np.eye(3, 2, dtype=bool), states, 1.5)
     file = tmp_path / "part.npz"
     training._write_checkpoint(file, right)

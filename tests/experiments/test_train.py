@@ -19,9 +19,11 @@ from agents import training
 from experiments import compare, train
 from experiments.config import settings as config_lib
 from experiments.config.settings import EXECUTION, Config
+from experiments.runs import divergence
 from experiments.runs import training as loop
 from experiments.runs.building import init_seeds, make_agent, make_weights
-from experiments.storage import run_folder
+from experiments.storage import checkpoints, run_folder
+from experiments.storage import metrics as metrics_csv
 from metagrad import estimators, meta_parameters
 
 
@@ -61,7 +63,7 @@ def test_train_ends_with_its_numbers(run, capsys):
     """Those of the last tenth of training, here the last point, and of all points."""
     assert not command_line.run(train, *SMALL, "--estimator=mixing", f"--logdir={run}")
     first, _, *table = capsys.readouterr().out.splitlines()
-    columns = run_folder.read_metrics(run)
+    columns = metrics_csv.read_metrics(run)
     told = dict(line.split(maxsplit=1) for line in table)
     for name in ("discount", "lambda", "entropy_cost"):
         start, ends = Config().hyperparameters()[name], columns[f"hyper/{name}"][-1]
@@ -89,7 +91,7 @@ def test_metrics_are_tidy(run):
     assert [(int(row["env_steps"]), int(row["seed"])) for row in written] == [
         (steps, seed) for steps in range(40, 401, 40) for seed in (0, 1)
     ]
-    columns = run_folder.read_metrics(run)
+    columns = metrics_csv.read_metrics(run)
     assert columns["hyper/discount"].shape == (10, 2)
     assert np.all(np.isfinite(columns["meta_grad/discount"]))
 
@@ -103,15 +105,15 @@ def test_settings_come_back_from_the_folder(run):
 
 def test_checkpoints_hold_the_whole_training_state(run):
     config = config_lib.load(run / "config.json")
-    steps = run_folder.checkpoint_steps(run)
+    steps = checkpoints.checkpoint_steps(run)
     assert steps[-1] == 400
     assert len(steps) > 1
     state = init_seeds(make_agent(config), config)
-    restored = run_folder.read_checkpoint(run, 400, state)
+    restored = checkpoints.read_checkpoint(run, 400, state)
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     assert np.all(np.asarray(restored.num_updates) == 400 // (4 * 5))
     assert restored.key.dtype == state.key.dtype
-    last = {name: run_folder.read_metrics(run)[f"hyper/{name}"][-1] for name in config.meta_params}
+    last = {name: metrics_csv.read_metrics(run)[f"hyper/{name}"][-1] for name in config.meta_params}
     hyper = loop.meta_parameters.hyperparameters(make_agent(config).tuning, restored.eta)
     for name, values in last.items():
         np.testing.assert_allclose(hyper[name], values, rtol=1e-6)
@@ -182,10 +184,10 @@ def test_what_broke_first_is_named():
         "parameters": np.array([-1, 7]),
     }
     config = Config(seed=5, num_seeds=2, num_envs=10, rollout_length=3)
-    assert loop.divergences(config, first_nonfinite) == {
+    assert divergence.divergences(config, first_nonfinite) == {
         1: "parameters of seed 6 was not finite at environment step 210 (update 7)"
     }
-    assert loop.divergences(config, {"loss/value": never}) == {}
+    assert divergence.divergences(config, {"loss/value": never}) == {}
 
 
 def test_rows_name_their_seeds(tmp_path):
@@ -193,7 +195,7 @@ def test_rows_name_their_seeds(tmp_path):
     with run_folder.RunWriter(tmp_path, config, EXECUTION) as writer:
         for env_steps in (10, 20):
             writer.write_metrics(env_steps, {"episode_return": env_steps + np.array([1.0, np.nan, 3.0])})
-    columns = run_folder.read_metrics(tmp_path)
+    columns = metrics_csv.read_metrics(tmp_path)
     np.testing.assert_array_equal(columns["seed"], [[5, 6, 7]] * 2)
     np.testing.assert_array_equal(columns["env_steps"], [[10] * 3, [20] * 3])
     np.testing.assert_array_equal(columns["episode_return"], [[11, np.nan, 13], [21, np.nan, 23]])
@@ -241,14 +243,14 @@ def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_pa
     agent = tables.agent(weights=estimators.mixing(2), meta_optimizer=optax.sgd(0.05))
     monkeypatch.setattr(train, "make_agent", lambda config: agent)
     loop.train(config, tmp_path)
-    columns, window = run_folder.read_metrics(tmp_path), agent.steps_per_window
+    columns, window = metrics_csv.read_metrics(tmp_path), agent.steps_per_window
     np.testing.assert_array_equal(columns["env_steps"][:, 0], window * np.array([*range(3, 130, 3), 130]))
     np.testing.assert_array_equal(columns["seed"], [[5, 6]] * 44)
-    steps = run_folder.checkpoint_steps(tmp_path)
+    steps = checkpoints.checkpoint_steps(tmp_path)
     assert steps == [window * windows for windows in (18, 36, 54, 72, 90, 108, 126, 130)]
     like = jax.eval_shape(lambda: init_seeds(agent, config))
     for env_steps in steps:
-        state = run_folder.read_checkpoint(tmp_path, env_steps, like)
+        state = checkpoints.read_checkpoint(tmp_path, env_steps, like)
         np.testing.assert_array_equal(state.num_updates, env_steps // (tables.NUM_ENVS * tables.LENGTH))
         (row,) = np.flatnonzero(columns["env_steps"][:, 0] == env_steps)
         for name, values in meta_parameters.hyperparameters(agent.tuning, state.eta).items():

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from experiments import curves, train
 from experiments.config import settings as config_lib
 from experiments.config.settings import EXECUTION, Config, UsageError
-from experiments.storage import run_folder
+from experiments.storage import checkpoints, run_folder
+from experiments.storage import metrics as metrics_csv
 from experiments.storage.run_folder import RunWriter
 from experiments.studies.play import players
 from experiments.studies.variance import sampling
@@ -103,15 +104,15 @@ def _settings_are_read_or_refused(folder, mutations):
 
 
 def _final_return(folder):
-    metrics = run_folder.of_survivors(run_folder.read_metrics(folder))
+    metrics = metrics_csv.of_survivors(metrics_csv.read_metrics(folder))
     return curves.final(metrics, "episode_return") if "episode_return" in metrics else None
 
 
 def _metrics_are_read_or_refused(folder, mutations):
-    with _spoilt(folder / run_folder.METRICS, mutations):
+    with _spoilt(folder / metrics_csv.METRICS, mutations):
         _read_or_refused(lambda: _final_return(folder))
         _read_or_refused(lambda: players.ranked_seeds(players.Run(folder, CONFIG)))
-        _read_or_refused(lambda: run_folder._length_until(folder / run_folder.METRICS, 4 * WINDOW, 2))
+        _read_or_refused(lambda: run_folder._length_until(folder / metrics_csv.METRICS, 4 * WINDOW, 2))
 
 
 def _samples_are_read_or_refused(folder, mutations):
@@ -120,9 +121,9 @@ def _samples_are_read_or_refused(folder, mutations):
 
 
 def _checkpoints_are_read_or_refused(folder, place, mutations):
-    files = sorted(path for path in (folder / run_folder.CHECKPOINTS).rglob("*") if path.is_file())
+    files = sorted(path for path in (folder / checkpoints.CHECKPOINTS).rglob("*") if path.is_file())
     with _spoilt(files[int(place * (len(files) - 1))], mutations):
-        _read_or_refused(lambda: run_folder.read_checkpoint(folder, 4 * WINDOW, STATE))
+        _read_or_refused(lambda: checkpoints.read_checkpoint(folder, 4 * WINDOW, STATE))
 
 
 KINDS = {
@@ -168,7 +169,7 @@ def test_thousands_of_mutated_files_are_read_or_refused(kind, folder):
             b'{"format": 5, "flags": {"seed": "__import__"}}',
             "config.json: is not the settings of a run",
         ),
-        (run_folder.METRICS, b"\x80\x04", "metrics.csv: has not the rows of the checkpoint"),
+        (metrics_csv.METRICS, b"\x80\x04", "metrics.csv: has not the rows of the checkpoint"),
         (f"checkpoint/{4 * WINDOW}/_CHECKPOINT_METADATA", b"[1]", f"checkpoint/{4 * WINDOW}: is not a checkpoint that"),
     ],
 )

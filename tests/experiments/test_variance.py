@@ -14,8 +14,9 @@ import pytest
 from agents import actor_critic, tabular, training
 from experiments import variance
 from experiments.config.settings import Config, UsageError
+from experiments.runs import divergence
 from experiments.runs import training as loop
-from experiments.storage.run_folder import WriteError
+from experiments.storage.files import WriteError
 from experiments.studies.variance import (
     analysis,
     answer_picture,
@@ -527,7 +528,7 @@ def test_a_damaged_file_of_samples_is_refused_by_name(how, tmp_path):
 
 def test_a_gradient_that_is_not_finite_stops_the_study(tmp_path):
     draw(fake_point(), tmp_path, num_samples=4)
-    with pytest.raises(loop.NonFiniteError, match="sample 4 at late"):
+    with pytest.raises(divergence.NonFiniteError, match="sample 4 at late"):
         draw(fake_point(gradient=jnp.nan), tmp_path)
     assert len(list(tmp_path.glob("*.npy"))) == 1
 

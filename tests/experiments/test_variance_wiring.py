@@ -17,6 +17,7 @@ from experiments import variance
 from experiments.config import settings as config_lib
 from experiments.config.settings import Config
 from experiments.runs.building import make_agent
+from experiments.storage import checkpoints as saved
 from experiments.storage import run_folder
 from experiments.studies.variance import analysis, sampling, settings, snake_points, truth
 from experiments.studies.variance.sampling import OUTER_CRITIC, OWN_CRITIC
@@ -313,7 +314,7 @@ def test_a_verdict_needs_both_means_told_from_zero(interval, true_interval, verd
 
 
 def test_a_seed_that_was_dropped_is_not_studied_as_if_it_had_learned_on(checkpoints, monkeypatch):
-    read = run_folder.read_checkpoint
+    read = saved.read_checkpoint
 
     def stopped_early(run, env_steps, like):
         return read(run, env_steps, like)._replace(num_updates=np.array([9, 10, 9]))  # of ten

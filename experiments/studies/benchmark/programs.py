@@ -9,7 +9,7 @@ from experiments.config.settings import Config
 from experiments.runs.building import init_seeds, make_agent
 from experiments.runs.layout import lay_out
 from experiments.runs.training import training_program
-from experiments.storage import run_folder
+from experiments.storage import checkpoints
 from experiments.studies.benchmark import timing
 from experiments.studies.benchmark.timing import Program
 
@@ -27,7 +27,7 @@ def training(config: Config, num_windows: int) -> Program:
     agent, layout = make_agent(config), lay_out(config.num_seeds)
     program, inputs = training_program(agent, layout)
     compiled = program.lower(*inputs).compile()
-    (states,) = layout.split(run_folder.without_keys(init_seeds(agent, config)))
+    (states,) = layout.split(checkpoints.without_keys(init_seeds(agent, config)))
     (counts,) = layout.split(np.full(config.num_seeds, num_windows, np.int32))
 
     def step(states: Any) -> Any:

@@ -15,7 +15,8 @@ from experiments.config import settings as config_lib
 from experiments.config.flags import folder_name, local_path
 from experiments.config.settings import ESTIMATORS, Config, UsageError, refuse
 from experiments.runs.building import init_seeds, make_agent
-from experiments.storage import run_folder
+from experiments.storage import checkpoints, run_folder
+from experiments.storage import metrics as metrics_csv
 from experiments.studies.play.games import Policy, random_policy
 from metagrad import meta_parameters
 from metagrad.meta_parameters import MetaParameters
@@ -100,11 +101,11 @@ def ranked_seeds(run: Run) -> list[int]:
     Raises:
       UsageError: if the metrics cannot be read.
     """
-    returns = run_folder.read_metrics(run.folder).get("episode_return")
+    returns = metrics_csv.read_metrics(run.folder).get("episode_return")
     if returns is None:
-        raise UsageError(f"{run.folder / run_folder.METRICS}: is not the metrics of a run (it has no episode_return)")
+        raise UsageError(f"{run.folder / metrics_csv.METRICS}: is not the metrics of a run (it has no episode_return)")
     if returns.shape[1] != run.config.num_seeds:
-        raise UsageError(f"{run.folder / run_folder.METRICS}: has not the seeds that {run_folder.CONFIG} says")
+        raise UsageError(f"{run.folder / metrics_csv.METRICS}: has not the seeds that {run_folder.CONFIG} says")
     last = [max(column[np.isfinite(column)][-1:], default=-np.inf) for column in returns.T]
     return sorted(range(run.config.num_seeds), key=lambda seed: -last[seed])
 
@@ -144,9 +145,9 @@ def _called(run: Run) -> str:
 
 def _restore(run: Run, agent: Agent) -> tuple[hk.Params, MetaParameters]:
     """Returns the parameters and meta-parameters of a run's latest checkpoint, NumPy arrays [num_seeds, ...]."""
-    steps = run_folder.checkpoint_steps(run.folder)
+    steps = checkpoints.checkpoint_steps(run.folder)
     if not steps:
-        raise UsageError(f"{run.folder}: holds no checkpoint; one is written while --logdir={run.folder} is trained")
+        raise UsageError(f"{run.folder}: holds no checkpoint; one is written while `logdir`={run.folder} is trained")
     like = jax.eval_shape(partial(init_seeds, agent, run.config))
-    state = run_folder.read_checkpoint(run.folder, steps[-1], like)
+    state = checkpoints.read_checkpoint(run.folder, steps[-1], like)
     return jax.device_get((state.position.learner_state.params, state.eta))

@@ -18,7 +18,7 @@ from experiments.config import settings as config_lib
 from experiments.config.flags import local_path
 from experiments.config.settings import Config, UsageError, flag_name, refuse
 from experiments.figures.tables import as_json
-from experiments.storage import run_folder
+from experiments.storage import files
 from experiments.storage.files import PARTIAL, holds, read_text, write_whole
 from experiments.studies.search.settings import UNUSED, Settings, sample, validate
 from experiments.studies.search.training import Outcome, train_settings
@@ -114,7 +114,7 @@ def _claim(folder: pathlib.Path, asked: dict[str, Any]) -> None:
         if not holds(file, asked):
             refuse("logdir", folder, "a new or empty folder, or one of a search with the same settings")
         return
-    with run_folder.told(folder):
+    with files.told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(asked, indent=2) + "\n")
 
@@ -139,7 +139,7 @@ def _read_results(file: pathlib.Path, num_settings: int) -> dict[str, Any] | Non
 
 def _save(results: dict[str, Any], folder: pathlib.Path) -> None:
     """Writes `search.json`, and removes the checkpoints that it makes superfluous."""
-    with run_folder.told(folder):
+    with files.told(folder):
         write_whole(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
         for file in (file for name in CHECKPOINTS for file in folder.glob(f"{name}*")):
             file.unlink()

@@ -154,4 +154,4 @@ def validate(
         if not _fit(searched, *ranges[name]):
             refuse(f"{name}_range", list(map(str, ranges[name])), _ends(searched))
     if config.seed + config.num_seeds + num_fresh_seeds > 2**31:
-        refuse("seed", config.seed, "at most 2^31 - --num_seeds - --num_fresh_seeds")
+        refuse("seed", config.seed, "at most 2^31 - `num_seeds` - `num_fresh_seeds`")

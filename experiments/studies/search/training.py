@@ -20,8 +20,9 @@ from experiments.config.settings import EXECUTION, LOGGING_POINTS, Config, Usage
 from experiments.figures.averages import over_last_tenth
 from experiments.runs import compilation, interrupts, progress
 from experiments.runs.building import init_seeds, make_agent, over_leading_axis
-from experiments.runs.training import BREACHES, NonFiniteError, divergences, wait
-from experiments.storage import run_folder
+from experiments.runs.divergence import BREACHES, NonFiniteError, divergences
+from experiments.runs.training import wait
+from experiments.storage import checkpoints, files
 from experiments.storage.files import written_whole
 from experiments.storage.packing import pack, unpack
 from experiments.studies.search.settings import Settings
@@ -88,7 +89,7 @@ def train_settings(config: Config, settings: Settings, checkpoint: pathlib.Path,
     like = jax.eval_shape(partial(_start, agent, config, num_settings))
     if checkpoint.exists():
         before = _read_checkpoint(checkpoint, like, len(ends))
-        states = run_folder.with_keys(before.states, like)
+        states = checkpoints.with_keys(before.states, like)
     else:
         states = _start(agent, config, num_settings)
         before = Checkpoint((), np.zeros((num_settings, config.num_seeds), bool), (), 0.0)
@@ -114,7 +115,7 @@ def train_settings(config: Config, settings: Settings, checkpoint: pathlib.Path,
                 seconds = before.seconds + time.monotonic() - began
                 stopping = bool(signals)
                 if stopping or len(returns) % EXECUTION.checkpoint_every == 0:
-                    plain = run_folder.without_keys(states)
+                    plain = checkpoints.without_keys(states)
                     _write_checkpoint(checkpoint, Checkpoint(returns, diverged, plain, seconds))
                 highest = np.fmax.reduce(returns[-1][~diverged], initial=np.nan)
                 bar.set_postfix_str(f"highest return {highest:.2f}", refresh=False)
@@ -165,7 +166,7 @@ def _write_checkpoint(file: pathlib.Path, checkpoint: Checkpoint) -> None:
       WriteError: if it cannot be written; the one before is intact.
     """
     arrays: Any = checkpoint._replace(states=np.frombuffer(pack(checkpoint.states), np.uint8))._asdict()
-    with run_folder.told(file.parent), written_whole(file) as stream:
+    with files.told(file.parent), written_whole(file) as stream:
         np.savez(stream, **arrays)
 
 
@@ -175,7 +176,7 @@ def _read_checkpoint(file: pathlib.Path, like: Any, num_points: int) -> Checkpoi
     Raises:
       UsageError: if it is not one of this training.
     """
-    plain = jax.eval_shape(run_folder.without_keys, like)
+    plain = jax.eval_shape(checkpoints.without_keys, like)
     shape = like.num_updates.shape
     try:
         with np.load(file, allow_pickle=False) as saved:

@@ -17,8 +17,8 @@ import numpy as np
 
 from experiments.config.settings import UsageError
 from experiments.runs import compilation
-from experiments.runs.training import SLOPES, NonFiniteError
-from experiments.storage import run_folder
+from experiments.runs.divergence import SLOPES, NonFiniteError
+from experiments.storage import checkpoints, files
 from experiments.storage.files import write_whole, written_whole
 from metagrad import evolution, windows
 from metagrad.meta_parameters import MetaParameters
@@ -188,7 +188,7 @@ def draw(
                 sample = drawn + int(np.argmin(finite))
                 what = f"the gradients of sample {sample} at {point.name}"
                 raise NonFiniteError(f"stopped: {what} are not finite{SLOPES}")
-            with run_folder.told(folder), written_whole(file) as stream:
+            with files.told(folder), written_whole(file) as stream:
                 np.save(stream, chunk)
         progress(min(len(chunk), num_samples - drawn))
         chunks.append(chunk)
@@ -198,11 +198,11 @@ def draw(
 
 def _claim(folder: pathlib.Path, point: Point, key: chex.PRNGKey) -> None:
     """Marks the folder as this agent's and this key's, or checks that it is."""
-    leaves = jax.tree.leaves(run_folder.without_keys((point.fixed, point.eta, key)))
+    leaves = jax.tree.leaves(checkpoints.without_keys((point.fixed, point.eta, key)))
     mark = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest() + "\n"
     file = folder / "drawn_from"
     if not file.exists():
-        with run_folder.told(folder):
+        with files.told(folder):
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(file, mark)
     if file.read_bytes() != mark.encode():

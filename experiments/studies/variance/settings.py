@@ -293,7 +293,7 @@ def _trained(values: flags.FlagValues, config: Config) -> dict[str, Config]:
                 config_lib.validate(settings)
             except UsageError as error:
                 raise UsageError(
-                    str(error).replace("--num_env_steps", "--at_env_steps").replace("--discount", "--at_discounts")
+                    error.args[0].replace("`num_env_steps`", "`at_env_steps`").replace("`discount`", "`at_discounts`")
                 ) from None
             trained[f"discount_{discount}_steps_{steps}"] = settings
     return trained

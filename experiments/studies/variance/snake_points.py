@@ -26,7 +26,7 @@ from experiments.runs.building import init_seeds, make_agent
 from experiments.runs.layout import over_devices
 from experiments.runs.progress import Turn
 from experiments.runs.training import train
-from experiments.storage import run_folder
+from experiments.storage import checkpoints, run_folder
 from experiments.studies.variance import sampling
 from experiments.studies.variance.sampling import OUTER_CRITIC, OWN_CRITIC, Point, Start
 from metagrad import meta_parameters
@@ -106,7 +106,7 @@ def checkpoint_points(
     Raises:
       UsageError: if the run has fewer checkpoints, or they cannot be read.
     """
-    steps = run_folder.checkpoint_steps(run)
+    steps = checkpoints.checkpoint_steps(run)
     if len(steps) < num_checkpoints:
         refuse("num_checkpoints", num_checkpoints, f"at most the number of checkpoints in {run}, {len(steps)}")
     chosen = [steps[round(place)] for place in np.linspace(len(steps) - 1, 0, num_checkpoints)[::-1]]
@@ -137,7 +137,7 @@ def _points(agent: Agent, asked: Asked, places: list[tuple[str, pathlib.Path, in
     for name, run, env_steps in places:
         settings = config_lib.load(run / run_folder.CONFIG)
         like = jax.eval_shape(partial(init_seeds, make_agent(settings), settings))
-        states = run_folder.read_checkpoint(run, env_steps, like)
+        states = checkpoints.read_checkpoint(run, env_steps, like)
         state = jax.tree.map(lambda leaf: leaf[seed_index], states)
         if state.num_updates < env_steps // (settings.num_envs * settings.rollout_length):
             refuse("seed_index", seed_index, f"of a seed that {run} had not dropped by {env_steps} environment steps")
