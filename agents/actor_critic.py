@@ -13,6 +13,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import optax
+import rlax
 from jax.ad_checkpoint import checkpoint_name
 
 from agents.networks import Network, Predictions
@@ -58,8 +59,6 @@ def targets(values: chex.Array, bootstrap_values: chex.Array, rollout: Rollout, 
     Returns:
       The targets, differentiable in values and hyperparameters.
     """
-    import rlax  # not above: with it comes TensorFlow Probability, whose second a `--help` need not wait for
-
     next_values = jnp.concatenate([values[1:], bootstrap_values[:1]])
     counted = jnp.cumsum(rollout.truncated, 0)
     for number, value in enumerate(bootstrap_values[1:], 1):
@@ -97,8 +96,6 @@ def loss(
     Returns:
       The loss, float [], and its terms before their costs: `policy`, `value` and `entropy`.
     """
-    import rlax
-
     chex.assert_equal_shape([predictions.value, actions, *targets])
     logits = predictions.logits.reshape(actions.size, -1)
     ones = jnp.ones(actions.size, logits.dtype)

@@ -14,6 +14,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import optax
+import rlax
 
 from agents import actor_critic
 from agents.actor_critic import Targets
@@ -70,8 +71,6 @@ def learn(
     Returns:
       The next state, and the targets of the outer loss, by the values from before the step.
     """
-    import rlax  # not above, see `actor_critic.targets`
-
     values, pullback = jax.vjp(lambda params: critic.network.apply(params, rollout.observation), state.params)
     bootstrap_values = critic.network.apply(state.params, rollout.bootstrap_observation)
     targets = actor_critic.targets(values, bootstrap_values, rollout, hyper)

@@ -113,7 +113,7 @@ def collect(
     most_truncations = -(-length // env.time_limit)
 
     def collect_rollout(params: hk.Params, actor: ActorState, key: chex.PRNGKey) -> tuple[ActorState, Rollout]:
-        num_envs = actor.episode_length.shape[0]
+        num_envs = len(actor.episode_length)
 
         def body(carry: _Carry, key: chex.PRNGKey) -> tuple[_Carry, Rollout]:
             actor, _, truncated_observation, num_truncated = carry
@@ -123,8 +123,7 @@ def collect(
             environment_state, timestep = jax.vmap(partial(environment.step, env))(
                 actor.environment_state, action, jax.random.split(step_key, num_envs)
             )
-            episode_return = actor.episode_return + timestep.reward
-            episode_length = actor.episode_length + 1
+            episode_return, episode_length = actor.episode_return + timestep.reward, actor.episode_length + 1
             ended = timestep.terminated | timestep.truncated
             next_actor = ActorState(
                 environment_state=environment_state,
@@ -144,12 +143,16 @@ def collect(
                 episode_return=episode_return,
                 episode_length=episode_length,
             )
-            num_truncated += timestep.truncated
-            return (next_actor, timestep.last_observation, truncated_observation, num_truncated), step
+            return (
+                next_actor,
+                timestep.last_observation,
+                truncated_observation,
+                num_truncated + timestep.truncated,
+            ), step
 
         nothing_yet = jax.tree.map(lambda leaf: jnp.stack([leaf] * most_truncations), actor.observation)
-        carry = (actor, actor.observation, nothing_yet, jnp.zeros(num_envs, jnp.int32))
-        (actor, last, truncated, _), rollout = jax.lax.scan(body, carry, jax.random.split(key, length))
+        first = (actor, actor.observation, nothing_yet, jnp.zeros(num_envs, jnp.int32))
+        (actor, last, truncated, _), rollout = jax.lax.scan(body, first, jax.random.split(key, length))
         bootstrap_observation = jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), last, truncated)
         return actor, rollout._replace(bootstrap_observation=bootstrap_observation)
 

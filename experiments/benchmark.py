@@ -19,9 +19,10 @@ import jax
 from absl import flags
 
 from experiments.config import flags as commands
-from experiments.config.settings import UsageError, refuse
+from experiments.config.ranges import UsageError, refuse
 from experiments.figures import tables as reporting
-from experiments.runs import compilation, devices, progress
+from experiments.runs import command_line, compilation, devices, progress
+from experiments.storage import folder as storage_folder
 from experiments.storage.files import write_whole
 from experiments.studies.benchmark import figures, report, timing
 from experiments.studies.benchmark.settings import SCALES, SUITES, Scale
@@ -113,7 +114,7 @@ def main(values: flags.FlagValues) -> None:
         refuse("suite", suites, f"a comma list, without repetition, of {', '.join(SUITES)}")
     if compilation.jit_is_disabled():
         raise UsageError("JAX_DISABLE_JIT: must be left out, since what is measured are compiled programs")
-    folder = commands.new_logdir(values.logdir)
+    folder = storage_folder.new_logdir(values.logdir)
     results = benchmark(suites, SCALES[values.scale], folder)
     for suite in suites:
         print(f"\n{report.table(suite, results[suite])}")
@@ -121,4 +122,4 @@ def main(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main, define_flags())
+    command_line.run(main, define_flags())

@@ -6,17 +6,11 @@ Example:
 Stopped in the middle, the same command goes on from the last checkpoint, and ends with the same results.
 """
 
-import sys
 from typing import Any
 
 from absl import flags
 
-from experiments.config import flags as commands
-from experiments.config.settings import ESTIMATORS, PRESETS, refuse
-from experiments.figures.outcome import sentences, tables
-from experiments.runs.divergence import NonFiniteError
-from experiments.storage.files import WriteError
-from experiments.studies.comparison import (
+from experiments.config.comparison import (
     ALLOWED_BASELINE,
     ALLOWED_ESTIMATORS,
     GRID,
@@ -24,15 +18,19 @@ from experiments.studies.comparison import (
     NO_GRID,
     RATES,
     Grid,
-    compare,
-    is_number,
     make_configs,
 )
+from experiments.config.flags import define_training_flags, execution_from_flags, settings_from_flags
+from experiments.config.ranges import finite_number, refuse
+from experiments.config.settings import ESTIMATORS
+from experiments.config.validation import check_ranges
+from experiments.runs import command_line
+from experiments.storage.folder import new_logdir
 
 
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
-    values = commands.define_training_flags(omit=("estimator",))
+    values = define_training_flags(omit=("estimator",))
     where: dict[str, Any] = {"flag_values": values, "module_name": "What is compared"}
     flags.DEFINE_list(
         "estimators",
@@ -69,7 +67,8 @@ def grid_from_flags(values: flags.FlagValues) -> Grid:
       UsageError: if a value or a combination is impossible.
     """
     texts = values.meta_learning_rates
-    rates = tuple(float(text) for text in texts if is_number(text))
+    numbers = [finite_number(text) for text in texts]
+    rates = tuple(number for number in numbers if number is not None)
     if len(rates) < len(texts) or not RATES.accepts(rates):
         refuse("meta_learning_rates", texts, RATES.text)
     if rates and values["meta_learning_rate"].present:
@@ -81,19 +80,18 @@ def grid_from_flags(values: flags.FlagValues) -> Grid:
 
 def main(values: flags.FlagValues) -> None:
     """Compares as the flags say."""
-    from experiments.figures import plots
+    configs = make_configs(settings_from_flags(values), values.estimators, values.baseline)
+    grid, execution = grid_from_flags(values), execution_from_flags(values)
+    check_ranges(execution)
+    folder = new_logdir(values.logdir, (*configs, GRID))
 
-    configs = make_configs(commands.settings_from_flags(values, PRESETS), values.estimators, values.baseline)
-    grid = grid_from_flags(values)
-    execution = commands.execution_from_flags(values)
-    folder = commands.new_logdir(values.logdir, (*configs, GRID))
-    try:
-        comparison = compare(configs, folder, grid, execution)
-    except (NonFiniteError, WriteError) as error:
-        sys.exit(str(error))
-    print(f"{tables(comparison)}\n\n{sentences(configs, comparison)}")
+    from experiments.figures import outcome, plots  # what is slow to import, after --help and all that is refused
+    from experiments.studies.comparison import compare
+
+    comparison = compare(configs, folder, grid, execution)
+    print(f"{outcome.tables(comparison)}\n\n{outcome.sentences(configs, comparison)}")
     print(f"The runs are in {folder}, the picture is {folder / plots.COMPARISON_PICTURE}")
 
 
 if __name__ == "__main__":
-    commands.run(main, define_flags(), "the same command goes on from here")
+    command_line.run(main, define_flags(), "the same command goes on from here")

@@ -16,15 +16,18 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.config import flags as commands
 from experiments.config import settings as config_lib
-from experiments.config.settings import Config, Group, UsageError, flag_name, refuse
+from experiments.config.ranges import UsageError, refuse
+from experiments.config.settings import Config, Group, flag_name
 from experiments.figures import styles
 from experiments.figures.averages import over_last_tenth, over_seeds, scale_of
 from experiments.figures.plots import draw_column, last_step, legend_title
 from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
+from experiments.runs import command_line
+from experiments.storage import config_file
+from experiments.storage import folder as storage_folder
+from experiments.storage.config_file import CONFIG
 from experiments.storage.metrics import Metrics, dropped_seeds, of_survivors, read_metrics
-from experiments.storage.run_folder import CONFIG
 from metagrad import statistics
 
 OF_TUNING = ("meta_", "mixing_", "exact_", "outer_")
@@ -116,12 +119,12 @@ def main(values: flags.FlagValues) -> None:
     """Draws what the flags say."""
     if not values.runs:
         refuse("runs", "", "given: a comma list of folders of training runs")
-    folders = [commands.local_path("runs", run) for run in values.runs]
-    picture = commands.local_path("picture", values.picture) if values.picture else None
+    folders = [storage_folder.local_path("runs", run) for run in values.runs]
+    picture = storage_folder.local_path("picture", values.picture) if values.picture else None
     if not values.columns:
         refuse("columns", "", "given: a comma list of columns")
-    configs = [config_lib.load(folder / CONFIG) for folder in folders]
-    called = labels(configs) if len(folders) > 1 else [commands.folder_name(folders[0])]
+    configs = [config_file.load(folder / CONFIG) for folder in folders]
+    called = labels(configs) if len(folders) > 1 else [storage_folder.folder_name(folders[0])]
     logged = {label: read_metrics(folder) for label, folder in zip(called, folders, strict=True)}
     runs = {
         label: with_fixed(of_survivors(metrics), config)
@@ -145,4 +148,4 @@ def main(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main, define_flags())
+    command_line.run(main, define_flags())

@@ -16,9 +16,11 @@ from absl import flags
 
 from envs import processes
 from experiments.config import flags as commands
-from experiments.config.settings import Group, Range, refuse
+from experiments.config.ranges import Range, refuse
+from experiments.config.settings import Group
 from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
-from experiments.runs import progress
+from experiments.runs import command_line, progress
+from experiments.storage import folder as storage_folder
 from experiments.storage.files import write_whole
 from experiments.studies.discounting_chain import exact, picture, sampled
 from experiments.studies.discounting_chain.exact import INNER_CRITIC, OUTER_CRITIC, RETURN
@@ -76,7 +78,7 @@ def main(values: flags.FlagValues) -> None:
     for name, allowed in RANGES.items():
         if not allowed.accepts(values[name].value):
             refuse(name, values[name].value, allowed.text)
-    folder = commands.new_logdir(values.logdir)
+    folder = storage_folder.new_logdir(values.logdir)
     begin = time.monotonic()
     # The longest first, so that both threads end at about the same time.
     jobs: dict[tuple, Callable[[], Any]] = {
@@ -223,4 +225,4 @@ def _tables(results: Json) -> str:
 
 
 if __name__ == "__main__":
-    commands.run(main, define_flags())
+    command_line.run(main, define_flags())

@@ -21,14 +21,13 @@ import numpy as np
 from absl import flags
 
 from envs import drawing
-from experiments.config import environments
-from experiments.config import flags as commands
-from experiments.config import settings as config_lib
+from experiments.config import environments, validation
 from experiments.config.environments import SNAKE
-from experiments.config.ranges import count
-from experiments.config.settings import BOARD, Config, Range, board_shape, refuse
-from experiments.runs import progress
-from experiments.storage.run_folder import CONFIG
+from experiments.config.ranges import BOARD, Range, board_shape, count, refuse
+from experiments.config.settings import Config
+from experiments.runs import command_line, progress
+from experiments.storage import folder as storage_folder
+from experiments.storage.config_file import CONFIG
 from experiments.studies.play import players, recording
 from experiments.studies.play.games import FREE, WAIT
 from experiments.studies.play.match import Match
@@ -87,7 +86,7 @@ def main(values: flags.FlagValues) -> None:
     if values.record is None:
         _watch(Viewer(match, values.speed, values.human))
     else:
-        _record(match, commands.local_path("record", values.record), values)
+        _record(match, storage_folder.local_path("record", values.record), values)
 
 
 def _validate(values: flags.FlagValues) -> None:
@@ -130,7 +129,7 @@ def _validate(values: flags.FlagValues) -> None:
 def _check_recordable(record: str) -> None:
     if pathlib.Path(record).suffix.lower() not in recording.ENCODINGS:
         refuse("record", record, f"a file that ends in {' or '.join(recording.ENCODINGS)}")
-    path = commands.local_path("record", record)
+    path = storage_folder.local_path("record", record)
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         refuse("record", record, "a file that can be written, in a folder that exists")
 
@@ -141,13 +140,13 @@ def _cast(values: flags.FlagValues) -> tuple[Players, tuple[int, int]]:
     if values.logdir is None:
         rows, cols = grid or (1, 1)
         config = Config(environment=values.environment, board_size=values.board_size)
-        env = config_lib.make_environment(config)
+        env = validation.make_environment(config)
         players.check_visible(env, config)
         return players.not_agents("you" if values.human else "random", rows * cols, env), (rows, cols)
     runs = players.open_runs(values.logdir)
     for run in runs:
         named = values.environment if values["environment"].present else None
-        config_lib.check_named(run.config, named, run.folder / CONFIG)
+        validation.check_named(run.config, named, run.folder / CONFIG)
     num_seeds = runs[0].config.num_seeds
     if values.seed_index is not None and not 0 <= values.seed_index < num_seeds:
         refuse("seed_index", values.seed_index, f"in [0, {num_seeds - 1}], the run's seeds")
@@ -204,4 +203,4 @@ def _frames(
 
 
 if __name__ == "__main__":
-    commands.run(main, define_flags())
+    command_line.run(main, define_flags())

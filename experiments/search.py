@@ -14,61 +14,71 @@ from typing import Any
 
 from absl import flags
 
-from experiments.config import flags as commands
-from experiments.figures.tables import INTERVALS_NOTE, cell, table
-from experiments.runs.divergence import NonFiniteError
-from experiments.storage import files
-from experiments.storage.files import WriteError
-from experiments.studies.search import picture, searching
-from experiments.studies.search.searching import OWN, RESULTS, ranking
-from experiments.studies.search.settings import SEARCH_PRESETS, SEARCHED, define_flags, ranges_from_flags, validate
+from experiments.config import flags as config_flags
+from experiments.config.ranges import finite_number, refuse
+from experiments.config.search import NUMBERS, SEARCH_PRESETS, SEARCHED, UNUSED, Ranges, validate_search
+from experiments.runs import command_line
+from experiments.storage.folder import new_logdir
 
-PICTURE = "search.png"
+
+def define_flags() -> flags.FlagValues:
+    """Returns the command's flags."""
+    values = config_flags.define_flags(SEARCH_PRESETS, UNUSED)
+    values["logdir"].help += ", or that of the same search, to go on from its last checkpoint"
+    values["num_seeds"].help = "seeds that each setting is trained with; at least 1 and below 2^31"
+    where: dict[str, Any] = {"flag_values": values, "module_name": "What is searched"}
+    flags.DEFINE_integer("num_settings", 32, f"settings that are drawn; {NUMBERS['num_settings'].text}", **where)
+    flags.DEFINE_integer(
+        "num_fresh_seeds",
+        8,
+        "seeds, after those of the search, that the best setting is trained with anew; "
+        f"{NUMBERS['num_fresh_seeds'].text}",
+        **where,
+    )
+    for name, searched in SEARCHED.items():
+        scale = f"evenly in the logarithm of {f'1 - {name}' if searched.below_one else 'it'}"
+        text = f"range that {name} is drawn from, {scale}; {searched.ends.text}"
+        flags.DEFINE_list(f"{name}_range", list(map(str, searched.default)), text, **where)
+    return values
+
+
+def ranges_from_flags(values: flags.FlagValues) -> Ranges:
+    """Returns the ends of every hyperparameter's range.
+
+    Raises:
+      UsageError: if they are no numbers.
+    """
+    ranges = {}
+    for name, searched in SEARCHED.items():
+        given = values[f"{name}_range"].value or []
+        ends = tuple(number for text in given if (number := finite_number(text)) is not None)
+        if len(ends) < len(given):
+            refuse(f"{name}_range", given, searched.ends.text)
+        ranges[name] = ends
+    return ranges
 
 
 def main(values: flags.FlagValues) -> None:
     """Searches as the flags say."""
-    config = commands.config_from_flags(values, SEARCH_PRESETS)
-    ranges = ranges_from_flags(values)
-    validate(config, ranges, values.num_settings, values.num_fresh_seeds)
-    folder = commands.new_logdir(values.logdir, OWN)
-    try:
-        results = searching.search(config, ranges, values.num_settings, values.num_fresh_seeds, folder)
-        print(_table(results))
-        if results["best"] is None:
-            sys.exit(f"stopped: no setting has a return, so there is none to confirm; {folder / RESULTS} has them all")
-        with files.told(folder):
-            picture.draw(results, config, folder / PICTURE)
-    except (NonFiniteError, WriteError) as error:
-        sys.exit(str(error))
-    print(_confirmation(results))
-    print(f"{INTERVALS_NOTE} The results are in {folder / RESULTS}, the picture is {folder / PICTURE}")
+    config, ranges = config_flags.settings_from_flags(values, SEARCH_PRESETS), ranges_from_flags(values)
+    validate_search(config, ranges, values.num_settings, values.num_fresh_seeds)
 
+    from experiments.figures.tables import INTERVALS_NOTE  # what is slow to import, after --help
+    from experiments.storage.files import told
+    from experiments.studies.search import picture, report, searching
 
-def _table(results: dict[str, Any]) -> str:
-    """Lays the settings out for a terminal, the best first."""
-    settings = results["settings"]
-    rows = [
-        [
-            str(index),
-            *(f"{value:.4g}" for value in settings[index]["hyperparameters"].values()),
-            cell(settings[index]["return"], "diverged" if settings[index]["diverged"] else "no episode ended"),
-        ]
-        for index in ranking(settings)
-    ]
-    return table(["setting", *SEARCHED, "final return"], rows)
-
-
-def _confirmation(results: dict[str, Any]) -> str:
-    """Says what the best setting is worth, what finding it cost, and how to train with it."""
-    best, cost = results["best"], f"{results['env_steps']:,} environment steps in all"
-    given = " ".join(f"--{name}={value}" for name, value in best["hyperparameters"].items())
-    missing = "diverged" if best["diverged"] else "no episode ended"
-    return (
-        f"Setting {best['setting']} with {len(best['seeds'])} fresh seeds: {cell(best['return'], missing)}; {cost}.\n"
-        f"To train with it: --estimator=none {given}"
-    )
+    folder = new_logdir(values.logdir, searching.OWN)
+    results = searching.search(config, ranges, values.num_settings, values.num_fresh_seeds, folder)
+    print(report.table_of(results))
+    if results["best"] is None:
+        where = folder / searching.RESULTS
+        sys.exit(f"stopped: no setting has a return, so there is none to confirm; {where} has them all")
+    drawing = folder / "search.png"
+    with told(folder):
+        picture.draw(results, config, drawing)
+    print(report.confirmation(results))
+    print(f"{INTERVALS_NOTE} The results are in {folder / searching.RESULTS}, the picture is {drawing}")
 
 
 if __name__ == "__main__":
-    commands.run(main, define_flags(), "the same command goes on from here")
+    command_line.run(main, define_flags(), "the same command goes on from here")

@@ -20,14 +20,13 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.config import flags as commands
-from experiments.config import settings as config_lib
-from experiments.config.settings import refuse
+from experiments.config.ranges import UsageError, refuse
 from experiments.figures import tables as reporting
-from experiments.runs import progress
+from experiments.runs import command_line, progress
 from experiments.runs.divergence import NonFiniteError
 from experiments.runs.layout import fits_memory
 from experiments.storage import files
+from experiments.storage import folder as storage_folder
 from experiments.storage.files import PARTIAL, WriteError, holds, read_text, write_whole
 from experiments.studies.variance import (
     analysis,
@@ -98,7 +97,7 @@ def variance(folder: str | os.PathLike[str] | None = None, *, quiet: bool = Fals
     try:
         values(["variance", *(f"--{name}={value}" for name, value in given.items())])
     except flags.Error as error:
-        raise config_lib.UsageError(str(error)) from error
+        raise UsageError(str(error)) from error
     study = study_from_flags(values)
     if folder is None:
         with tempfile.TemporaryDirectory() as place:
@@ -148,14 +147,14 @@ def open_folder(logdir: str | None, study: Study) -> pathlib.Path:
       UsageError: if it holds anything else.
       WriteError: if it cannot be written to.
     """
-    file = commands.local_path("logdir", logdir or "") / STUDY
+    file = storage_folder.local_path("logdir", logdir or "") / STUDY
     asked = study.determining()
     if logdir and file.exists():
         # The keys of a point's samples depend on its place.
         if not holds(file, asked) or list(json.loads(read_text(file))["trained"]) != list(asked["trained"]):
             refuse("logdir", logdir, "a new or empty folder, or one of a study with the same settings")
         return file.parent
-    folder = commands.new_logdir(logdir, (f"{STUDY}{PARTIAL}",))
+    folder = storage_folder.new_logdir(logdir, (f"{STUDY}{PARTIAL}",))
     with files.told(folder):
         write_whole(file, json.dumps(asked, indent=2) + "\n")
     return folder
@@ -274,4 +273,4 @@ def _describe(study: Study, point: Point, gradients: np.ndarray, lifetimes: np.n
 
 
 if __name__ == "__main__":
-    commands.run(main, define_flags(), "the same command goes on from here")
+    command_line.run(main, define_flags(), "the same command goes on from here")

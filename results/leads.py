@@ -32,9 +32,9 @@ from absl import flags
 from agents import actor_critic, networks, rollouts, training
 from agents.actor_critic import LearnerState, Targets
 from agents.training import Actor, Agent, Batch
-from experiments.config import flags as commands
-from experiments.config.settings import UsageError, refuse
+from experiments.config.ranges import UsageError, refuse
 from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
+from experiments.runs import command_line
 from experiments.runs.building import make_agent, over_leading_axis
 from experiments.runs.divergence import NonFiniteError
 from experiments.studies.variance import sampling, snake_points
@@ -479,4 +479,4 @@ if __name__ == "__main__":
     own = define_flags()
     flags.DEFINE_list("agents", None, "names of the study's agents to measure; by default all", flag_values=own)
     flags.DEFINE_integer("num_centred", 0, "windows of (a); by default none", lower_bound=0, flag_values=own)
-    commands.run(main, own, "the same command goes on from here")
+    command_line.run(main, own, "the same command goes on from here")

@@ -26,9 +26,11 @@ from envs.snake import Snake, State
 from experiments.config import flags as commands
 from experiments.config.settings import Config
 from experiments.figures import plots
+from experiments.runs import command_line
 from experiments.runs.divergence import NonFiniteError
 from experiments.runs.training import train
 from experiments.storage import files, run_folder
+from experiments.storage import folder as storage_folder
 from experiments.storage.files import WriteError
 
 SETTING = Config(
@@ -88,7 +90,7 @@ def main(values: flags.FlagValues) -> None:
     """Trains in the published setting, with what the flags choose."""
     config = dataclasses.replace(SETTING, **commands.given_settings(values))
     config = config.with_estimator(config.estimator)
-    folder = commands.new_logdir(values.logdir, run_folder.OWN)
+    folder = storage_folder.new_logdir(values.logdir, run_folder.OWN)
     try:
         train(config, folder, commands.execution_from_flags(values), network=published_network())
         with files.told(folder):
@@ -99,4 +101,4 @@ def main(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main, define_flags(), "the same command goes on from here")
+    command_line.run(main, define_flags(), "the same command goes on from here")

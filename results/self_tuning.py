@@ -22,15 +22,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.ticker import EngFormatter
 
-from experiments.config import settings as config_lib
 from experiments.figures import styles
 from experiments.figures.averages import over_last_tenth, over_training
 from experiments.figures.outcome import final_returns
 from experiments.figures.plots import COMPARISON_PICTURE, draw_comparison
 from experiments.figures.styles import COLOURS
 from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
+from experiments.storage import config_file
+from experiments.storage.config_file import CONFIG
 from experiments.storage.metrics import read_metrics
-from experiments.storage.run_folder import CONFIG
 from experiments.studies.comparison import COMPARISON
 from metagrad import statistics
 from metagrad.statistics import Estimate
@@ -106,7 +106,7 @@ class Curve(NamedTuple):
 
 def read_run(folder: pathlib.Path) -> Curve:
     """Reads the curve of a training run."""
-    metrics, config = read_metrics(folder), config_lib.load(folder / CONFIG)
+    metrics, config = read_metrics(folder), config_file.load(folder / CONFIG)
     fixed = np.full_like(metrics["env_steps"], config.discount, dtype=float)
     discounts = metrics.get("hyper/discount", fixed)
     returns, means = statistics.mean(metrics["episode_return"].T), statistics.mean(discounts.T)
@@ -259,7 +259,7 @@ def ablations(start: pathlib.Path) -> str:
 def ablation(folder: pathlib.Path, whole: pathlib.Path) -> list[str]:
     """Holds a run against the one that it is a change of, whose seeds it shares; a row of a table."""
     returns, metrics = _returns(folder), read_metrics(folder)
-    fixed = np.full((1, len(returns)), config_lib.load(folder / CONFIG).discount)
+    fixed = np.full((1, len(returns)), config_file.load(folder / CONFIG).discount)
     discounts = metrics.get("hyper/discount", fixed)[-1]
     estimates = (statistics.mean(returns), statistics.mean(returns - _returns(whole)))
     ends = (np.median(discounts), discounts.min(), discounts.max())

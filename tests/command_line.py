@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from experiments.config import flags as commands
+from experiments.runs import command_line
 
 
 def run(command, *arguments):
@@ -12,5 +12,5 @@ def run(command, *arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["command", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
-            commands.run(command.main, command.define_flags())
+            command_line.run(command.main, command.define_flags())
     return stop.value.code

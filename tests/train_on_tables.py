@@ -4,7 +4,7 @@ import optax
 import tables
 
 from experiments import train
-from experiments.config import flags as commands
+from experiments.runs import command_line
 from experiments.runs import training as loop
 from experiments.runs.building import make_weights
 
@@ -27,4 +27,4 @@ def make_agent(config):
 
 if __name__ == "__main__":
     loop.make_agent = make_agent
-    commands.run(train.main, train.define_flags(), "the same command goes on from here")
+    command_line.run(train.main, train.define_flags(), "the same command goes on from here")

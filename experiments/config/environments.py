@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agents.fitting import check_environment
 from envs.catch import Catch
 from envs.environment import Environment
 from envs.snake import Snake
@@ -39,6 +38,8 @@ def make(name: str, **settings: Any) -> Environment:
     """
     if name in BUILT_IN:
         return BUILT_IN[name](**settings)
+    from agents.fitting import check_environment  # not above, so that --help need not wait for Haiku
+
     env = _call(name)
     check_environment(env)
     return env

@@ -45,6 +45,15 @@ def as_computed(value: Any) -> Any:
     return 0.0 if abs(single) < np.finfo(np.float32).tiny else float(single)
 
 
+def finite_number(text: str) -> float | None:
+    """Returns the number that a text says, or None if it is none or not finite."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def board_shape(board_size: str) -> tuple[int, int]:
     """Returns (rows, columns) of a `--board_size`; (0, 0), which no range allows, where it cannot be read."""
     match = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", board_size.lower())

@@ -16,8 +16,9 @@ from experiments.config import settings as config_lib
 from experiments.config.settings import Config
 from experiments.figures import outcome, styles
 from experiments.figures.averages import over_seeds, scale_of
+from experiments.storage import config_file
+from experiments.storage.config_file import CONFIG
 from experiments.storage.metrics import Metrics, dropped_seeds, of_survivors, read_metrics
-from experiments.storage.run_folder import CONFIG
 from metagrad.meta_parameters import INTERVALS
 
 TRAINING_PICTURE, COMPARISON_PICTURE = "train.png", "compare.png"
@@ -125,7 +126,7 @@ def legend_title(runs: Iterable[Metrics]) -> str:
 
 def _read_runs(folders: Mapping[str, pathlib.Path]) -> list[_Run]:
     """Reads runs and gives each a label and a style: that of its estimator, paler where it has had others."""
-    configs = {name: config_lib.load(folder / CONFIG) for name, folder in folders.items()}
+    configs = {name: config_file.load(folder / CONFIG) for name, folder in folders.items()}
     runs: list[_Run] = []
     for (name, config), label in zip(configs.items(), _labels(configs), strict=True):
         metrics = read_metrics(folders[name])

@@ -1,14 +1,15 @@
 """What broke first in a seed that diverged, in words."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from agents import training
 from experiments.config.settings import Config
+from experiments.storage.files import StoppedError
 
 NOT_FINITE = "was not finite"
-
 
 BREACHES = {
     "observation": ("the environment's observation", NOT_FINITE),
@@ -18,16 +19,29 @@ BREACHES = {
 }
 """What is said of the environment's functions: their names, and what they did that they may not."""
 
-
 SLOPES = "; an update must have finite slopes, which Adam has at a gradient of zero by its eps_root alone"
 """What is said of a meta-gradient, behind losses that were finite."""
 
 
-class NonFiniteError(Exception):
+class NonFiniteError(StoppedError):
     """A loss or a meta-gradient became NaN or infinite."""
 
 
-def divergences(config: Config, first_nonfinite: Mapping[str, np.ndarray]) -> dict[int, str]:
+class Divergence(NamedTuple):
+    """What broke first in a seed.
+
+    Attributes:
+      seed: its place, among those of the run.
+      by_environment: whether the environment did what it may not.
+      text: a sentence without its stop.
+    """
+
+    seed: int
+    by_environment: bool
+    text: str
+
+
+def divergences(config: Config, first_nonfinite: Mapping[str, np.ndarray]) -> list[Divergence]:
     """Tells what broke first in each seed that diverged.
 
     Args:
@@ -35,7 +49,7 @@ def divergences(config: Config, first_nonfinite: Mapping[str, np.ndarray]) -> di
       first_nonfinite: of a `training.Summary` of all seeds, int [num_seeds] each.
 
     Returns:
-      A sentence for each such seed, by its index, the first to break first.
+      One for each such seed, the first to break first.
     """
     broken = [
         (int(update), training.QUANTITIES.index(name if name in training.QUANTITIES else "meta_grad"), name, index)
@@ -43,11 +57,11 @@ def divergences(config: Config, first_nonfinite: Mapping[str, np.ndarray]) -> di
         for index, update in enumerate(updates)
         if update >= 0
     ]
-    told: dict[int, str] = {}
+    told: dict[int, Divergence] = {}
     for update, _, name, index in sorted(broken):
         what, wrong = BREACHES.get(name, (name, NOT_FINITE))
         env_step = update * config.num_envs * config.rollout_length
-        place = f"at environment step {env_step} (update {update})"
         hint = SLOPES if name.startswith("meta_grad/") else ""
-        told.setdefault(index, f"{what} of seed {config.seed + index} {wrong} {place}{hint}")
-    return told
+        text = f"{what} of seed {config.seed + index} {wrong} at environment step {env_step} (update {update}){hint}"
+        told.setdefault(index, Divergence(index, name in BREACHES, text))
+    return list(told.values())

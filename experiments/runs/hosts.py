@@ -1,51 +1,36 @@
-"""Several processes that train one run, each its share of the seeds on its own devices, by JAX's distributed runtime.
+"""Several processes that train one run, each an equal share of the seeds on its own devices.
 
-The seeds exchange nothing while they are trained. What all have to know, metrics and checkpoints, is gathered as bytes
-at each logging point, so that nothing is rounded and a folder does not depend on the number of processes. JAX's runtime
-finds the processes of a cluster, and ends those that are left where one is lost.
+The seeds exchange nothing while they are trained. At each logging point JAX's runtime gathers what all have to know,
+metrics and checkpoints, so that a folder does not depend on the number of processes. It also finds the processes of a
+cluster, and ends those that are left where one is lost.
 """
 
 import contextlib
 import dataclasses
-import itertools
+import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
+from jax.experimental import multihost_utils
 
-from experiments.config.settings import Group, UsageError, refuse
-from experiments.storage.packing import pack, unpack
+from experiments.config.hosts import AUTO, Place
+from experiments.config.ranges import UsageError, refuse
+from experiments.storage.files import StoppedError
 
 HEARTBEAT_SECONDS = 30
 """After how long without a sign of life JAX takes a process for lost."""
 
-AUTO = "auto"
-
-ADDRESS = f"HOST:PORT of process 0, or {AUTO}"
-
-
-class LostError(Exception):
-    """Another process has ended; its text is the user's one line."""
+LARGEST_TEXT = 2**16
+"""Bytes of settings that are sent."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """Where a process stands among all; what is None is left to JAX to detect.
-
-    Attributes:
-      address: HOST:PORT, on which process 0 awaits the others.
-      number: of processes.
-      index: this one's, from 0.
-    """
-
-    address: str | None
-    number: int | None
-    index: int | None
+class LostError(StoppedError):
+    """Another process has ended."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,100 +38,70 @@ class Hosts:
     """The processes of a run, which call the same methods in the same order.
 
     Attributes:
-      index: of this process; 0 is the first.
+      index: of this process; 0 is the first, which writes.
       number: of processes.
-      gather: from this process's bytes to those of all, in order.
     """
 
-    index: int
-    number: int
-    gather: Callable[[bytes], list[bytes]]
+    index: int = 0
+    number: int = 1
 
     @property
     def first(self) -> bool:
         """Whether this is the process that writes."""
         return self.index == 0
 
-    def shares(self, count: int) -> list[slice]:
-        """Returns which of so many seeds each process has: neighbours, in equal numbers but for one."""
-        ends = [count * index // self.number for index in range(self.number + 1)]
-        return [slice(start, end) for start, end in itertools.pairwise(ends)]
+    def share(self, count: int) -> slice:
+        """Returns which of so many seeds this process has.
 
-    def everywhere(self, tree: Any) -> Any:
-        """Joins everybody's arrays [share, ...] along their leading axis, to arrays [all shares, ...].
+        Raises:
+          UsageError: if there are no equal shares.
+        """
+        if count % self.number:
+            refuse("num_processes", self.number, f"a divisor of `num_seeds` ({count})")
+        size = count // self.number
+        return slice(self.index * size, (self.index + 1) * size)
+
+    def all_gather(self, tree: Any) -> Any:
+        """Joins everybody's arrays [share, ...] along their leading axis, to NumPy arrays [all shares, ...].
 
         Raises:
           LostError: if another process has ended.
         """
-        if self.number == 1:
-            return tree
-        parts = [unpack(part, tree) for part in self.gather(pack(tree))]
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        with _losing():
+            return multihost_utils.process_allgather(tree, tiled=True)
 
-    def from_first(self, tree: Any) -> Any:
-        """Sends arrays [N, ...] of the first process to all.
-
-        Args:
-          tree: of the first; elsewhere only structure, dtypes and shapes behind the leading axis matter.
+    def broadcast(self, tree: Any) -> Any:
+        """Sends NumPy arrays [N, ...] of the first process to all, to the bit; all have the same shapes and dtypes.
 
         Raises:
           LostError: if another process has ended.
         """
-        if self.number == 1:
-            return tree
-        return unpack(self.gather(pack(tree) if self.first else b"")[0], tree)
+        with _losing():
+            # As bytes, for JAX adds up what it sends, to zeros, and minus zero would not arrive.
+            data = jax.tree.map(lambda leaf: np.ascontiguousarray(leaf).view(np.uint8), tree)
+            sent = multihost_utils.broadcast_one_to_all(data)
+        return jax.tree.map(lambda data, leaf: np.asarray(data).view(leaf.dtype), sent, tree)
+
+    def check_alike(self, settings: Mapping[str, Any]) -> None:
+        """Makes sure that all processes have the same settings, given under their flags' names.
+
+        Raises:
+          UsageError: names the setting that differs from the first process's.
+          LostError: if another process has ended.
+        """
+        text = json.dumps(settings).encode().ljust(LARGEST_TEXT)
+        theirs = json.loads(self.broadcast(np.frombuffer(text, np.uint8)).tobytes())
+        for name, value in json.loads(text).items():
+            if value != theirs.get(name):
+                refuse(name, value, f"{theirs.get(name)}, as process 0 has it")
 
 
-ALONE = Hosts(0, 1, lambda data: [data])
-"""A single process, which has all seeds and asks nobody."""
-
-
-def define_flags(values: flags.FlagValues) -> None:
-    """Adds the flags that say where a process stands among those of a run."""
-    where: dict[str, Any] = {"flag_values": values, "module_name": Group.PROCESSES}
-    flags.DEFINE_string(
-        "coordinator",
-        "",
-        f"where several processes train one run, each a share of the seeds on the devices that it sees: {ADDRESS}, "
-        "which takes it, --num_processes and --process_id from what JAX detects of a cluster (Slurm, Open MPI, "
-        "Kubernetes). All are started with the same flags, but for --process_id; only process 0 writes to --logdir",
-        **where,
-    )
-    flags.DEFINE_integer("num_processes", None, "with --coordinator: processes that train the run; at least 2", **where)
-    flags.DEFINE_integer(
-        "process_id", None, "with --coordinator: which of the processes this one is; in [0, num_processes)", **where
-    )
-
-
-def place_from_flags(values: flags.FlagValues) -> Place | None:
-    """Returns where this process stands, or None if it is the only one.
-
-    Raises:
-      UsageError: names the flag, its value and what is allowed.
-    """
-    address, number, index = values.coordinator, values.num_processes, values.process_id
-    if address in ("", AUTO):
-        for name, value in (("num_processes", number), ("process_id", index)):
-            if value is not None:
-                refuse(
-                    name,
-                    value,
-                    f"left out{' with' if address else ', or given with'} --coordinator={address or ADDRESS}",
-                )
-        return Place(None, None, None) if address else None
-    if number is None or not 2 <= number < 2**31:
-        allowed = f"given with --coordinator={address}, at least 2 and below 2^31"
-        refuse("num_processes", "" if number is None else number, allowed)
-    if index is None or not 0 <= index < number:
-        refuse("process_id", "" if index is None else index, f"in [0, {number - 1}], with --num_processes={number}")
-    host, _, port = address.rpartition(":")
-    if not (host and port.isdecimal() and 0 < int(port[:6]) < 2**16):
-        refuse("coordinator", address, f"{ADDRESS}, with a port in [1, 65535]")
-    return Place(address, number, index)
+ALONE = Hosts()
+"""A single process, which has all seeds."""
 
 
 @contextlib.contextmanager
-def joined(place: Place | None, told: tuple[type[Exception], ...]) -> Iterator[Hosts]:
+def joined(place: Place | None) -> Iterator[Hosts]:
     """Finds the other processes, before JAX computes anything, and waits for them in the end.
 
     Where there are others, an exception ends this process within the context, with status 2 if it is a `UsageError` and
@@ -154,7 +109,6 @@ def joined(place: Place | None, told: tuple[type[Exception], ...]) -> Iterator[H
 
     Args:
       place: of this process; None if it is the only one.
-      told: exceptions whose text is one line for the user.
 
     Yields:
       The processes.
@@ -166,8 +120,7 @@ def joined(place: Place | None, told: tuple[type[Exception], ...]) -> Iterator[H
     if place is None:
         yield ALONE
         return
-    # It would take SIGTERM for itself.
-    jax.config.update("jax_enable_preemption_service", False)
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
     try:
         jax.distributed.initialize(
             place.address, place.number, place.index, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
@@ -175,32 +128,16 @@ def joined(place: Place | None, told: tuple[type[Exception], ...]) -> Iterator[H
     except ValueError as error:
         refuse("coordinator", AUTO, f"HOST:PORT of process 0, since JAX detects no cluster here ({error})")
     try:
-        yield Hosts(jax.process_index(), jax.process_count(), _gather)
+        yield Hosts(jax.process_index(), jax.process_count())
     except Exception as error:
         # At once: otherwise JAX's runtime would first wait for the others, and they wait for this one.
-        if isinstance(error, (UsageError, LostError, *told)):
+        if isinstance(error, UsageError | StoppedError):
             line = error.of_flags() if isinstance(error, UsageError) else str(error)
             print(" ".join(line.split()), file=sys.stderr, flush=True)
         else:
             traceback.print_exc()
         os._exit(2 if isinstance(error, UsageError) else 1)
     jax.distributed.shutdown()
-
-
-def _gather(data: bytes) -> list[bytes]:
-    """Returns the bytes of every process, in order; they need not be as many.
-
-    Raises:
-      LostError: if another process has ended.
-    """
-    from jax.experimental import multihost_utils
-
-    with _losing():
-        lengths = multihost_utils.process_allgather(np.array(len(data), np.uint32))
-        padded = np.zeros(lengths.max(), np.uint8)
-        padded[: len(data)] = np.frombuffer(data, np.uint8)
-        everything = np.asarray(multihost_utils.process_allgather(padded))
-    return [row[:length].tobytes() for row, length in zip(everything, lengths, strict=True)]
 
 
 @contextlib.contextmanager

@@ -1,15 +1,11 @@
 """Bars: what goes on, how far it is and how long it still takes. In a file or a pipe they are lines, now and then."""
 
-import math
-import operator
-import statistics
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import time
+from typing import Any, NamedTuple, Self
 
+import numpy as np
 from tqdm.auto import tqdm
-
-from experiments.config.settings import Config
 
 LINE_SECONDS = 60.0
 """From one line to the next, where there is no terminal."""
@@ -48,73 +44,58 @@ def bar(what: str, total: int, unit: str, done: int = 0, *, quiet: bool = False,
     return tqdm(desc=what, total=total, initial=done, **shown)
 
 
-def notes(*parts: str) -> str:
-    """Returns what a bar says at its end."""
-    return ", ".join(filter(None, parts))
-
-
 class Turn(NamedTuple):
     """A run's place among others.
 
     Attributes:
-      title: what its bar is called; the run's settings say so if it is empty.
-      in_all: from the run's environment steps to come, the seconds that one takes, None before that is known, and those
-        that the run took so far, to what its bar says of all runs.
+      title: what its bar is called.
+      to_come: environment steps of all seeds of the runs after it, in multiples of its own.
+      bound: what stands before the time left in all: `>` where the runs after it are slower, since they tune, else `~`.
     """
 
     title: str = ""
-    in_all: Callable[[int, float | None, float], str] = lambda steps, a_step, so_far: ""
+    to_come: float = 0.0
+    bound: str = "~"
 
 
 ALONE = Turn()
 
 
-class Series:
-    """Runs one after another, and how long they still take by what was measured so far."""
+class RunBar:
+    """The bar of a run in training: what its episodes return, which seeds it lost, and about what is left in all."""
 
-    def __init__(self, configs: Mapping[str, Config]) -> None:
-        """Plans runs, given by their settings under their titles, in order."""
-        self._configs = configs
-        self._measured: dict[str, float] = {}  # seconds of a step of one seed, with their share of compilation
+    def __init__(self, num_env_steps: int, done: int, turn: Turn, quiet: bool) -> None:
+        """Starts the bar where the run goes on, after so many environment steps; its program compiles."""
+        self._first, self._turn = done, turn
+        self._bar = bar(turn.title, num_env_steps, "steps", done, quiet=quiet, postfix="compiling")
 
-    def turn(self, title: str) -> Turn:
-        """Returns a run's place."""
-        place = list(self._configs).index(title)
+    def __enter__(self) -> Self:
+        return self
 
-        def in_all(steps: int, a_step: float | None, so_far: float) -> str:
-            present, *others = list(self._configs.values())[place:]
-            if a_step is not None:
-                self.finish(title, so_far + steps * a_step)
-            guesses = [self._guess(config) for config in (present, *others)]
-            own = guesses[0][0] * present.num_seeds if a_step is None else a_step
-            seconds = steps * own + sum(
-                guess * config.num_seeds * config.num_env_steps
-                for (guess, _), config in zip(guesses[1:], others, strict=True)
-            )
-            if math.isnan(seconds):
-                return "in all ?"
-            bound = "~" if all(may_be_less for _, may_be_less in guesses) else ">"
-            return f"in all {bound}{tqdm.format_interval(seconds)}"
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
 
-        return Turn(f"run {place + 1}/{len(self._configs)}, {title}", in_all)
+    def compiled(self) -> None:
+        """The time left counts from here."""
+        self._bar.unpause()
+        self._clock = time.monotonic()
 
-    def finish(self, title: str, seconds: float) -> None:
-        """Notes how long a run takes, compilation and earlier calls included."""
-        config = self._configs[title]
-        self._measured[title] = seconds / config.num_env_steps / config.num_seeds
+    def stopping(self) -> None:
+        """Says that a signal came."""
+        self._bar.set_postfix_str("stopping at the next logging point; a second Ctrl-C stops at once")
 
-    def _guess(self, config: Config) -> tuple[float, bool]:
-        """Returns the mean seconds of the runs that are most like one, NaN before any, and whether it may take less.
+    def say(self, line: str) -> None:
+        """Writes a line of its own to standard error."""
+        self._bar.write(line, file=sys.stderr)
 
-        It does not where it tunes and all that was measured tunes nothing: tuning is work on top of that.
-        """
-
-        def kinds(config: Config) -> tuple[Any, Any]:
-            return config.estimator == "none", (config.estimator, config.updates_per_window)
-
-        likeness = {
-            title: sum(map(operator.eq, kinds(self._configs[title]), kinds(config))) for title in self._measured
-        }
-        most = max(likeness.values(), default=0)
-        alike = [self._measured[title] for title, alike in likeness.items() if alike == most]
-        return statistics.fmean(alike) if alike else math.nan, most > 0 or config.estimator == "none"
+    def advance(self, env_steps: int, returns: np.ndarray, num_dropped: int) -> None:
+        """Shows a logging point: environment steps so far, returns, float [seeds], and how many seeds were dropped."""
+        told = [f"return {np.nanmean(returns) if np.isfinite(returns).any() else np.nan:.2f}"]
+        if num_dropped:
+            told.append(f"{num_dropped} seeds dropped")
+        if self._turn.to_come:
+            a_step = (time.monotonic() - self._clock) / (env_steps - self._first)
+            left = a_step * (self._bar.total * (1.0 + self._turn.to_come) - env_steps)
+            told.insert(0, f"in all {self._turn.bound}{tqdm.format_interval(left)}")
+        self._bar.set_postfix_str(", ".join(told), refresh=False)
+        self._bar.update(env_steps - self._bar.n)

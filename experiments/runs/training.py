@@ -1,38 +1,34 @@
-"""The loop that trains many seeds and stores what comes of them, from checkpoint to checkpoint."""
+"""The loop that trains the seeds of a run and stores what comes of them, from checkpoint to checkpoint."""
 
 import contextlib
-import math
+import dataclasses
 import os
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import chex
 import jax
 import numpy as np
 
-from agents import training
 from agents.networks import Network
 from agents.training import Agent, Summary, TrainingState
-from experiments.config import flags as commands
-from experiments.config import settings as config_lib
-from experiments.config.settings import EXECUTION, Config, Execution, estimator_title, refuse
+from experiments.config import validation
+from experiments.config.ranges import refuse
+from experiments.config.settings import EXECUTION, Config, Execution, by_flag, estimator_title
 from experiments.runs import compilation, interrupts, progress
-from experiments.runs.building import init_seed, init_seeds, make_agent
+from experiments.runs.building import init_seeds, make_agent
 from experiments.runs.divergence import NonFiniteError, divergences
 from experiments.runs.hosts import ALONE, Hosts
-from experiments.runs.layout import Layout, fits_memory, lay_out, over_batch
-from experiments.runs.progress import Turn
+from experiments.runs.layout import Layout, fits_memory, lay_out
+from experiments.runs.progress import RunBar, Turn
+from experiments.runs.seeds import Seeds, Starts
 from experiments.storage import checkpoints
+from experiments.storage.folder import local_path
 from experiments.storage.metrics import Metrics
-from experiments.storage.shared_folder import SharedFolder
+from experiments.storage.run_folder import RunFolder
 from metagrad import meta_parameters
 from metagrad.meta_parameters import MetaParameters
-
-POLL_SECONDS = 0.01
 
 
 class Result(NamedTuple):
@@ -84,176 +80,150 @@ def train(
       NonFiniteError: if training broke, and is to stop then; the metrics up to the interval before are on disk.
       KeyboardInterrupt: with a signal's number, if one came, to whichever process.
     """
-    config_lib.validate(config)
-    config_lib.validate_execution(execution)
-    if folder is None and hosts.first:
-        with tempfile.TemporaryDirectory() as temporary:
-            return train(config, temporary, execution, network=network, quiet=quiet, hosts=hosts, turn=turn)
-    began = time.monotonic()
-    agent = make_agent(config) if network is None else make_agent(config, network)
-    place = None if folder is None else commands.local_path("logdir", folder)
-    with compilation.checking_themselves(), SharedFolder(place, config, execution, hosts) as writer:
-        env_steps, seconds = writer.env_steps, writer.seconds
-        if env_steps == config.num_env_steps:
-            return Result(writer.read_metrics(), seconds)
-        if env_steps:
-            states = writer.read_checkpoint(jax.eval_shape(partial(init_seeds, agent, config)))
-        shares = hosts.shares(config.num_seeds)
-        mine = shares[hosts.index]
-        # The largest share decides in all processes, so that all run the same program.
-        layout = lay_out(max(share.stop - share.start for share in shares), execution.seeds_per_batch)
-        layout = layout._replace(number=mine.stop - mine.start)
-        what = turn.title or f"{estimator_title(config.estimator, config.horizon)}, {config.num_seeds} seeds"
-        first = env_steps
-        with (
-            progress.bar(
-                what,
-                config.num_env_steps,
-                "steps",
-                env_steps,
-                quiet=quiet or not hosts.first,
-                postfix=progress.notes(turn.in_all(config.num_env_steps - first, None, seconds), "compiling"),
-            ) as bar,
-            _seeds_fit_memory(config, layout),
-        ):
-            with interrupts.at_once():
-                program, inputs = training_program(agent, layout)
-                compiled = compilation.compiled(program, *inputs)
-            if env_steps:
-                dropped = hosts.everywhere(states.num_updates < env_steps // (config.num_envs * config.rollout_length))
-                if dropped.any() and execution.on_divergence == "stop":
-                    refuse("on_divergence", "stop", f"drop, to go on with the run in {folder}, which has dropped seeds")
-                batches = layout.split(states)
-            else:
-                dropped = np.zeros(config.num_seeds, bool)
-                batches = _start(agent, config, layout, mine)
-            bar.unpause()  # the time left counts from here, not from compilation
-            clock = time.monotonic()
-            tell = partial(bar.set_postfix_str, "stopping at the next logging point; a second Ctrl-C stops at once")
-            with interrupts.held_back(tell) as signals:
-                points = 0
-                while env_steps < config.num_env_steps:
-                    start, env_steps = env_steps, min(env_steps + config.steps_per_point, config.num_env_steps)
-                    points += 1
-                    num_windows = (env_steps - start) // config.steps_per_window
-                    windows = np.where(dropped, 0, num_windows)[mine]
-                    own = _advance(compiled, layout, batches, windows)
-                    eta, summary = hosts.everywhere((layout.join([batch.eta for batch in batches]), own))
-                    for index, divergence in divergences(config, summary.first_nonfinite).items():
-                        if execution.on_divergence == "stop":
-                            raise NonFiniteError(
-                                f"stopped: {divergence}; what was logged before is on disk, and with on_divergence=drop "
-                                "the other seeds go on from there"
-                            )
-                        dropped[index] = True
-                        if hosts.first:
-                            bar.write(f"dropped: {divergence}; its state from before is kept", file=sys.stderr)
-                    metrics = _metrics(agent, eta, summary, dropped)
-                    writer.write_metrics(env_steps, metrics)
-                    # A signal to one of the processes stops all, at the same point.
-                    stopping = int(hosts.everywhere(np.array(signals[:1] or [0])).max())
-                    if stopping and not signals:
-                        signals.append(stopping)
-                    stays = checkpoints.stays(config, execution, env_steps)
-                    if stopping or stays or points % execution.checkpoint_every == 0:
-                        seconds = writer.seconds + time.monotonic() - began
-                        writer.write_checkpoint(env_steps, layout.join(batches), seconds)
-                    now = time.monotonic()
-                    a_step, so_far = (now - clock) / (env_steps - first), writer.seconds + now - began
-                    in_all = turn.in_all(config.num_env_steps - env_steps, a_step, so_far)
-                    marked = f"{dropped.sum()} seeds dropped" if dropped.any() else ""
-                    told = progress.notes(in_all, f"return {_mean_return(metrics):.2f}", marked)
-                    bar.set_postfix_str(told, refresh=False)
-                    bar.update(env_steps - start)
-                    if stopping:
-                        break
-        return Result(writer.read_metrics(), seconds)
+    validation.validate(config)
+    validation.check_ranges(execution)
+    agent = make_agent(config, network)
+    starts = Starts(config.seed + np.arange(config.num_seeds, dtype=np.int32), {})
+    if not turn.title:
+        turn = turn._replace(title=f"{estimator_title(config.estimator, config.horizon)}, {config.num_seeds} seeds")
+    return train_seeds(agent, config, starts, folder, execution, quiet=quiet, hosts=hosts, turn=turn)
 
 
-def training_program(agent: Agent, layout: Layout) -> tuple[jax.stages.Wrapped, tuple[TrainingState, chex.Array]]:
-    """Makes the program that trains a batch of seeds.
+def train_seeds(
+    agent: Agent,
+    config: Config,
+    starts: Starts,
+    folder: str | os.PathLike[str] | None,
+    execution: Execution = EXECUTION,
+    *,
+    trials: bool = False,
+    quiet: bool = False,
+    hosts: Hosts = ALONE,
+    turn: Turn = progress.ALONE,
+) -> Result:
+    """Trains as `train` does, seeds that start from elsewhere than the settings say.
 
-    Args:
-      agent: of every seed.
-      layout: of the batch.
-
-    Returns:
-      The program, from states without keys, whose memory it reuses, and numbers of windows, int32 [size], to the next
-      states and summaries; and the shapes, dtypes and places of what it takes.
+    With `trials`, their hyperparameters are on trial: a seed that diverges is dropped in silence, and training stops
+    only where the environment is to blame.
     """
-    like = jax.eval_shape(partial(init_seed, agent), 0)
+    began = time.monotonic()
+    hosts.check_alike(by_flag(config) | dataclasses.asdict(execution))
+    mine = hosts.share(config.num_seeds)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(compilation.checking_themselves())
+        run = stack.enter_context(_run_folder(folder, config, execution)) if hosts.first else None
+        done, before = _last_checkpoint(run, config, hosts), run.seconds if run else 0.0
+        if done == config.num_env_steps:
+            return Result(run.read_metrics() if run else {}, before)
+        layout = lay_out(mine.stop - mine.start, execution.seeds_per_batch)
+        stack.enter_context(_fits_memory(config, layout))
+        bar = stack.enter_context(RunBar(config.num_env_steps, done, turn, quiet or not hosts.first))
+        with interrupts.at_once():
+            seeds = Seeds(agent, jax.tree.map(lambda leaf: leaf[mine], starts), layout)
+        dropped = np.zeros(config.num_seeds, bool)
+        if done:
+            states = _read_states(run, agent, config, hosts)
+            seeds.restore(jax.tree.map(lambda leaf: leaf[mine], states))
+            dropped = states.num_updates < done // config.steps_per_update
+            if dropped.any() and execution.on_divergence == "stop":
+                refuse("on_divergence", "stop", f"drop, to go on with the run in {folder}, which has dropped seeds")
+        else:
+            seeds.start()
+        bar.compiled()
+        with interrupts.held_back(bar.stopping) as signals:
+            for point, env_steps in enumerate(_logging_points(config, done), 1):
+                windows = (env_steps - done) // config.steps_per_window
+                summary = seeds.advance(np.where(dropped, 0, windows)[mine])
+                eta, summary = hosts.all_gather((seeds.eta(), summary))
+                for divergence in divergences(config, summary.first_nonfinite):
+                    if divergence.by_environment if trials else execution.on_divergence == "stop":
+                        raise NonFiniteError(f"stopped: {divergence.text}{'' if trials else ADVICE}")
+                    dropped[divergence.seed] = True
+                    if hosts.first and not trials:
+                        bar.say(f"dropped: {divergence.text}; its state from before is kept")
+                columns = _columns(agent, starts, eta, summary, dropped)
+                if run:
+                    run.write_metrics(env_steps, columns)
+                stop = _signals_of_all(signals, hosts)  # one that comes from here on stops all at the next point
+                if stop or _checkpoint_is_due(config, execution, point, env_steps):
+                    states = hosts.all_gather(seeds.states())
+                    seconds = before + time.monotonic() - began
+                    if run:
+                        run.write_checkpoint(env_steps, states, seconds)
+                bar.advance(env_steps, columns["episode_return"], dropped.sum())
+                done = env_steps
+                if stop:
+                    signals[:] = stop
+                    break
+        return Result(run.read_metrics() if run else {}, seconds)
 
-    def advance_seed(inputs: tuple[TrainingState, chex.Array]) -> tuple[TrainingState, Summary]:
-        state, num_windows = inputs
-        state, summary = training.train(agent, checkpoints.with_keys(state, like), num_windows)
-        return checkpoints.without_keys(state), summary
 
-    def advance(states: TrainingState, num_windows: chex.Array) -> tuple[TrainingState, Summary]:
-        return over_batch(advance_seed, layout)((states, num_windows))
-
-    inputs = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((layout.size, *leaf.shape), leaf.dtype, sharding=layout.sharding),
-        (jax.eval_shape(checkpoints.without_keys, like), jax.ShapeDtypeStruct((), np.int32)),
-    )
-    return jax.jit(advance, donate_argnums=0), inputs
+ADVICE = "; what was logged before is on disk, and with on_divergence=drop the other seeds go on from there"
 
 
-def _start(agent: Agent, config: Config, layout: Layout, mine: slice) -> list[TrainingState]:
-    """Initialises this process's share of the seeds, batch by batch."""
-
-    @jax.jit
-    def init(seeds: chex.Array) -> TrainingState:
-        return over_batch(lambda seed: checkpoints.without_keys(init_seed(agent, seed)), layout)(seeds)
-
-    seeds = layout.split(np.int32(config.seed) + np.arange(config.num_seeds, dtype=np.int32)[mine])
-    return [_aside(init(jax.device_put(batch, layout.sharding)), seeds) for batch in seeds]
-
-
-def _advance(program: Callable, layout: Layout, batches: list[TrainingState], num_windows: np.ndarray) -> Summary:
-    """Trains every seed for its number of windows, batch by batch; the new states take the places of the old ones."""
-    summaries = []
-    for index, windows in enumerate(layout.split(num_windows.astype(np.int32))):
-        state, summary = program(*jax.device_put((batches[index], windows), layout.sharding))
-        wait(summary)
-        batches[index] = _aside(state, batches)
-        summaries.append(summary)
-    return layout.join(summaries)
+@contextlib.contextmanager
+def _run_folder(
+    folder: str | os.PathLike[str] | None, config: Config, execution: Execution
+) -> Iterator[RunFolder]:
+    """Opens the run's folder, or one that is removed in the end."""
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(tempfile.TemporaryDirectory()) if folder is None else folder
+        yield stack.enter_context(RunFolder(local_path("logdir", place), config, execution))
 
 
-def _aside(batch: TrainingState, batches: Sequence) -> TrainingState:
-    """Moves one of several batches to the host's memory, where it waits for its turn."""
-    return jax.device_get(batch) if len(batches) > 1 else batch
+def _last_checkpoint(run: RunFolder | None, config: Config, hosts: Hosts) -> int:
+    """Returns the environment steps of one seed at the last checkpoint, of which the first process knows."""
+    updates = np.array([run.env_steps // config.steps_per_update if run else 0], np.int32)
+    return int(hosts.broadcast(updates)[0]) * config.steps_per_update
 
 
-def _seeds_fit_memory(config: Config, layout: Layout) -> contextlib.AbstractContextManager[None]:
-    """Says in one line which flag to lower where the memory is too small."""
+def _read_states(run: RunFolder | None, agent: Agent, config: Config, hosts: Hosts) -> TrainingState:
+    """Returns the states of all seeds at the last checkpoint, without keys."""
+    like = jax.eval_shape(lambda: init_seeds(agent, config))
+    if run:
+        return hosts.broadcast(run.read_checkpoint(like))
+    plain = jax.eval_shape(checkpoints.without_keys, like)
+    return hosts.broadcast(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), plain))
+
+
+def _logging_points(config: Config, done: int) -> Iterator[int]:
+    """Yields environment steps of one seed, at each logging point to come."""
+    while done < config.num_env_steps:
+        done = min(done + config.steps_per_point, config.num_env_steps)
+        yield done
+
+
+def _signals_of_all(signals: list[int], hosts: Hosts) -> list[int]:
+    """Returns the signal that came to any of the processes: it stops all, at the same point."""
+    number = int(hosts.all_gather(np.array(signals[:1] or [0])).max())
+    return [number] if number else []
+
+
+def _checkpoint_is_due(config: Config, execution: Execution, point: int, env_steps: int) -> bool:
+    return point % execution.checkpoint_every == 0 or checkpoints.stays(config, execution, env_steps)
+
+
+def _fits_memory(config: Config, layout: Layout) -> contextlib.AbstractContextManager[None]:
+    """Says in one line which setting to lower where the memory is too small."""
     at_once = min(layout.size, config.num_seeds)
     if layout.size > layout.mesh.size:
         return fits_memory("seeds_per_batch", at_once, "so many seeds at once")
     return fits_memory("num_envs", config.num_envs, "a seed")
 
 
-def wait(summary: Summary) -> None:
-    """Waits for the device in small steps: inside one long call, no signal would be seen."""
-    while not summary.num_updates.is_ready():
-        time.sleep(POLL_SECONDS)
-
-
-def _metrics(agent: Agent, eta: MetaParameters, summary: Summary, dropped: np.ndarray) -> dict[str, np.ndarray]:
+def _columns(
+    agent: Agent, starts: Starts, eta: MetaParameters, summary: Summary, dropped: np.ndarray
+) -> dict[str, np.ndarray]:
     """Returns a logging point's columns, float [num_seeds] each; NaN where no episode ended or a seed was dropped."""
-    hyper = meta_parameters.hyperparameters(agent.tuning, eta)
+    tuning = agent.tuning._replace(initial=agent.tuning.initial | dict(starts.hyperparameters))
+    hyper = meta_parameters.hyperparameters(tuning, eta)
     with np.errstate(invalid="ignore"):
         episodes = {
             "episode_return": summary.return_sum / summary.num_episodes,
             "episode_length": summary.length_sum / summary.num_episodes,
         }
         losses = {f"loss/{name}": total / summary.num_updates for name, total in summary.loss_sums.items()}
-    tuned = {f"hyper/{name}": np.asarray(hyper[name]) for name in agent.tuning.tuned}
-    gradients = {f"meta_grad/{name}": summary.meta_gradient[name] for name in agent.tuning.tuned}
+    tuned = {f"hyper/{name}": np.asarray(hyper[name]) for name in tuning.tuned}
+    gradients = {f"meta_grad/{name}": summary.meta_gradient[name] for name in tuning.tuned}
     columns = episodes | tuned | gradients | losses
     return {name: np.where(dropped, np.float32(np.nan), column) for name, column in columns.items()}
-
-
-def _mean_return(metrics: dict[str, np.ndarray]) -> float:
-    returns = metrics["episode_return"]
-    return float(np.nanmean(returns)) if np.isfinite(returns).any() else math.nan

@@ -1,18 +1,17 @@
-"""Checkpoints of a run: whole training states, of which those that stay are spread over the run."""
+"""Checkpoints of a run: whole training states, by orbax. Those that stay are spread evenly over the run."""
 
 import logging
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
-from experiments.config.settings import Config, Execution, UsageError
-
-if TYPE_CHECKING:  # imported where it is used, so that --help need not wait for it
-    import orbax.checkpoint as ocp
+from experiments.config.ranges import UsageError
+from experiments.config.settings import Config, Execution
 
 # Orbax tells the story of every checkpoint by warnings, and of errors besides raising them.
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
@@ -36,12 +35,6 @@ def stays(config: Config, execution: Execution, env_steps: int) -> bool:
     return crossed or env_steps == config.num_env_steps
 
 
-def stretch_of(config: Config, execution: Execution) -> int:
-    """Returns environment steps of one seed, in whole logging points, of which a run has `keep` at most."""
-    num_points = -(-config.num_env_steps // config.steps_per_point)
-    return -(-num_points // execution.keep) * config.steps_per_point
-
-
 def staying(steps: Sequence[int], stretch: int) -> list[int]:
     """Returns which checkpoints are to stay: the last one, and the first in each stretch of the run but in its first.
 
@@ -53,11 +46,35 @@ def staying(steps: Sequence[int], stretch: int) -> list[int]:
     return sorted({*firsts.values(), *steps[-1:]})
 
 
+def stretch_of(config: Config, execution: Execution) -> int:
+    """Returns environment steps of one seed, in whole logging points, of which a run has `keep` at most."""
+    num_points = -(-config.num_env_steps // config.steps_per_point)
+    return -(-num_points // execution.keep) * config.steps_per_point
+
+
 def checkpoint_steps(folder: pathlib.Path) -> list[int]:
     """Returns the environment steps at which a run's checkpoints were taken, in order."""
     place = folder / CHECKPOINTS
     names = [entry.name for entry in place.iterdir()] if place.is_dir() else []
     return sorted(int(name) for name in names if name.isdecimal())  # others are not complete
+
+
+def open_checkpoints(folder: pathlib.Path, read_only: bool) -> ocp.CheckpointManager:
+    """Opens a run's checkpoints; to write, it first removes what a process left behind that was killed meanwhile."""
+    place = (folder / CHECKPOINTS).resolve()
+    if not read_only:
+        place.mkdir(exist_ok=True)
+    # Where several processes train a run, the first has all that is saved, and none waits for the others.
+    alone = ocp.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix="first")
+    options = ocp.CheckpointManagerOptions(
+        read_only=read_only,
+        create=False,
+        cleanup_tmp_directories=not read_only,
+        enable_async_checkpointing=False,  # for the next interval reuses the state's memory
+        multiprocessing_options=alone,
+    )
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+    return ocp.CheckpointManager(place, options=options, item_handlers=handler)
 
 
 def read_checkpoint(folder: pathlib.Path, env_steps: int, like: Any, same_precision: bool = False) -> Any:
@@ -75,14 +92,12 @@ def read_checkpoint(folder: pathlib.Path, env_steps: int, like: Any, same_precis
     Raises:
       UsageError: if its arrays are not those of `like`, or cannot be read.
     """
-    import orbax.checkpoint as ocp
-
     plain = jax.tree.map(
         lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), jax.eval_shape(without_keys, like)
     )
     place = folder / CHECKPOINTS / str(env_steps)
     try:
-        with checkpoint_manager(folder, read_only=True) as manager:
+        with open_checkpoints(folder, read_only=True) as manager:
             # Before anything is read: orbax finds out in the middle, and stops with threads at work that complain.
             metadata = manager.item_metadata(env_steps)
             if metadata is None:
@@ -100,25 +115,6 @@ def unreadable(folder: pathlib.Path, env_steps: int, error: Exception) -> UsageE
     """Returns what is said of a damaged checkpoint."""
     place = folder / CHECKPOINTS / str(env_steps)
     return UsageError(f"{place}: is not a checkpoint that this version can read ({error})")
-
-
-def checkpoint_manager(folder: pathlib.Path, read_only: bool) -> "ocp.CheckpointManager":
-    """Opens a run's checkpoints."""
-    import orbax.checkpoint as ocp
-
-    place = (folder / CHECKPOINTS).resolve()
-    if not read_only:
-        place.mkdir(exist_ok=True)
-    # Where several processes train a run, the first has all that is saved, and none waits for the others.
-    alone = ocp.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix="first")
-    return ocp.CheckpointManager(
-        place,
-        # Not in the background, for the next interval reuses the state's memory.
-        options=ocp.CheckpointManagerOptions(
-            read_only=read_only, create=False, enable_async_checkpointing=False, multiprocessing_options=alone
-        ),
-        item_handlers=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
-    )
 
 
 def _check_arrays(place: pathlib.Path, saved: Any, expected: Any, same_precision: bool) -> None:

@@ -52,8 +52,12 @@ def holds(file: pathlib.Path, content: Any) -> bool:
         return False
 
 
-class WriteError(Exception):
-    """The folder of a run cannot be written to any more, such as on a full disk; its text is the user's one line."""
+class StoppedError(Exception):
+    """Work that cannot go on; its text is the user's one line."""
+
+
+class WriteError(StoppedError):
+    """The folder of a run cannot be written to any more, such as on a full disk."""
 
 
 @contextlib.contextmanager

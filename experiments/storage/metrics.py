@@ -3,17 +3,32 @@
 import csv
 import io
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from experiments.config.settings import UsageError
+from experiments.config.ranges import UsageError
 from experiments.storage.files import read_text
 
 METRICS = "metrics.csv"
 
 Metrics = Mapping[str, np.ndarray]
 """Arrays by column name, each [logging points, seeds]; NaN where nothing was measured."""
+
+
+def as_rows(env_steps: int, seeds: Iterable[int], columns: Metrics) -> tuple[str, str]:
+    """Returns the header of `metrics.csv`, and a logging point's rows.
+
+    Args:
+      env_steps: environment steps of one seed so far.
+      seeds: their numbers.
+      columns: float [seeds] each; NaN becomes an empty cell.
+    """
+    rows = [
+        ",".join([str(env_steps), str(seed), *("" if np.isnan(value) else str(value) for value in values)])
+        for seed, *values in zip(seeds, *columns.values(), strict=True)
+    ]
+    return ",".join(["env_steps", "seed", *columns]), "".join(f"{row}\n" for row in rows)
 
 
 def length_until(path: pathlib.Path, env_steps: int, num_seeds: int) -> int:

@@ -5,68 +5,31 @@ import json
 import math
 import os
 import pathlib
-import re
 import tempfile
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from agents.networks import Network
-from experiments.config import flags as commands
-from experiments.config import settings as config_lib
-from experiments.config.ranges import count
-from experiments.config.settings import (
-    ESTIMATORS,
-    EXECUTION,
-    POSITIVE,
-    Config,
-    Execution,
-    Range,
-    as_computed,
-    refuse,
-)
+from experiments.config.comparison import NO_GRID, Grid
+from experiments.config.ranges import refuse
+from experiments.config.settings import EXECUTION, Config, Execution
+from experiments.config.validation import validate
+from experiments.figures import plots
 from experiments.figures.averages import over_training
 from experiments.figures.outcome import final_returns, gradient_deviations
 from experiments.figures.tables import as_json
-from experiments.runs.progress import Series
+from experiments.runs.progress import Turn
 from experiments.runs.training import Result, train
-from experiments.storage import files, run_folder
-from experiments.storage.files import write_whole
+from experiments.storage import config_file
+from experiments.storage.config_file import CONFIG
+from experiments.storage.files import told, write_whole
+from experiments.storage.folder import local_path
 from experiments.storage.metrics import Metrics, dropped_seeds, of_survivors
 from metagrad import statistics
-from metagrad.meta_parameters import INTERVALS
 
-COMPARISON, GRID = "compare.json", "grid"
-
-BASELINE = "baseline"
-"""What the run with the fixed hyperparameters of `--baseline` is called."""
-
-RATES = Range(
-    "positive numbers, a comma list without repetition",
-    lambda rates: (
-        all(POSITIVE.accepts(as_computed(rate)) for rate in rates)
-        and len({as_computed(rate) for rate in rates}) == len(rates)
-    ),
-)
-GRID_SEEDS = count(1)
-ALLOWED_ESTIMATORS = f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, the last two also as NAME_HORIZON"
-ALLOWED_BASELINE = f"a comma list of NAME:VALUE, NAME of {', '.join(INTERVALS)}"
-
-
-class Grid(NamedTuple):
-    """How each estimator's meta-learning rate is chosen before it is compared, with equal effort for all.
-
-    Attributes:
-      rates: the meta-learning rates that are tried; with none, that of the settings is used.
-      num_seeds: seeds that each is tried with, which follow those of the comparison.
-    """
-
-    rates: tuple[float, ...] = ()
-    num_seeds: int = 3
-
-
-NO_GRID = Grid()
+COMPARISON = "compare.json"
 
 
 def compare(
@@ -98,97 +61,105 @@ def compare(
       WriteError: if the folder cannot be written to any more.
       NonFiniteError: if a run broke, and is to stop then.
     """
-    from experiments.figures import plots  # not above, so that --help need not wait for Matplotlib
-
     if folder is None:
         with tempfile.TemporaryDirectory() as place:
             return compare(configs, place, grid, execution, network=network, quiet=quiet)
-    folder = commands.local_path("logdir", folder)
-    tried = {name: _grid_configs(config, grid) for name, config in configs.items()}
-    planned: dict[str, Config] = {}
+    folder = local_path("logdir", folder)
+    trials = {name: grid.trials(name, config) for name, config in configs.items()}
     for name, config in configs.items():
-        trials = {_trial(name, rate): trial for rate, trial in tried[name].items()}
-        planned |= trials | {name: config}
-        for settings in (config, *trials.values()):
-            config_lib.validate(settings)
-        for place, trial in trials.items():
-            run_folder.check_settings(folder / place, trial)
-        if tried[name]:
-            _check_chosen(folder, name, config, tried[name])
-        else:
-            run_folder.check_settings(folder / name, config)
-    series = Series(planned)
+        _check(folder, name, config, trials[name])
+    planned = {place: run for name, config in configs.items() for place, run in [*trials[name].items(), (name, config)]}
+    results: dict[str, Result] = {}
 
-    def trained_in(place: str, config: Config) -> Result:
-        result = train(config, folder / place, execution, network=network, quiet=quiet, turn=series.turn(place))
-        series.finish(place, result.seconds)
-        return result
+    def run(place: str, config: Config) -> None:
+        turn = _turn(planned, place)
+        results[place] = train(config, folder / place, execution, network=network, quiet=quiet, turn=turn)
 
-    results: dict[str, dict] = {}
-    runs: dict[str, Metrics] = {}
     for name, config in configs.items():
-        result: dict[str, Any] = {"grid": []}
-        for rate, trial in tried[name].items():
-            trained = trained_in(_trial(name, rate), trial)
-            result["grid"].append(
-                {
-                    "meta_learning_rate": rate,
-                    "final_return": as_json(_trial_return(trained.metrics)),
-                    "wall_seconds": round(trained.seconds, 1),
-                }
-            )
-        if tried[name]:
-            config = dataclasses.replace(config, meta_learning_rate=_best_rate(result["grid"]))
-        if config.estimator != "none":
-            result["meta_learning_rate"] = config.meta_learning_rate
-        trained = trained_in(name, config)
-        result["wall_seconds"] = round(trained.seconds, 1)
-        results[name], runs[name] = result, trained.metrics
-    for name, config in configs.items():
-        results[name] = _summarise(config, runs[name], runs.get("none")) | results[name]
-    first = next(iter(configs.values()))
-    grid_seconds = [trial["wall_seconds"] for result in results.values() for trial in result["grid"]]
-    comparison = {
-        "env_steps": first.num_env_steps,
-        "num_seeds": first.num_seeds,
-        "num_grid_seeds": config_lib.plain(grid.num_seeds) if grid.rates else 0,
-        "wall_seconds": round(sum([result["wall_seconds"] for result in results.values()] + grid_seconds), 1),
-        "estimators": results,
-    }
-    with files.told(folder):
+        for place, trial in trials[name].items():
+            run(place, trial)
+        run(name, _with_best_rate(config, trials[name], results))
+    comparison = _describe(configs, trials, results)
+    with told(folder):
         write_whole(folder / COMPARISON, json.dumps(comparison, indent=2) + "\n")
         plots.draw_comparison({name: folder / name for name in configs}, folder / plots.COMPARISON_PICTURE)
     return comparison
 
 
-def _grid_configs(config: Config, grid: Grid) -> dict[float, Config]:
-    """Returns the runs that choose a meta-learning rate; none where nothing is tuned, or nothing is to be chosen."""
-    rates = () if config.estimator == "none" else grid.rates
-    elsewhere = dataclasses.replace(config, seed=config.seed + config.num_seeds, num_seeds=grid.num_seeds)
-    return {config_lib.plain(rate): dataclasses.replace(elsewhere, meta_learning_rate=rate) for rate in rates}
+def _turn(planned: Mapping[str, Config], place: str) -> Turn:
+    """Returns a run's place among all."""
+    index, run = list(planned).index(place), planned[place]
+    later = list(planned.values())[index + 1 :]
+    to_come = sum(other.num_env_steps * other.num_seeds for other in later) / (run.num_env_steps * run.num_seeds)
+    slower = run.estimator == "none" and any(other.estimator != "none" for other in later)
+    return Turn(f"run {index + 1}/{len(planned)}, {place}", to_come, ">" if slower else "~")
 
 
-def _trial(name: str, rate: float) -> str:
-    """Returns where such a run is, with as many digits as tell numbers in single precision apart."""
-    return f"{GRID}/{name}_{rate:.9g}"
+def _with_best_rate(config: Config, trials: Mapping[str, Config], results: Mapping[str, Result]) -> Config:
+    """Returns the settings with the meta-learning rate whose trial returned most; one without a return is the worst."""
+
+    def worth(place: str) -> float:
+        mean = float(_trial_return(results[place].metrics).estimate)
+        return -math.inf if math.isnan(mean) else mean
+
+    if not trials:
+        return config
+    return dataclasses.replace(config, meta_learning_rate=trials[max(trials, key=worth)].meta_learning_rate)
 
 
-def _check_chosen(folder: pathlib.Path, name: str, config: Config, trials: Mapping[float, Config]) -> None:
-    """Checks that a run, if it is there, is one that these trials chose the meta-learning rate of.
+def _describe(
+    configs: Mapping[str, Config], trials: Mapping[str, Mapping[str, Config]], results: Mapping[str, Result]
+) -> dict[str, Any]:
+    """Returns the content of `compare.json`."""
+    fixed = results["none"].metrics if "none" in results else None
+    estimators: dict[str, dict[str, Any]] = {}
+    for name, config in configs.items():
+        chosen = _with_best_rate(config, trials[name], results)
+        grid = [
+            {
+                "meta_learning_rate": trial.meta_learning_rate,
+                "final_return": as_json(_trial_return(results[place].metrics)),
+                "wall_seconds": round(results[place].seconds, 1),
+            }
+            for place, trial in trials[name].items()
+        ]
+        tuned = {} if config.estimator == "none" else {"meta_learning_rate": chosen.meta_learning_rate}
+        wall_seconds = {"wall_seconds": round(results[name].seconds, 1)}
+        estimators[name] = _summarise(config, results[name].metrics, fixed) | {"grid": grid} | tuned | wall_seconds
+    first = next(iter(configs.values()))
+    num_grid_seeds = next((trial.num_seeds for group in trials.values() for trial in group.values()), 0)
+    return {
+        "env_steps": first.num_env_steps,
+        "num_seeds": first.num_seeds,
+        "num_grid_seeds": num_grid_seeds,
+        "wall_seconds": round(sum(round(result.seconds, 1) for result in results.values()), 1),
+        "estimators": estimators,
+    }
 
-    Other ones could choose another rate, and would have been trained for nothing.
+
+def _check(folder: pathlib.Path, name: str, config: Config, trials: Mapping[str, Config]) -> None:
+    """Checks a run and the trials that choose its meta-learning rate, before anything is trained.
+
+    A run that is there already must be one whose rate these trials chose: other ones could choose another, and would
+    have been trained for nothing.
 
     Raises:
-      UsageError: if it has other settings, or was chosen by other trials or shorter ones.
+      UsageError: if a setting is impossible, or the folder has a run of other settings, or one that was chosen by other
+        trials or shorter ones.
     """
-    if not (folder / name / run_folder.CONFIG).exists():
+    for settings in (config, *trials.values()):
+        validate(settings)
+    for place, trial in trials.items():
+        config_file.check_settings(folder / place, trial)
+    if not trials or not (folder / name / CONFIG).exists():
+        config_file.check_settings(folder / name, config)
         return
-    run = config_lib.load(folder / name / run_folder.CONFIG)
-    run_folder.check_settings(folder / name, dataclasses.replace(config, meta_learning_rate=run.meta_learning_rate))
-    made = all((folder / _trial(name, rate) / run_folder.CONFIG).exists() for rate in trials)
-    if not made or run.meta_learning_rate not in trials:
+    run = config_file.load(folder / name / CONFIG)
+    config_file.check_settings(folder / name, dataclasses.replace(config, meta_learning_rate=run.meta_learning_rate))
+    rates = [trial.meta_learning_rate for trial in trials.values()]
+    if run.meta_learning_rate not in rates or not all((folder / place / CONFIG).exists() for place in trials):
         allowed = f"those of which the run in {folder / name} has `meta_learning_rate`={run.meta_learning_rate}"
-        refuse("meta_learning_rates", ",".join(f"{rate:g}" for rate in trials), allowed)
+        refuse("meta_learning_rates", [f"{rate:g}" for rate in rates], allowed)
     if run.num_env_steps != config.num_env_steps:
         allowed = f"{run.num_env_steps}, as of the run in {folder / name}, which trials as long have chosen"
         refuse("num_env_steps", config.num_env_steps, allowed)
@@ -201,13 +172,6 @@ def _trial_return(metrics: Metrics) -> statistics.Estimate:
     """
     returns = final_returns(metrics)
     return statistics.mean(np.where(np.isfinite(returns).all(), returns, np.nan))
-
-
-def _best_rate(trials: Sequence[Mapping[str, Any]]) -> float:
-    """Returns the meta-learning rate with the highest mean return; one without a return is the worst."""
-    returns = [trial["final_return"]["estimate"] for trial in trials]
-    best = max(range(len(trials)), key=lambda index: -math.inf if returns[index] is None else returns[index])
-    return trials[best]["meta_learning_rate"]
 
 
 def _summarise(config: Config, metrics: Metrics, fixed: Metrics | None) -> dict[str, Any]:
@@ -232,51 +196,3 @@ def _summarise(config: Config, metrics: Metrics, fixed: Metrics | None) -> dict[
         "dropped_seeds": metrics["seed"][0][dropped].astype(int).tolist(),
         "endless_seeds": metrics["seed"][0][~dropped & np.isnan(returns)].astype(int).tolist(),
     }
-
-
-def make_configs(
-    config: Config, estimators: Sequence[str] = ESTIMATORS, baseline: Sequence[str] = ()
-) -> dict[str, Config]:
-    """Returns the settings of a comparison's runs, by name.
-
-    Args:
-      config: settings that the runs share.
-      estimators: their estimators, each `NAME`, or `NAME_HORIZON` for a horizon of its own.
-      baseline: `NAME:VALUE` of hyperparameters that one more run fixes, which tunes nothing; empty for no such run.
-
-    Returns:
-      The settings, validated.
-
-    Raises:
-      UsageError: if any of this is impossible.
-    """
-    if not estimators:
-        refuse("estimators", "", "given: a comma list")
-    configs: dict[str, Config] = {}
-    for text in estimators:
-        match = re.fullmatch(r"(multi_step|mixing)[_:](\d{1,9})", text)
-        name, horizon = (match[1], int(match[2])) if match else (text, config.horizon)
-        run = f"{name}_{horizon}" if match else name
-        if name not in ESTIMATORS or run in configs:
-            refuse("estimators", ",".join(estimators), ALLOWED_ESTIMATORS)
-        configs[run] = dataclasses.replace(config.with_estimator(name), horizon=horizon)
-    if baseline:
-        values: dict[str, Any] = {}
-        for text in baseline:
-            name, _, value = text.partition(":")
-            field = "lambda_" if name == "lambda" else name
-            if name not in INTERVALS or field in values or not is_number(value):
-                refuse("baseline", ",".join(baseline), ALLOWED_BASELINE)
-            values[field] = float(value)
-        configs[BASELINE] = dataclasses.replace(config.with_estimator("none"), **values)
-    for settings in sorted(configs.values(), key=lambda settings: -settings.updates_per_window):
-        config_lib.validate(settings)  # the longest window first: a number of steps that suits it may suit all
-    return configs
-
-
-def is_number(text: str) -> bool:
-    """Returns whether a text is a finite number."""
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False

@@ -12,7 +12,9 @@ import gymnax
 from envs import environment
 from envs.gymnax_adapter import Gymnax
 from experiments.config import environments
-from experiments.config.settings import Config, UsageError, validate
+from experiments.config.ranges import UsageError
+from experiments.config.settings import Config
+from experiments.config.validation import validate
 from experiments.runs import training as loop
 
 

@@ -9,6 +9,7 @@ import pytest
 from miniature import UNUSUAL
 
 from experiments.config import settings as config_lib
+from experiments.config import validation
 from experiments.config.settings import Config
 from experiments.runs.building import make_agent
 from metagrad import estimators
@@ -124,10 +125,10 @@ def test_the_meta_learning_rate_falls_by_inner_updates(estimator, meta_updates):
 def test_presets_are_valid_for_every_estimator():
     for preset in config_lib.PRESETS.values():
         for estimator in config_lib.ESTIMATORS:
-            config_lib.validate(dataclasses.replace(Config(**preset), estimator=estimator))
+            validation.validate(dataclasses.replace(Config(**preset), estimator=estimator))
 
 
 def test_without_an_action_mask_the_agent_sees_the_maps_alone():
-    told, untold = (config_lib.make_environment(Config(action_mask=mask)) for mask in (True, False))
+    told, untold = (validation.make_environment(Config(action_mask=mask)) for mask in (True, False))
     state = told.initial(jax.random.key(0))
     np.testing.assert_array_equal(untold.observation(state), told.observation(state).grid)

@@ -16,8 +16,11 @@ from miniature import SMALL
 
 from experiments import benchmark, compare, curves, discounting_chain, play, search, train, variance
 from experiments.config import settings as config_lib
-from experiments.config.settings import Config, Execution, UsageError
+from experiments.config import validation
+from experiments.config.ranges import UsageError
+from experiments.config.settings import Config, Execution
 from experiments.runs import training as loop
+from experiments.storage import config_file
 from experiments.studies import comparison as comparing
 
 BAD = [
@@ -100,10 +103,10 @@ def test_a_buckets_address_is_refused_from_python_too(function):
 def test_numbers_of_numpy_are_settings_as_flags_give_them(tmp_path):
     given = {"seed": np.int64(3), "learning_rate": np.float32(1e-3), "discount": np.float64(0.9)}
     config = Config(**given, shared_torso=np.bool_(True))
-    config_lib.validate(config)
-    config_lib.save(config, tmp_path / "config.json")
+    validation.validate(config)
+    config_file.save(config, tmp_path / "config.json")
     plain = Config(seed=3, learning_rate=1e-3, discount=0.9, shared_torso=True)
-    assert config == plain == config_lib.load(tmp_path / "config.json")
+    assert config == plain == config_file.load(tmp_path / "config.json")
     assert Execution(keep=np.int32(2)) == Execution(keep=2)
     assert json.dumps(dataclasses.asdict(Execution(keep=np.int32(2))))
 
@@ -148,7 +151,7 @@ def test_settings_that_cannot_be_read_are_refused(content, tmp_path):
     if content is not None:
         path.write_text(content)
     with pytest.raises(UsageError, match=r"config\.json"):
-        config_lib.load(path)
+        config_file.load(path)
 
 
 COMMANDS = [

@@ -10,11 +10,13 @@ import pytest
 from miniature import SMALL, TABLES, UNUSUAL, rows
 
 from experiments import compare
+from experiments.config import comparison as comparison_config
 from experiments.config import settings as config_lib
-from experiments.config.settings import Config, Execution, UsageError
+from experiments.config.ranges import UsageError
+from experiments.config.settings import Config, Execution
 from experiments.figures import plots
 from experiments.runs import training as loop
-from experiments.storage import files, run_folder
+from experiments.storage import config_file, files, run_folder
 from experiments.storage import metrics as metrics_csv
 from experiments.studies import comparison as comparing
 
@@ -33,7 +35,7 @@ def test_compare_writes_its_files_and_a_table(tmp_path, capsys):
     assert comparison["num_grid_seeds"] == 0
     assert comparison["wall_seconds"] > 0
     assert list(comparison["estimators"]) == ["none", "single_step", "multi_step", "mixing", "baseline"]
-    assert config_lib.load(folder / "baseline" / "config.json").lambda_ == 0.3
+    assert config_file.load(folder / "baseline" / "config.json").lambda_ == 0.3
     for estimator, result in comparison["estimators"].items():
         assert estimator in printed
         assert (folder / estimator / "metrics.csv").exists()
@@ -72,7 +74,7 @@ def trained(monkeypatch):
         assert turn.title.split(", ")[1] in (folder.name, f"grid/{folder.name}")
         best = {"single_step": 0.3, "mixing": 0.1}.get(config.estimator, 0.0)
         gain = 0.0 if config.estimator == "none" else 2.0 - abs(config.meta_learning_rate - best)
-        with run_folder.RunWriter(folder, config, execution) as writer:
+        with run_folder.RunFolder(folder, config, execution) as writer:
             for point in range(points):
                 # The last tenth, and no point before it, returns about 7.
                 returns = (7.0 + gain if point >= 18 else 100.0) + np.arange(config.num_seeds)
@@ -90,7 +92,9 @@ def trained(monkeypatch):
 
 def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, trained):
     config = dataclasses.replace(UNUSUAL, seed=4, num_seeds=3, num_env_steps=2_520, meta_learning_rate=0.5)
-    comparison = comparing.compare(comparing.make_configs(config, config_lib.ESTIMATORS, []), tmp_path, **HANDED_ON)
+    comparison = comparing.compare(
+        comparison_config.make_configs(config, config_lib.ESTIMATORS, []), tmp_path, **HANDED_ON
+    )
     assert list(trained) == list(config_lib.ESTIMATORS) == list(comparison["estimators"])
     for estimator, used in trained.items():
         assert used == dataclasses.replace(config, estimator=estimator, outer_critic=estimator != "none")
@@ -108,8 +112,8 @@ def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, traine
 
 def test_compare_chooses_each_meta_learning_rate_on_other_seeds(tmp_path, trained):
     config = dataclasses.replace(UNUSUAL, seed=4, num_seeds=3, num_env_steps=2_520)
-    configs = comparing.make_configs(config, ["none", "single_step", "mixing_2"], ["discount:0.3"])
-    grid = comparing.Grid((np.float32(0.1), 0.3), num_seeds=np.int64(2))
+    configs = comparison_config.make_configs(config, ["none", "single_step", "mixing_2"], ["discount:0.3"])
+    grid = comparison_config.Grid((np.float32(0.1), 0.3), num_seeds=np.int64(2))
     comparison = comparing.compare(configs, str(tmp_path), grid, **HANDED_ON)
     tried = [f"{name}_{rate}" for name in ("single_step", "mixing_2") for rate in ("0.1", "0.3")]
     assert sorted(trained) == sorted(["none", "single_step", "mixing_2", "baseline", *tried])
@@ -142,8 +146,8 @@ def test_a_run_is_not_chosen_anew_by_other_trials(changed, rates, complaint, tmp
     config = dataclasses.replace(UNUSUAL, seed=4, num_seeds=3, num_env_steps=2_520)
 
     def run(config, rates):
-        configs = comparing.make_configs(config, ["single_step"])
-        return comparing.compare(configs, tmp_path, comparing.Grid(rates, num_seeds=2), **HANDED_ON)
+        configs = comparison_config.make_configs(config, ["single_step"])
+        return comparing.compare(configs, tmp_path, comparison_config.Grid(rates, num_seeds=2), **HANDED_ON)
 
     first = run(config, (0.1, 0.3))
     trained.clear()
@@ -155,11 +159,11 @@ def test_a_run_is_not_chosen_anew_by_other_trials(changed, rates, complaint, tmp
 
 
 def test_a_run_without_trials_is_not_chosen_by_them_afterwards(tmp_path, trained):
-    configs = comparing.make_configs(dataclasses.replace(UNUSUAL, num_env_steps=2_520), ["single_step"])
+    configs = comparison_config.make_configs(dataclasses.replace(UNUSUAL, num_env_steps=2_520), ["single_step"])
     comparing.compare(configs, tmp_path, **HANDED_ON)
     trained.clear()
     with pytest.raises(UsageError, match=r"--meta_learning_rates=0.25,0.3: must be those of which the run in"):
-        comparing.compare(configs, tmp_path, comparing.Grid((0.25, 0.3)), **HANDED_ON)
+        comparing.compare(configs, tmp_path, comparison_config.Grid((0.25, 0.3)), **HANDED_ON)
     assert not trained
 
 
@@ -192,8 +196,8 @@ def test_gains_are_differences_seed_by_seed():
 
 def test_a_comparison_without_a_folder_chooses_its_rates_too(trained):
     config = dataclasses.replace(UNUSUAL, num_seeds=3, num_env_steps=2_520)
-    configs = comparing.make_configs(config, ["single_step"])
-    comparison = comparing.compare(configs, grid=comparing.Grid((0.1, 0.3), num_seeds=2), **HANDED_ON)
+    configs = comparison_config.make_configs(config, ["single_step"])
+    comparison = comparing.compare(configs, grid=comparison_config.Grid((0.1, 0.3), num_seeds=2), **HANDED_ON)
     assert trained["single_step"].meta_learning_rate == 0.3
     assert [trial["meta_learning_rate"] for trial in comparison["estimators"]["single_step"]["grid"]] == [0.1, 0.3]
 
@@ -208,12 +212,12 @@ def test_the_flags_of_the_grid_and_of_the_execution_arrive_and_a_folder_with_tri
         raise files.WriteError("stopped")
 
     monkeypatch.setattr(compare, "compare", stopped)
-    (tmp_path / comparing.GRID).mkdir()
+    (tmp_path / comparison_config.GRID).mkdir()
     given = ["--meta_learning_rates=0.1,0.3", "--num_grid_seeds=4", "--on_divergence=drop", f"--logdir={tmp_path}"]
     assert command_line.run(compare, *SMALL, "--estimators=mixing", *given) == "stopped"
     ((configs, folder, grid, execution),) = arrived
     assert list(configs) == ["mixing"]
-    assert (folder, grid) == (tmp_path, comparing.Grid((0.1, 0.3), 4))
+    assert (folder, grid) == (tmp_path, comparison_config.Grid((0.1, 0.3), 4))
     assert execution == Execution(on_divergence="drop")
 
 

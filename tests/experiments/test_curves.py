@@ -12,7 +12,7 @@ from miniature import TABLES
 from scipy.special import expit, logit
 
 from experiments import curves, train
-from experiments.config import settings as config_lib
+from experiments.storage import config_file
 from experiments.storage import metrics as metrics_csv
 
 
@@ -27,8 +27,8 @@ def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp
     other = tmp_path / "other"
     other.mkdir()
     (other / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes())
-    config = config_lib.load(run / "config.json")
-    config_lib.save(dataclasses.replace(config, outer_critic=False, lambda_=0.5), other / "config.json")
+    config = config_file.load(run / "config.json")
+    config_file.save(dataclasses.replace(config, outer_critic=False, lambda_=0.5), other / "config.json")
     arguments = [f"--runs={run},{other}", "--columns=hyper/discount,episode_return"]
     assert not command_line.run(curves, *arguments, f"--picture={tmp_path / 'curves.png'}")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

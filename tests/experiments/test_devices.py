@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from experiments.config import flags as commands
-from experiments.runs import devices
+from experiments.runs import command_line, devices
 
 PROGRAM = "from experiments import devices; devices.use_all_cores(); import jax; print(jax.local_device_count())"
 XLAS, JAXS = f"--{devices.FORCED}=3", "5"
@@ -32,5 +31,5 @@ def test_commands_use_all_cores(monkeypatch):
     monkeypatch.setattr(devices, "use_all_cores", lambda: called.append("cores"))
     monkeypatch.setattr(sys, "argv", ["command"])
     with pytest.raises(SystemExit):
-        commands.run(lambda _: called.append("main"), flags.FlagValues())
+        command_line.run(lambda _: called.append("main"), flags.FlagValues())
     assert called == ["cores", "main"]

@@ -17,14 +17,15 @@ import train_on_tables
 
 from agents import rollouts, training
 from experiments import curves, train
-from experiments.config.settings import EXECUTION, Config, Execution, UsageError
+from experiments.config.ranges import UsageError
+from experiments.config.settings import EXECUTION, Config, Execution
 from experiments.figures import outcome, plots
 from experiments.runs import building, divergence
 from experiments.runs import training as loop
 from experiments.runs.building import init_seeds, make_agent, make_weights
 from experiments.storage import checkpoints
 from experiments.storage import metrics as metrics_csv
-from experiments.storage.run_folder import RunWriter
+from experiments.storage.run_folder import RunFolder
 from experiments.studies import comparison as comparing
 from metagrad import estimators, meta_parameters
 
@@ -89,7 +90,7 @@ def test_a_seed_that_diverges_is_dropped_and_the_others_are_the_same_to_the_bit(
 ):
     dropped, stopped, healthy = (tmp_path / name for name in ("dropped", "stopped", "healthy"))
     # Stopped by a signal once the seed is dropped, it goes on without it.
-    write, points = RunWriter.write_metrics, []
+    write, points = RunFolder.write_metrics, []
 
     def write_metrics(writer, *arguments):
         write(writer, *arguments)
@@ -97,7 +98,7 @@ def test_a_seed_that_diverges_is_dropped_and_the_others_are_the_same_to_the_bit(
         if len(points) == 7:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(RunWriter, "write_metrics", write_metrics)
+    monkeypatch.setattr(RunFolder, "write_metrics", write_metrics)
     with pytest.raises(KeyboardInterrupt), jax.debug_nans(True):
         loop.train(CONFIG, dropped, DROP)
     told = f"parameters of seed {POISONED} was not finite at environment step {UPDATE * WINDOW // 2} (update {UPDATE})"
@@ -286,7 +287,7 @@ def test_what_an_environment_does_wrong_is_told_at_the_first_update(wrong, at, t
 def marked(tmp_path):
     """A run of three seeds whose second was dropped after the first point, with a return that would stand out."""
     config = dataclasses.replace(CONFIG, meta_params=("discount",))
-    with RunWriter(tmp_path / "mixing", config, EXECUTION) as writer:
+    with RunFolder(tmp_path / "mixing", config, EXECUTION) as writer:
         for point, lost in enumerate((False, True, True)):
             column = np.where([False, lost, False], np.nan, [1.0, 100.0, 3.0])
             names = ("episode_return", "hyper/discount", "meta_grad/discount", "loss/value")
@@ -339,7 +340,7 @@ def test_pictures_say_how_many_seeds_were_dropped(marked, figures):
 
 def test_meta_gradients_that_are_zero_where_they_are_known_are_drawn_without_a_word(tmp_path):
     config = Config(num_seeds=2, num_env_steps=2 * 3_200, meta_params=("discount",))
-    with RunWriter(tmp_path, config, EXECUTION) as writer:
+    with RunFolder(tmp_path, config, EXECUTION) as writer:
         for point, gradient in enumerate((np.nan, 0.0), 1):
             columns = {"episode_return": 1.0, "hyper/discount": 0.9, "meta_grad/discount": gradient}
             writer.write_metrics(point * 3_200, {name: np.full(2, value) for name, value in columns.items()})
@@ -355,7 +356,7 @@ def test_curves_leave_a_dropped_seed_out_and_say_so(marked, capsys):
 
 def test_a_run_without_survivors_is_drawn_and_compared(marked):
     config, folder = marked
-    with RunWriter(folder, dataclasses.replace(config, num_env_steps=16 * WINDOW), EXECUTION) as writer:
+    with RunFolder(folder, dataclasses.replace(config, num_env_steps=16 * WINDOW), EXECUTION) as writer:
         names = ("episode_return", "hyper/discount", "meta_grad/discount", "loss/value")
         writer.write_metrics(4 * WINDOW, dict.fromkeys(names, np.full(3, np.nan)))
     plots.draw_training(folder)

@@ -20,9 +20,11 @@ from envs.catch import Catch
 from envs.snake import Snake
 from experiments import compare, curves, play, search, train, variance
 from experiments.config import settings as config_lib
-from experiments.config.settings import Config, UsageError
+from experiments.config.ranges import UsageError
+from experiments.config.settings import Config
 from experiments.runs import training as loop
 from experiments.runs.building import init_seed, make_agent
+from experiments.storage import config_file
 from experiments.storage.files import WriteError
 from experiments.studies import comparison as comparing
 from experiments.studies.search import training as search_training
@@ -185,7 +187,7 @@ def test_the_folder_names_the_environment_and_nothing_of_snake(run, capsys):
     written = json.loads((run / "config.json").read_text())["flags"]
     assert written["environment"] == "catch"
     assert not set(config_lib.OF_SNAKE) & set(written)
-    config = config_lib.load(run / "config.json")
+    config = config_file.load(run / "config.json")
     assert isinstance(make_agent(config).env, Catch)
     assert not command_line.run(curves, f"--runs={run}")
     other = [

@@ -20,14 +20,15 @@ import tables
 import test_divergence
 import test_resume
 import train_on_tables
+from experiments.storage.packing import pack, unpack
 
 from experiments import train
-from experiments.config.settings import Config, Execution, UsageError
+from experiments.config.ranges import UsageError
+from experiments.config.settings import Config, Execution
 from experiments.runs import building, divergence, hosts
 from experiments.runs import training as loop
 from experiments.runs.hosts import ALONE, Hosts, LostError
 from experiments.storage import checkpoints
-from experiments.storage.packing import pack, unpack
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
 CONFIG = Config(num_env_steps=64 * WINDOW, **train_on_tables.FLAGS | {"num_seeds": 5})
@@ -44,15 +45,15 @@ from experiments.storage import run_folder
 from experiments import train
 from experiments.runs import training as loop
 
-write = run_folder.RunWriter.write_metrics
+write = run_folder.RunFolder.write_metrics
 
 def write_slowly(*arguments):
     time.sleep(0.05)
     write(*arguments)
 
-run_folder.RunWriter.write_metrics = write_slowly
+run_folder.RunFolder.write_metrics = write_slowly
 loop.make_agent = train_on_tables.make_agent
-commands.run(train.main, train.define_flags(), "the same command goes on from here")
+command_line.run(train.main, train.define_flags(), "the same command goes on from here")
 """
 """Training that leaves the time to be stopped."""
 

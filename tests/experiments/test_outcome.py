@@ -8,9 +8,9 @@ import command_line
 import pytest
 
 from experiments import curves
+from experiments.config import comparison as comparison_config
 from experiments.config.settings import Config
 from experiments.figures import outcome
-from experiments.studies import comparison as comparing
 from experiments.studies.benchmark import report
 
 RESULTS = pathlib.Path(__file__).parents[2] / "results"
@@ -60,7 +60,7 @@ def test_what_does_not_fit_beside_the_rest_of_a_table_is_below_it(capsys):
 
 def test_a_comparison_ends_with_a_sentence_a_run():
     def told(estimators, baseline, results):
-        configs = comparing.make_configs(Config(discount=0.8, meta_params=("discount",)), estimators, baseline)
+        configs = comparison_config.make_configs(Config(discount=0.8, meta_params=("discount",)), estimators, baseline)
         ended = [{"final_return": final, "gain": gain} for final, gain in results]
         return outcome.sentences(configs, {"estimators": dict(zip(configs, ended, strict=True))}).splitlines()
 

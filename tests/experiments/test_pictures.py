@@ -12,7 +12,7 @@ from experiments import curves
 from experiments.config.settings import EXECUTION, Config
 from experiments.figures import plots
 from experiments.storage.metrics import read_metrics
-from experiments.storage.run_folder import RunWriter
+from experiments.storage.run_folder import RunFolder
 from experiments.studies.benchmark import report
 from experiments.studies.discounting_chain import picture
 from metagrad.meta_parameters import INTERVALS
@@ -28,7 +28,7 @@ def run(folder, config, noise):
     for name, value in config.hyperparameters().items() if config.estimator != "none" else ():
         moved = expit(logit(value) + noise) if INTERVALS[name][1] == 1.0 else value * np.exp(noise)
         metrics |= {f"hyper/{name}": moved, f"meta_grad/{name}": 1e-4 * noise}
-    with RunWriter(folder, dataclasses.replace(config, num_seeds=noise.shape[1]), EXECUTION) as writer:
+    with RunFolder(folder, dataclasses.replace(config, num_seeds=noise.shape[1]), EXECUTION) as writer:
         for point in range(len(noise)):
             writer.write_metrics(100_000 * (point + 1), {name: column[point] for name, column in metrics.items()})
     return folder

@@ -17,11 +17,11 @@ from envs import drawing
 from envs.snake import MOVES, Snake
 from experiments import play
 from experiments import variance as study
-from experiments.config import settings as config_lib
-from experiments.config.settings import Config, UsageError
+from experiments.config.ranges import UsageError
+from experiments.config.settings import Config
 from experiments.runs.building import init_seeds, make_agent
 from experiments.runs.training import train
-from experiments.storage import checkpoints
+from experiments.storage import checkpoints, config_file
 from experiments.storage import metrics as metrics_csv
 from experiments.studies.play import games, panels, players
 
@@ -52,7 +52,7 @@ def comparison(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("play") / "all"
     shutil.copytree(run, folder / "single_step")
     shutil.copytree(run, folder / "multi_step")
-    config_lib.save(dataclasses.replace(SETTINGS, estimator="multi_step"), folder / "multi_step" / "config.json")
+    config_file.save(dataclasses.replace(SETTINGS, estimator="multi_step"), folder / "multi_step" / "config.json")
     return folder
 
 
@@ -158,7 +158,7 @@ def test_a_comparison_may_hold_several_horizons_and_fixed_runs(run, tmp_path):
     }
     for name, settings in changed.items():
         shutil.copytree(run, tmp_path / name)
-        config_lib.save(dataclasses.replace(SETTINGS, **settings), tmp_path / name / "config.json")
+        config_file.save(dataclasses.replace(SETTINGS, **settings), tmp_path / name / "config.json")
     runs = players.open_runs(str(tmp_path))
     assert [players._called(run) for run in runs] == ["none", "mixing(2)", "mixing(10)", "baseline"]
 

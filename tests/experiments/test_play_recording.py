@@ -15,7 +15,7 @@ import pytest
 from playing import frames_of, new_match, play_command, refused
 
 from envs.snake import Snake
-from experiments.config.settings import UsageError
+from experiments.config.ranges import UsageError
 from experiments.studies.play import players, recording
 
 

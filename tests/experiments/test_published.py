@@ -11,7 +11,8 @@ import pytest
 
 from agents import fitting
 from envs.snake import Snake
-from experiments.config.settings import Execution, UsageError
+from experiments.config.ranges import UsageError
+from experiments.config.settings import Execution
 from experiments.runs.building import init_seeds, make_agent
 from experiments.storage import checkpoints
 from experiments.storage.files import WriteError

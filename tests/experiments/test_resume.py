@@ -28,17 +28,19 @@ from jax.experimental.compilation_cache import compilation_cache
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from experiments import compare, train
-from experiments.config import flags as commands
 from experiments.config import settings as config_lib
-from experiments.config.settings import Config, Execution, UsageError
+from experiments.config.ranges import UsageError
+from experiments.config.settings import Config, Execution
+from experiments.runs import command_line as running
 from experiments.runs import divergence
 from experiments.runs import training as loop
 from experiments.runs.building import init_seeds, make_agent
 from experiments.storage import checkpoints as saved
+from experiments.storage import config_file, run_folder
+from experiments.storage import folder as storage_folder
 from experiments.storage import metrics as metrics_csv
-from experiments.storage import run_folder
 from experiments.storage.files import WriteError
-from experiments.storage.run_folder import RunWriter
+from experiments.storage.run_folder import RunFolder
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
 CONFIG = Config(num_env_steps=130 * WINDOW, **train_on_tables.FLAGS)
@@ -108,7 +110,7 @@ def _like(config=CONFIG, agent=None):
 
 def _assert_same(folder, expected, like):
     """Checks that two runs left the same behind, to the bit, and nothing besides."""
-    for name in (metrics_csv.METRICS, run_folder.CONFIG):
+    for name in (metrics_csv.METRICS, config_file.CONFIG):
         assert (folder / name).read_bytes() == (expected / name).read_bytes()
     names = {path.name for path in (folder / saved.CHECKPOINTS).iterdir()}
     assert names == {path.name for path in (expected / saved.CHECKPOINTS).iterdir()}
@@ -180,7 +182,7 @@ def test_snake_that_was_killed_ends_as_if_it_had_not_been(seed, undisturbed_snak
     command, folder = ["-m", "experiments.train", *SNAKE], tmp_path / "run"
     statuses = _killed_and_finished(command, folder, moments, cache, seed)
     assert statuses == [-signal.SIGKILL] * 3
-    config = config_lib.load(folder / run_folder.CONFIG)
+    config = config_file.load(folder / config_file.CONFIG)
     _assert_same(folder, undisturbed_snake, _like(config, make_agent(config)))
 
 
@@ -189,7 +191,7 @@ def test_snake_that_was_killed_ends_as_if_it_had_not_been(seed, undisturbed_snak
 
 def _signal_at(monkeypatch, number, point):
     """Has a signal come while a logging point is written."""
-    write, points = RunWriter.write_metrics, []
+    write, points = RunFolder.write_metrics, []
 
     def write_metrics(writer, *arguments):
         write(writer, *arguments)
@@ -197,7 +199,7 @@ def _signal_at(monkeypatch, number, point):
         if len(points) == point:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(RunWriter, "write_metrics", write_metrics)
+    monkeypatch.setattr(RunFolder, "write_metrics", write_metrics)
 
 
 def test_a_signal_stops_a_run_with_a_checkpoint_that_it_goes_on_from(undisturbed, tmp_path, monkeypatch, on_tables):
@@ -229,7 +231,7 @@ def test_a_stopped_command_says_in_one_line_that_it_goes_on(error, status, tmp_p
     monkeypatch.setattr(os, "_exit", leave)
     monkeypatch.setattr(sys, "argv", ["train", f"--logdir={tmp_path}"])
     with pytest.raises(Exit, match=str(status)):
-        commands.run(train.main, train.define_flags(), "the same command goes on from here")
+        command_line.run(train.main, train.define_flags(), "the same command goes on from here")
     assert capsys.readouterr().err == "\nstopped; the same command goes on from here\n"
 
 
@@ -276,7 +278,7 @@ def test_a_complete_run_becomes_longer(undisturbed, tmp_path, on_tables):
     assert (tmp_path / metrics_csv.METRICS).read_bytes().startswith(first)
     windows = metrics_csv.read_metrics(tmp_path)["env_steps"][:, 0] / WINDOW
     np.testing.assert_array_equal(windows, [*range(2, 65, 2), 65, *range(68, 130, 3), 130])
-    assert config_lib.load(tmp_path / run_folder.CONFIG) == CONFIG
+    assert config_file.load(tmp_path / config_file.CONFIG) == CONFIG
     ours, theirs = _states(tmp_path, _like()), _states(undisturbed, _like())
     for leaf, other in zip(ours[CONFIG.num_env_steps], theirs[CONFIG.num_env_steps], strict=True):
         np.testing.assert_array_equal(leaf, other)
@@ -339,7 +341,7 @@ def test_other_settings_than_the_folders_are_refused(argument, complaint, undist
 def test_compare_refuses_other_settings_before_it_trains(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(compare, "train", None)
     (tmp_path / "mixing").mkdir()
-    config_lib.save(CONFIG, tmp_path / "mixing" / run_folder.CONFIG)
+    config_file.save(CONFIG, tmp_path / "mixing" / config_file.CONFIG)
     assert command_line.run(compare, f"--logdir={tmp_path}") == 2
     assert ", as of the run in" in capsys.readouterr().err
 
@@ -375,9 +377,9 @@ def test_metrics_of_something_else_are_not_overwritten(tmp_path, capsys):
 
 def test_a_folder_where_another_process_is_at_work_is_refused(tmp_path):
     # A lock keeps out whoever opens the file another time, be it this process.
-    with RunWriter(tmp_path, CONFIG, ALWAYS), pytest.raises(UsageError, match="another process is at work in this"):
-        RunWriter(tmp_path, CONFIG, ALWAYS)
-    RunWriter(tmp_path, CONFIG, ALWAYS).__exit__(None, None, None)
+    with RunFolder(tmp_path, CONFIG, ALWAYS), pytest.raises(UsageError, match="another process is at work in this"):
+        RunFolder(tmp_path, CONFIG, ALWAYS)
+    RunFolder(tmp_path, CONFIG, ALWAYS).__exit__(None, None, None)
 
 
 # What the writer finds
@@ -394,7 +396,7 @@ def _state(number):
 @pytest.fixture
 def started(tmp_path):
     """A run that was killed some points after its last checkpoint, which is at six windows."""
-    with RunWriter(tmp_path, CONFIG, ALWAYS) as writer:
+    with RunFolder(tmp_path, CONFIG, ALWAYS) as writer:
         for windows in (3, 6, 9, 12):
             writer.write_metrics(windows * WINDOW, {"luck": np.array([windows, np.nan])})
             if windows == 6:
@@ -409,7 +411,7 @@ ROWS = f"env_steps,seed,luck\n{3 * WINDOW},5,3.0\n{3 * WINDOW},6,\n{6 * WINDOW},
 def test_rows_after_the_last_checkpoint_come_again(cut, started):
     metrics = started / metrics_csv.METRICS
     metrics.write_bytes(metrics.read_bytes()[: -cut or None])
-    with RunWriter(started, CONFIG, ALWAYS) as writer:
+    with RunFolder(started, CONFIG, ALWAYS) as writer:
         assert (writer.env_steps, writer.seconds) == (6 * WINDOW, 7.0)
         assert metrics.read_text() == ROWS
         writer.write_metrics(9 * WINDOW, {"luck": np.array([1.0, 2.0])})
@@ -418,7 +420,7 @@ def test_rows_after_the_last_checkpoint_come_again(cut, started):
 
 def test_a_run_without_a_checkpoint_begins_again(started):
     shutil.rmtree(started / saved.CHECKPOINTS)
-    with RunWriter(started, CONFIG, ALWAYS) as writer:
+    with RunFolder(started, CONFIG, ALWAYS) as writer:
         assert (writer.env_steps, writer.seconds) == (0, 0.0)
         writer.write_metrics(3 * WINDOW, {"luck": np.array([3.0, np.nan])})
     assert (started / metrics_csv.METRICS).read_text() == "".join(ROWS.splitlines(keepends=True)[:3])
@@ -427,15 +429,15 @@ def test_a_run_without_a_checkpoint_begins_again(started):
 def test_a_run_that_was_killed_before_it_had_settings_begins_again(tmp_path):
     (tmp_path / metrics_csv.METRICS).write_text("")
     (tmp_path / "config.json.partial").write_text('{"format"')
-    assert commands.new_logdir(str(tmp_path), run_folder.OWN) == tmp_path
-    with RunWriter(tmp_path, CONFIG, ALWAYS):
-        assert config_lib.load(tmp_path / run_folder.CONFIG) == CONFIG
+    assert storage_folder.new_logdir(str(tmp_path), run_folder.OWN) == tmp_path
+    with RunFolder(tmp_path, CONFIG, ALWAYS):
+        assert config_file.load(tmp_path / config_file.CONFIG) == CONFIG
 
 
 def test_metrics_that_lack_the_checkpoints_rows_are_refused(started):
     (started / metrics_csv.METRICS).write_text("".join(ROWS.splitlines(keepends=True)[:-1]))
     with pytest.raises(UsageError, match=f"has not the rows of the checkpoint at {6 * WINDOW} environment steps"):
-        RunWriter(started, CONFIG, ALWAYS)
+        RunFolder(started, CONFIG, ALWAYS)
 
 
 LONGER = dataclasses.replace(CONFIG, num_env_steps=131 * WINDOW)
@@ -443,22 +445,22 @@ LONGER = dataclasses.replace(CONFIG, num_env_steps=131 * WINDOW)
 
 def test_metrics_with_other_columns_are_not_gone_on_with_nor_made_longer(started):
     with (
-        RunWriter(started, LONGER, ALWAYS) as writer,
+        RunFolder(started, LONGER, ALWAYS) as writer,
         pytest.raises(UsageError, match="has other columns than this version writes"),
     ):
         writer.write_metrics(9 * WINDOW, {"skill": np.array([1.0, 2.0])})
-    assert config_lib.load(started / run_folder.CONFIG) == CONFIG
+    assert config_file.load(started / config_file.CONFIG) == CONFIG
 
 
 def test_a_run_that_was_on_windows_goes_on(started):
-    for name in (metrics_csv.METRICS, run_folder.CONFIG):
+    for name in (metrics_csv.METRICS, config_file.CONFIG):
         file = started / name
         file.write_bytes(codecs.BOM_UTF8 + file.read_bytes().replace(b"\n", b"\r\n"))
-    with RunWriter(started, LONGER, ALWAYS) as writer:
+    with RunFolder(started, LONGER, ALWAYS) as writer:
         assert writer.env_steps == 6 * WINDOW
         writer.write_metrics(9 * WINDOW, {"luck": np.array([1.0, 2.0])})
     np.testing.assert_array_equal(metrics_csv.read_metrics(started)["luck"], [[3.0, np.nan], [6.0, np.nan], [1.0, 2.0]])
-    assert config_lib.load(started / run_folder.CONFIG) == LONGER
+    assert config_file.load(started / config_file.CONFIG) == LONGER
 
 
 def test_what_was_being_written_or_removed_is_cleared_away(started):
@@ -466,12 +468,12 @@ def test_what_was_being_written_or_removed_is_cleared_away(started):
     for name in ("480.orbax-checkpoint-tmp", "48.removed"):
         shutil.copytree(place / str(6 * WINDOW), place / name)
     assert saved.checkpoint_steps(started) == [6 * WINDOW]
-    with RunWriter(started, CONFIG, ALWAYS):
+    with RunFolder(started, CONFIG, ALWAYS):
         assert [path.name for path in place.iterdir()] == [str(6 * WINDOW)]
 
 
 def test_checkpoints_that_do_not_stay_are_removed_by_the_next(started):
-    with RunWriter(started, CONFIG, ALWAYS) as writer:
+    with RunFolder(started, CONFIG, ALWAYS) as writer:
         for windows, left in ((9, [9]), (18, [18]), (21, [18, 21]), (36, [18, 36])):
             writer.write_checkpoint(windows * WINDOW, _state(windows), 8.0)
             assert saved.checkpoint_steps(started) == [WINDOW * windows for windows in left]
@@ -495,7 +497,7 @@ def _values(event):
 
 def test_tensorboard_is_told_what_comes_again(started):
     time.sleep(1.1)  # the files are named by the second
-    with RunWriter(started, CONFIG, ALWAYS) as writer:
+    with RunFolder(started, CONFIG, ALWAYS) as writer:
         writer.write_metrics(9 * WINDOW, {"luck": np.array([1.0, 2.0])})
     starts = [event.step for event in _events(started) if event.session_log.status == SessionLog.START]
     assert starts == [1, 6 * WINDOW + 1]
@@ -505,7 +507,7 @@ def test_tensorboard_is_told_what_comes_again(started):
 
 def test_tensorboard_shows_the_settings_and_every_seed(tmp_path):
     names = ("episode_return", "hyper/discount", "meta_grad/discount")
-    with RunWriter(tmp_path, CONFIG, ALWAYS) as writer:
+    with RunFolder(tmp_path, CONFIG, ALWAYS) as writer:
         writer.write_metrics(WINDOW, dict.fromkeys(names, np.array([1.0, 3.0])))
         writer.write_metrics(2 * WINDOW, dict.fromkeys(names, np.array([np.nan, 3.0])))
     *start, first, second = _events(tmp_path)
@@ -536,13 +538,13 @@ def _full_disk(size):
 
 @pytest.mark.parametrize("size", [50, 600, 3_000])
 def test_a_full_disk_leaves_the_last_checkpoint(size, started):
-    with RunWriter(started, CONFIG, ALWAYS) as writer, _full_disk(size), pytest.raises(WriteError) as error:
+    with RunFolder(started, CONFIG, ALWAYS) as writer, _full_disk(size), pytest.raises(WriteError) as error:
         writer.write_checkpoint(9 * WINDOW, _state(9), 8.0)
     assert str(error.value) == (
         f"stopped: {started} cannot be written to (File too large); what was complete is intact, and the same command "
         "goes on from there"
     )
-    with RunWriter(started, CONFIG, ALWAYS) as writer:
+    with RunFolder(started, CONFIG, ALWAYS) as writer:
         assert writer.env_steps == 6 * WINDOW
         state = saved.read_checkpoint(started, 6 * WINDOW, STATE)
         np.testing.assert_array_equal(state["numbers"], _state(6)["numbers"])
@@ -552,17 +554,17 @@ def test_a_full_disk_leaves_the_last_checkpoint(size, started):
 
 def test_rows_that_a_full_disk_cut_come_again(started):
     metrics = started / metrics_csv.METRICS
-    with _full_disk(len(ROWS) + 3), RunWriter(started, CONFIG, ALWAYS) as writer, pytest.raises(WriteError):
+    with _full_disk(len(ROWS) + 3), RunFolder(started, CONFIG, ALWAYS) as writer, pytest.raises(WriteError):
         writer.write_metrics(9 * WINDOW, {"luck": np.array([1.0, 2.0])})
     assert metrics.read_text() == ROWS + f"{9 * WINDOW}"[:3]
-    RunWriter(started, CONFIG, ALWAYS).__exit__(None, None, None)
+    RunFolder(started, CONFIG, ALWAYS).__exit__(None, None, None)
     assert metrics.read_text() == ROWS
 
 
 @pytest.mark.parametrize("size", [50, 600, 3_000])
 def test_a_command_on_a_full_disk_ends_in_one_line(size, tmp_path, monkeypatch, capfd):
     def hindered(config, folder, execution, **_):
-        with RunWriter(folder, config, execution) as writer, _full_disk(size):
+        with RunFolder(folder, config, execution) as writer, _full_disk(size):
             writer.write_checkpoint(9 * WINDOW, _state(9), 8.0)
 
     monkeypatch.setattr(train, "train", hindered)
@@ -573,7 +575,7 @@ def test_a_command_on_a_full_disk_ends_in_one_line(size, tmp_path, monkeypatch, 
 
 
 def test_files_that_cannot_be_written_are_refused(tmp_path, capsys):
-    config_lib.save(CONFIG, tmp_path / run_folder.CONFIG)
+    config_file.save(CONFIG, tmp_path / config_file.CONFIG)
     (tmp_path / metrics_csv.METRICS).mkdir()
     assert command_line.run(train, *_command_line(CONFIG), f"--logdir={tmp_path}") == 2
     assert capsys.readouterr().err == f"{tmp_path}: cannot be written to (Is a directory)\n"
@@ -584,9 +586,9 @@ def test_files_that_cannot_be_written_are_refused(tmp_path, capsys):
 SAVE_ON_THE_SECOND_DEVICE = """
 import pathlib, sys
 import jax, test_resume
-from experiments.storage.run_folder import RunWriter
+from experiments.storage.run_folder import RunFolder
 
-with RunWriter(pathlib.Path(sys.argv[1]), test_resume.CONFIG, test_resume.ALWAYS) as writer:
+with RunFolder(pathlib.Path(sys.argv[1]), test_resume.CONFIG, test_resume.ALWAYS) as writer:
     state = jax.device_put(test_resume._state(1), jax.devices()[1])
     writer.write_checkpoint(1, state, 0.0)
 """

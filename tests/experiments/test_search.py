@@ -12,19 +12,21 @@ import jax
 import numpy as np
 import pytest
 import tables
+from experiments.studies.search.settings import SEARCHED
+from experiments.studies.search.training import Outcome
 
 from experiments import search as command
 from experiments import train
 from experiments.config import settings as config_lib
-from experiments.config.settings import Config, UsageError
+from experiments.config import validation
+from experiments.config.ranges import UsageError
+from experiments.config.settings import Config
 from experiments.figures import averages
 from experiments.storage import checkpoints, files
 from experiments.storage import metrics as metrics_csv
 from experiments.storage.files import WriteError
 from experiments.studies.search import picture, searching, training
 from experiments.studies.search import settings as settings_lib
-from experiments.studies.search.settings import SEARCHED
-from experiments.studies.search.training import Outcome
 
 TRAINING = [
     "--num_seeds=2",
@@ -442,4 +444,4 @@ def test_flags_are_those_that_mean_something_here():
 
 def test_presets_are_valid():
     for preset in settings_lib.SEARCH_PRESETS.values():
-        config_lib.validate(Config(**preset))
+        validation.validate(Config(**preset))

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from experiments.config import settings as config_lib
 from experiments.config.settings import Config
+from experiments.storage import config_file
 from metagrad.statistics import Estimate
 from results import self_tuning
 
@@ -64,7 +64,7 @@ def test_an_ablation_is_held_against_the_whole_seed_by_seed(tmp_path):
     def run(name, gains):
         folder = tmp_path / name
         folder.mkdir(parents=True)
-        config_lib.save(Config(), folder / "config.json")
+        config_file.save(Config(), folder / "config.json")
         rows = [
             f"{steps},{seed},{seed + gain},{0.5 + steps / 1000}"
             for steps in (10, 20)
@@ -106,13 +106,13 @@ def test_a_trial_is_told_by_its_settings_and_its_last_tenth(tmp_path):
     config = Config(
         estimator="mixing", meta_params=("discount",), num_envs=128, learning_rate=4e-3, outer_discount=0.995
     )
-    config_lib.save(config, tmp_path / "config.json")
+    config_file.save(config, tmp_path / "config.json")
     rows = [f"{steps},{20 + seed},{steps / 1e5 + seed},{0.9 + seed / 100}" for steps in (1e5, 2e6) for seed in (0, 4)]
     (tmp_path / "metrics.csv").write_text("\n".join(["env_steps,seed,episode_return,hyper/discount", *rows, ""]))
     expected = ["discount", "128", "0.004", "0.9", "0.01", "0.995, 1", "0.3, 100", "2.00 M", "20, 24"]
     assert self_tuning.trial(tmp_path)[1:] == [*expected, "0.9200 [0.9000, 0.9400]", "22.0 [20.0, 24.0]"]
     assert self_tuning.ends(tmp_path) == [["20", "20.0", "0.9000"], ["24", "24.0", "0.9400"]]
-    config_lib.save(config.with_estimator("none"), tmp_path / "config.json")
+    config_file.save(config.with_estimator("none"), tmp_path / "config.json")
     row = self_tuning.trial(tmp_path)
     assert (row[1], row[6], row[7], row[10]) == ("nothing", "", "", "0.9700")
 

@@ -22,7 +22,7 @@ from experiments.config.settings import EXECUTION, Config
 from experiments.runs import divergence
 from experiments.runs import training as loop
 from experiments.runs.building import init_seeds, make_agent, make_weights
-from experiments.storage import checkpoints, run_folder
+from experiments.storage import checkpoints, config_file, run_folder
 from experiments.storage import metrics as metrics_csv
 from metagrad import estimators, meta_parameters
 
@@ -97,14 +97,14 @@ def test_metrics_are_tidy(run):
 
 
 def test_settings_come_back_from_the_folder(run):
-    config = config_lib.load(run / "config.json")
+    config = config_file.load(run / "config.json")
     assert config.board_size == "3x4"
     assert config.lambda_ == Config().lambda_
     assert config.meta_params == Config().meta_params
 
 
 def test_checkpoints_hold_the_whole_training_state(run):
-    config = config_lib.load(run / "config.json")
+    config = config_file.load(run / "config.json")
     steps = checkpoints.checkpoint_steps(run)
     assert steps[-1] == 400
     assert len(steps) > 1
@@ -128,24 +128,24 @@ def test_estimators_with_other_settings_train(tmp_path):
     arguments = ["--mixing_weights=geometric", "--optimizer=rmsprop", "--num_seeds=1", "--meta_params=value_cost"]
     outer = ["--outer_value_cost=0.5", "--outer_entropy_cost=0.01", "--shared_torso"]
     assert not command_line.run(train, *TABLES, *arguments, *outer, f"--logdir={tmp_path}/other")
-    config = config_lib.load(tmp_path / "other" / "config.json")
+    config = config_file.load(tmp_path / "other" / "config.json")
     assert make_weights(config) == pytest.approx((1 / 1.8, 0.8 / 1.8))
 
 
 def test_flags_beat_the_preset(tmp_path):
     assert not command_line.run(train, "--preset=paper", *TABLES, "--estimator=none", f"--logdir={tmp_path}/run")
-    config = config_lib.load(tmp_path / "run" / "config.json")
+    config = config_file.load(tmp_path / "run" / "config.json")
     assert config.num_seeds == 2  # the flag
     assert config.discount == config_lib.PRESETS["paper"]["discount"]  # the preset
 
 
 def test_an_outer_critic_is_learned_unless_it_is_left_out_or_nothing_is_tuned(run, tmp_path):
-    config = config_lib.load(run / "config.json")
+    config = config_file.load(run / "config.json")
     assert config.outer_critic
     assert make_agent(config).outer_critic is not None
     assert make_agent(dataclasses.replace(config, outer_critic=False)).outer_critic is None
     assert not command_line.run(train, *TABLES, "--estimator=none", f"--logdir={tmp_path / 'none'}")
-    assert not config_lib.load(tmp_path / "none" / "config.json").outer_critic
+    assert not config_file.load(tmp_path / "none" / "config.json").outer_critic
     assert not config.with_estimator("none").outer_critic
     assert config.with_estimator("multi_step").outer_critic
     assert not dataclasses.replace(config, outer_critic=False).with_estimator("mixing").outer_critic
@@ -192,7 +192,7 @@ def test_what_broke_first_is_named():
 
 def test_rows_name_their_seeds(tmp_path):
     config = Config(seed=5, num_seeds=3)
-    with run_folder.RunWriter(tmp_path, config, EXECUTION) as writer:
+    with run_folder.RunFolder(tmp_path, config, EXECUTION) as writer:
         for env_steps in (10, 20):
             writer.write_metrics(env_steps, {"episode_return": env_steps + np.array([1.0, np.nan, 3.0])})
     columns = metrics_csv.read_metrics(tmp_path)
@@ -262,13 +262,13 @@ def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_pa
 @pytest.mark.parametrize(("every", "expected"), [(1, [*range(1, 21)]), (6, [6, 12, 18, 20])])
 def test_checkpoints_are_written_as_often_as_is_asked(every, expected, tmp_path, monkeypatch):
     written = []
-    write = run_folder.RunWriter.write_checkpoint
+    write = run_folder.RunFolder.write_checkpoint
 
     def write_checkpoint(writer, env_steps, *arguments):
         written.append(env_steps // 20)
         write(writer, env_steps, *arguments)
 
-    monkeypatch.setattr(run_folder.RunWriter, "write_checkpoint", write_checkpoint)
+    monkeypatch.setattr(run_folder.RunFolder, "write_checkpoint", write_checkpoint)
     given = [f"--checkpoint_every={every}", "--keep=1", f"--logdir={tmp_path / 'run'}"]
     assert not command_line.run(train, *TABLES, "--estimator=none", *given)
     assert written == expected

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from experiments import curves, train
 from experiments.config import settings as config_lib
-from experiments.config.settings import EXECUTION, Config, UsageError
-from experiments.storage import checkpoints, run_folder
+from experiments.config.ranges import UsageError
+from experiments.config.settings import EXECUTION, Config
+from experiments.storage import checkpoints, config_file, run_folder
 from experiments.storage import metrics as metrics_csv
-from experiments.storage.run_folder import RunWriter
+from experiments.storage.run_folder import RunFolder
 from experiments.studies.play import players
 from experiments.studies.variance import sampling
 
@@ -75,7 +76,7 @@ def folder(tmp_path_factory):
     """A run's folder with a checkpoint and samples, alone in another one."""
     folder = tmp_path_factory.mktemp("outside") / "run"
     key = jax.random.key(0)
-    with RunWriter(folder, CONFIG, EXECUTION) as writer:
+    with RunFolder(folder, CONFIG, EXECUTION) as writer:
         for point in range(1, 5):
             writer.write_metrics(
                 point * WINDOW, {"episode_return": np.array([point, np.nan]), "loss/value": np.ones(2)}
@@ -98,8 +99,8 @@ def _spoilt(file, mutations):
 
 
 def _settings_are_read_or_refused(folder, mutations):
-    with _spoilt(folder / run_folder.CONFIG, mutations):
-        _read_or_refused(lambda: run_folder.check_settings(folder, CONFIG))
+    with _spoilt(folder / config_file.CONFIG, mutations):
+        _read_or_refused(lambda: config_file.check_settings(folder, CONFIG))
         _read_or_refused(lambda: players.open_runs(str(folder)))
 
 
@@ -163,9 +164,9 @@ def test_thousands_of_mutated_files_are_read_or_refused(kind, folder):
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        (run_folder.CONFIG, b"[" * 100_000, "config.json: is not the settings of a run"),
+        (config_file.CONFIG, b"[" * 100_000, "config.json: is not the settings of a run"),
         (
-            run_folder.CONFIG,
+            config_file.CONFIG,
             b'{"format": 5, "flags": {"seed": "__import__"}}',
             "config.json: is not the settings of a run",
         ),
@@ -189,8 +190,8 @@ def test_a_command_refuses_a_spoilt_file_in_one_line(name, content, complaint, f
 
 
 def test_settings_that_no_run_can_have_are_refused(folder, tmp_path):
-    content = json.loads((folder / run_folder.CONFIG).read_text())
-    file = tmp_path / run_folder.CONFIG
+    content = json.loads((folder / config_file.CONFIG).read_text())
+    file = tmp_path / config_file.CONFIG
     for name, value in (
         ("seed", True),
         ("num_seeds", 0),
@@ -200,6 +201,6 @@ def test_settings_that_no_run_can_have_are_refused(folder, tmp_path):
     ):
         file.write_text(json.dumps(content | {"flags": content["flags"] | {name: value}}))
         with pytest.raises(UsageError, match=r"config\.json: is not the settings of a run"):
-            config_lib.load(file)
+            config_file.load(file)
     file.write_text(json.dumps(content))
-    assert config_lib.load(file) == CONFIG
+    assert config_file.load(file) == CONFIG

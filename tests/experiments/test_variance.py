@@ -13,7 +13,8 @@ import pytest
 
 from agents import actor_critic, tabular, training
 from experiments import variance
-from experiments.config.settings import Config, UsageError
+from experiments.config.ranges import UsageError
+from experiments.config.settings import Config
 from experiments.runs import divergence
 from experiments.runs import training as loop
 from experiments.storage.files import WriteError

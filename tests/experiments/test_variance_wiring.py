@@ -18,7 +18,7 @@ from experiments.config import settings as config_lib
 from experiments.config.settings import Config
 from experiments.runs.building import make_agent
 from experiments.storage import checkpoints as saved
-from experiments.storage import run_folder
+from experiments.storage import config_file, run_folder
 from experiments.studies.variance import analysis, sampling, settings, snake_points, truth
 from experiments.studies.variance.sampling import OUTER_CRITIC, OWN_CRITIC
 from metagrad import windows
@@ -125,7 +125,7 @@ def checkpoints(tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "read_checkpoint", read)
     monkeypatch.setattr(run_folder, "checkpoint_steps", lambda run: [1, 2, 3, 4, 5])
     monkeypatch.setattr(snake_points, "_fresh_episodes", play)
-    config_lib.save(RUN, tmp_path / run_folder.CONFIG)
+    config_file.save(RUN, tmp_path / config_file.CONFIG)
     return tmp_path
 
 
@@ -155,7 +155,7 @@ def test_every_point_is_asked_for_the_same(checkpoints, monkeypatch):
     asked = snake_points.Asked(3, ("lambda",), 2, (1, 3), 0.7)
     for outer_critic, critics in ((True, (OUTER_CRITIC, OWN_CRITIC)), (False, (OWN_CRITIC,))):
         config = dataclasses.replace(RUN, outer_critic=outer_critic)
-        config_lib.save(config, checkpoints / run_folder.CONFIG)
+        config_file.save(config, checkpoints / config_file.CONFIG)
         for point in snake_points.checkpoint_points(config, asked, checkpoints, 2, seed_index=0):
             assert point.windows[1:5] == ("after 2 rollouts", 3, ("lambda",), critics)
             _, start, worth, *rest, _ = point.lifetimes
@@ -189,7 +189,7 @@ def test_agents_that_are_trained_keep_discounts_of_their_own(checkpoints, monkey
     def train(config, folder, **options):
         trained.append(config)
         folder.mkdir()
-        config_lib.save(config, folder / run_folder.CONFIG)
+        config_file.save(config, folder / config_file.CONFIG)
 
     monkeypatch.setattr(snake_points, "train", train)
     configs = {

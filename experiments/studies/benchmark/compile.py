@@ -6,9 +6,9 @@ import sys
 import tempfile
 from functools import partial
 
-from experiments.config import settings as config_lib
 from experiments.runs import compilation, devices
-from experiments.storage.run_folder import CONFIG
+from experiments.storage import config_file
+from experiments.storage.config_file import CONFIG
 from experiments.studies.benchmark import figures, programs
 from experiments.studies.benchmark.figures import SECONDS, Figure, Figures, Side
 from experiments.studies.benchmark.settings import Scale
@@ -27,7 +27,7 @@ def first_step(settings: str, cache: str) -> None:
     """
     compilation.keep_programs(cache)
     devices.use_all_cores()
-    programs.training(config_lib.load(pathlib.Path(settings)), 1)()
+    programs.training(config_file.load(pathlib.Path(settings)), 1)()
 
 
 def suite(scale: Scale) -> Figures:
@@ -38,7 +38,7 @@ def suite(scale: Scale) -> Figures:
 def _first_step(scale: Scale) -> Figure:
     with tempfile.TemporaryDirectory() as place:
         settings, cache = pathlib.Path(place, CONFIG), pathlib.Path(place, "cache")
-        config_lib.save(scale.demo, settings)
+        config_file.save(scale.demo, settings)
 
         def start(folder: pathlib.Path) -> None:
             run("-c", FIRST_STEP, str(settings), str(folder))

@@ -17,7 +17,8 @@ import numpy as np
 from agents.networks import MASKED_LOGIT
 from envs import environment, gymnasium_snake
 from envs.snake import Snake
-from experiments.config.settings import Config, board_shape
+from experiments.config.ranges import board_shape
+from experiments.config.settings import Config
 from experiments.studies.benchmark import figures, timing, work
 from experiments.studies.benchmark.figures import STEPS_A_SECOND, Figure, Figures, Side
 from experiments.studies.benchmark.settings import Scale

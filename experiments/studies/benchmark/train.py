@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import optax
 
 from envs import gymnasium_snake
-from experiments.config.settings import Config, board_shape
+from experiments.config.ranges import board_shape
+from experiments.config.settings import Config
 from experiments.studies.benchmark import figures, programs, timing, work
 from experiments.studies.benchmark.figures import STEPS_A_SECOND, Figure, Figures, Side
 from experiments.studies.benchmark.settings import Scale

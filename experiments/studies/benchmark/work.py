@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from agents import networks
 from envs.snake import FEATURES, MOVES
-from experiments.config.settings import Config, board_shape
+from experiments.config.ranges import board_shape
+from experiments.config.settings import Config
 
 
 class Work(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import pygame
 
 from envs.snake import Snake
-from experiments.config.settings import UsageError
+from experiments.config.ranges import UsageError
 from experiments.studies.play import games, panels
 from experiments.studies.play.games import FREE, WAIT, Games, Rules
 from experiments.studies.play.panels import Thoughts

@@ -12,11 +12,12 @@ from agents.training import Agent
 from envs.environment import Environment
 from envs.snake import Snake
 from experiments.config import settings as config_lib
-from experiments.config.flags import folder_name, local_path
-from experiments.config.settings import ESTIMATORS, Config, UsageError, refuse
+from experiments.config.ranges import UsageError, refuse
+from experiments.config.settings import ESTIMATORS, Config
 from experiments.runs.building import init_seeds, make_agent
-from experiments.storage import checkpoints, run_folder
+from experiments.storage import checkpoints, config_file
 from experiments.storage import metrics as metrics_csv
+from experiments.storage.folder import folder_name, local_path
 from experiments.studies.play.games import Policy, random_policy
 from metagrad import meta_parameters
 from metagrad.meta_parameters import MetaParameters
@@ -79,13 +80,13 @@ def open_runs(logdir: str) -> list[Run]:
     """
     top = local_path("logdir", logdir)
     try:
-        folders = sorted(path.parent for path in top.glob(f"*/{run_folder.CONFIG}"))
+        folders = sorted(path.parent for path in top.glob(f"*/{config_file.CONFIG}"))
         folders.sort(key=lambda folder: [folder.name.startswith(name) for name in ESTIMATORS], reverse=True)
-        if (top / run_folder.CONFIG).exists() or not folders:
+        if (top / config_file.CONFIG).exists() or not folders:
             folders = [top]
     except OSError:
         refuse("logdir", logdir, "a folder that can be read")
-    runs = [Run(folder, config_lib.load(folder / run_folder.CONFIG)) for folder in folders]
+    runs = [Run(folder, config_file.load(folder / config_file.CONFIG)) for folder in folders]
     if len({tuple(getattr(run.config, name) for name in SHARED) for run in runs}) > 1:
         refuse(
             "logdir",
@@ -105,7 +106,7 @@ def ranked_seeds(run: Run) -> list[int]:
     if returns is None:
         raise UsageError(f"{run.folder / metrics_csv.METRICS}: is not the metrics of a run (it has no episode_return)")
     if returns.shape[1] != run.config.num_seeds:
-        raise UsageError(f"{run.folder / metrics_csv.METRICS}: has not the seeds that {run_folder.CONFIG} says")
+        raise UsageError(f"{run.folder / metrics_csv.METRICS}: has not the seeds that {config_file.CONFIG} says")
     last = [max(column[np.isfinite(column)][-1:], default=-np.inf) for column in returns.T]
     return sorted(range(run.config.num_seeds), key=lambda seed: -last[seed])
 

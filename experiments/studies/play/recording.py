@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 import imageio_ffmpeg
 import numpy as np
 
-from experiments.config.settings import UsageError
+from experiments.config.ranges import UsageError
 from experiments.runs import interrupts
 
 ENCODINGS: dict[str, list[str]] = {

@@ -8,7 +8,7 @@ import pygame
 
 from envs import drawing
 from envs.snake import DOWN, LEFT, MOVES, RIGHT, UP, State
-from experiments.config.settings import Range, UsageError
+from experiments.config.ranges import Range, UsageError
 from experiments.studies.play import panels
 from experiments.studies.play.games import FREE
 from experiments.studies.play.match import Match

@@ -1,6 +1,7 @@
-"""The search from end to end: settings drawn, trained, ranked, the best one confirmed, and all of it on disk.
+"""The search from end to end: settings drawn, trained, ranked, and the best one confirmed.
 
-Stopped anywhere, it goes on from there: what a folder was asked for, how far training is, and the results are files.
+Both its parts are runs in folders of their own, which go on where they were stopped. The seeds of such a run are
+numbered setting by setting.
 """
 
 import dataclasses
@@ -9,19 +10,22 @@ import math
 import os
 import pathlib
 import tempfile
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.config import settings as config_lib
-from experiments.config.flags import local_path
-from experiments.config.settings import Config, UsageError, flag_name, refuse
+from experiments.config.ranges import refuse
+from experiments.config.search import UNUSED, Ranges, Settings, sample, validate_search
+from experiments.config.settings import Config, Execution, by_flag, flag_name, plain
+from experiments.figures.outcome import final_returns
 from experiments.figures.tables import as_json
-from experiments.storage import files
-from experiments.storage.files import PARTIAL, holds, read_text, write_whole
-from experiments.studies.search.settings import UNUSED, Settings, sample, validate
-from experiments.studies.search.training import Outcome, train_settings
+from experiments.runs.building import make_agent
+from experiments.runs.progress import Turn
+from experiments.runs.seeds import Starts
+from experiments.runs.training import train_seeds
+from experiments.storage.files import PARTIAL, holds, told, write_whole
+from experiments.storage.folder import local_path
+from experiments.storage.metrics import dropped_seeds
 from metagrad import statistics
 
 RESULTS, ASKED = "search.json", "asked.json"
@@ -29,13 +33,25 @@ RESULTS, ASKED = "search.json", "asked.json"
 OWN = (ASKED, f"{ASKED}{PARTIAL}")
 """What a folder holds at least where a search began, if only for a moment."""
 
-CHECKPOINTS = "searching.npz", "confirming.npz"
-"""The last checkpoint of each part, until the part is complete."""
+
+class Outcome(NamedTuple):
+    """What became of settings.
+
+    Attributes:
+      returns: float [settings, seeds], mean episode returns over the last tenth of training; NaN where training broke,
+        or no episode ended.
+      diverged: bool [settings, seeds], whether a loss or a parameter became NaN or infinite.
+      seconds: that training took, compilation and earlier calls included.
+    """
+
+    returns: np.ndarray
+    diverged: np.ndarray
+    seconds: float
 
 
 def search(
     config: Config,
-    ranges: Mapping[str, tuple[float, float]],
+    ranges: Ranges,
     num_settings: int,
     num_fresh_seeds: int,
     folder: str | os.PathLike[str] | None = None,
@@ -64,43 +80,75 @@ def search(
       KeyboardInterrupt: with a signal's number, if one came.
     """
     config = config.with_estimator("none")
-    validate(config, ranges, num_settings, num_fresh_seeds)
+    validate_search(config, ranges, num_settings, num_fresh_seeds)
     if folder is None:
         with tempfile.TemporaryDirectory() as place:
             return search(config, ranges, num_settings, num_fresh_seeds, place, quiet=quiet)
     folder = local_path("logdir", folder)
-    num_settings, num_fresh_seeds = config_lib.plain(num_settings), config_lib.plain(num_fresh_seeds)
+    num_settings, num_fresh_seeds = plain(num_settings), plain(num_fresh_seeds)
     unused = {flag_name(field) for field in dataclasses.fields(config) if field.name in UNUSED}
     asked = {
-        "flags": {name: value for name, value in config_lib.by_flag(config).items() if name not in unused},
-        "ranges": {name: list(map(config_lib.plain, ends)) for name, ends in ranges.items()},
+        "flags": {name: value for name, value in by_flag(config).items() if name not in unused},
+        "ranges": {name: list(map(plain, ends)) for name, ends in ranges.items()},
     }
     _claim(folder, asked | {"num_settings": num_settings, "num_fresh_seeds": num_fresh_seeds})
     settings = sample(ranges, num_settings, config.seed)
-    searching, confirming = (folder / name for name in CHECKPOINTS)
-    results = _read_results(folder / RESULTS, num_settings)
-    if results is None:
-        outcome = train_settings(config, settings, searching, quiet)
-        results = {
-            "env_steps": config.num_env_steps * config.num_seeds * num_settings,
-            "wall_seconds": round(outcome.seconds, 1),
-            **asked,
-            "best": None,
-            "settings": _describe(settings, outcome),
-        }
-        _save(results, folder)
+    outcome = train_settings(config, settings, folder / "searching", quiet)
+    results: dict[str, Any] = {
+        "env_steps": config.num_env_steps * config.num_seeds * num_settings,
+        "wall_seconds": round(outcome.seconds, 1),
+        **asked,
+        "best": None,
+        "settings": _describe(settings, outcome),
+    }
+    _write(results, folder)
     best = ranking(results["settings"])[0]
-    if results["best"] is not None or results["settings"][best]["return"]["estimate"] is None:
-        return results
-    fresh = dataclasses.replace(config, seed=config.seed + config.num_seeds, num_seeds=num_fresh_seeds)
-    chosen = {name: values[best : best + 1] for name, values in settings.items()}
-    outcome = train_settings(fresh, chosen, confirming, quiet)
-    (confirmed,) = _describe(chosen, outcome)
-    results["best"] = {"setting": best, "seeds": [fresh.seed + index for index in range(num_fresh_seeds)]} | confirmed
-    results["env_steps"] += fresh.num_env_steps * num_fresh_seeds
-    results["wall_seconds"] = round(results["wall_seconds"] + outcome.seconds, 1)
-    _save(results, folder)
+    if results["settings"][best]["return"]["estimate"] is not None:
+        fresh = dataclasses.replace(config, seed=config.seed + config.num_seeds, num_seeds=num_fresh_seeds)
+        chosen = {name: values[best : best + 1] for name, values in settings.items()}
+        outcome = train_settings(fresh, chosen, folder / "confirming", quiet)
+        (confirmed,) = _describe(chosen, outcome)
+        results["best"] = {"setting": best, "seeds": [*range(fresh.seed, fresh.seed + num_fresh_seeds)], **confirmed}
+        results["env_steps"] += fresh.num_env_steps * num_fresh_seeds
+        results["wall_seconds"] = round(results["wall_seconds"] + outcome.seconds, 1)
+        _write(results, folder)
     return results
+
+
+def _write(results: dict[str, Any], folder: pathlib.Path) -> None:
+    with told(folder):
+        write_whole(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
+
+
+def train_settings(config: Config, settings: Settings, folder: pathlib.Path, quiet: bool = False) -> Outcome:
+    """Trains every seed of a run with every setting, as the seeds of one run that start from other hyperparameters.
+
+    Args:
+      config: validated settings, with estimator `none`; the hyperparameters that are searched are not used.
+      settings: these hyperparameters.
+      folder: of the run.
+      quiet: whether to show no progress.
+
+    Returns:
+      The outcome.
+
+    Raises:
+      Exception: as `search`.
+    """
+    shape = len(settings["discount"]), config.num_seeds
+    numbers = np.tile(config.seed + np.arange(config.num_seeds, dtype=np.int32), shape[0])
+    starts = Starts(numbers, {name: np.repeat(values, shape[1]) for name, values in settings.items()})
+    metrics, seconds = train_seeds(
+        make_agent(config),
+        dataclasses.replace(config, num_seeds=len(numbers)),
+        starts,
+        folder,
+        Execution(keep=1, on_divergence="drop"),
+        trials=True,
+        quiet=quiet,
+        turn=Turn(f"{shape[0]} {'settings' if shape[0] > 1 else 'setting'}, {shape[1]} seeds each"),
+    )
+    return Outcome(final_returns(metrics).reshape(shape), dropped_seeds(metrics).reshape(shape), seconds)
 
 
 def _claim(folder: pathlib.Path, asked: dict[str, Any]) -> None:
@@ -114,35 +162,9 @@ def _claim(folder: pathlib.Path, asked: dict[str, Any]) -> None:
         if not holds(file, asked):
             refuse("logdir", folder, "a new or empty folder, or one of a search with the same settings")
         return
-    with files.told(folder):
+    with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(asked, indent=2) + "\n")
-
-
-def _read_results(file: pathlib.Path, num_settings: int) -> dict[str, Any] | None:
-    """Reads `search.json`, if it is there yet.
-
-    Raises:
-      UsageError: if it is something else.
-    """
-    if not file.exists():
-        return None
-    try:
-        results = json.loads(read_text(file))
-        complete = {"env_steps", "wall_seconds", "flags", "best"} <= results.keys()
-        if not complete or len(ranking(results["settings"])) != num_settings:
-            raise ValueError("it has something else in it")
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{file}: is not the results of this search; without it, it starts anew ({error})") from error
-    return results
-
-
-def _save(results: dict[str, Any], folder: pathlib.Path) -> None:
-    """Writes `search.json`, and removes the checkpoints that it makes superfluous."""
-    with files.told(folder):
-        write_whole(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
-        for file in (file for name in CHECKPOINTS for file in folder.glob(f"{name}*")):
-            file.unlink()
 
 
 def _describe(settings: Settings, outcome: Outcome) -> list[dict[str, Any]]:

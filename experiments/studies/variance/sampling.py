@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config.settings import UsageError
+from experiments.config.ranges import UsageError
 from experiments.runs import compilation
 from experiments.runs.divergence import SLOPES, NonFiniteError
 from experiments.storage import checkpoints, files

@@ -9,10 +9,12 @@ from absl import flags
 
 from agents import tabular
 from experiments.config import flags as commands
-from experiments.config import settings as config_lib
-from experiments.config.ranges import NAMES, count
-from experiments.config.settings import PRESETS, Config, Range, UsageError, flag_name, refuse
-from experiments.storage.run_folder import CONFIG
+from experiments.config import validation
+from experiments.config.ranges import NAMES, Range, UsageError, count, refuse
+from experiments.config.settings import PRESETS, Config, flag_name
+from experiments.storage import config_file
+from experiments.storage import folder as storage_folder
+from experiments.storage.config_file import CONFIG
 from experiments.studies.variance.snake_points import PHASES, Asked
 
 PROBLEMS = ("environment", "tabular")
@@ -245,16 +247,18 @@ def study_from_flags(values: flags.FlagValues) -> Study:
             ["preset", "burn_in", *OF_RUN, *OF_TRAINING, *OF_RETURN],
             set(given) - set(OF_TABULAR),
         )
-        config = commands.config_from_flags(values, STUDY_PRESETS)
+        config = commands.settings_from_flags(values, STUDY_PRESETS)
+        validation.validate(config)
         names = tabular.study_agent(num_envs=1).tuning.tuned
     elif values.checkpoint is None:
         _leave_out(values, "no --checkpoint", OF_RUN, ())
         config = commands.settings_from_flags(values, STUDY_PRESETS)
+        validation.validate(config)
         trained = _trained(values, config)
         names = config.meta_params
     else:
         _leave_out(values, "--checkpoint", OF_TRAINING, ())
-        run = commands.local_path("checkpoint", values.checkpoint).resolve()
+        run = storage_folder.local_path("checkpoint", values.checkpoint).resolve()
         config, names = _settings_of_run(values, run, {"horizon": STUDY_PRESETS[values.preset]["horizon"]} | given)
     if config.horizon < 2:
         refuse("horizon", config.horizon, "at least 2, for estimators to differ")
@@ -290,7 +294,7 @@ def _trained(values: flags.FlagValues, config: Config) -> dict[str, Config]:
         for steps in env_steps:
             settings = dataclasses.replace(config, discount=discount, num_env_steps=steps)
             try:
-                config_lib.validate(settings)
+                validation.validate(settings)
             except UsageError as error:
                 raise UsageError(
                     error.args[0].replace("`num_env_steps`", "`at_env_steps`").replace("`discount`", "`at_discounts`")
@@ -319,8 +323,8 @@ def _settings_of_run(
     """Returns a run's settings, with what a study may choose as given, and the meta-parameters to study."""
     if not (run / CONFIG).exists():
         refuse("checkpoint", values.checkpoint, "the folder of a training run")
-    theirs = config_lib.load(run / CONFIG)
-    config_lib.check_named(theirs, given.get("environment"), run / CONFIG)
+    theirs = config_file.load(run / CONFIG)
+    validation.check_named(theirs, given.get("environment"), run / CONFIG)
     for field in dataclasses.fields(Config):
         name = field.name
         if name in given and name not in OF_CHECKPOINTS and given[name] != getattr(theirs, name):
@@ -339,7 +343,7 @@ def _settings_of_run(
     chosen = {name: given[name] for name in OF_CHECKPOINTS if name in given and name not in ("seed", "meta_params")}
     config = dataclasses.replace(theirs, **chosen)
     # The run's steps need not be those of whole windows of the study's horizon, which single steps do not ask for.
-    config_lib.validate(dataclasses.replace(config, estimator="single_step"))
+    validation.validate(dataclasses.replace(config, estimator="single_step"))
     return config, names
 
 

@@ -20,13 +20,13 @@ from agents import actor_critic, evaluation, rollouts, training
 from agents.actor_critic import LearnerState
 from agents.training import Actor, Agent, Batch
 from envs.snake import Snake
-from experiments.config import settings as config_lib
-from experiments.config.settings import Config, refuse
+from experiments.config.ranges import refuse
+from experiments.config.settings import Config
 from experiments.runs.building import init_seeds, make_agent
 from experiments.runs.layout import over_devices
 from experiments.runs.progress import Turn
 from experiments.runs.training import train
-from experiments.storage import checkpoints, run_folder
+from experiments.storage import checkpoints, config_file
 from experiments.studies.variance import sampling
 from experiments.studies.variance.sampling import OUTER_CRITIC, OWN_CRITIC, Point, Start
 from metagrad import meta_parameters
@@ -135,7 +135,7 @@ def _points(agent: Agent, asked: Asked, places: list[tuple[str, pathlib.Path, in
     play = jax.jit(partial(_fresh_episodes, agent))
     points = []
     for name, run, env_steps in places:
-        settings = config_lib.load(run / run_folder.CONFIG)
+        settings = config_file.load(run / config_file.CONFIG)
         like = jax.eval_shape(partial(init_seeds, make_agent(settings), settings))
         states = checkpoints.read_checkpoint(run, env_steps, like)
         state = jax.tree.map(lambda leaf: leaf[seed_index], states)

@@ -1,0 +1,96 @@
+"""What is compared: the settings of each run, and how its meta-learning rate is chosen."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from experiments.config.ranges import POSITIVE, Range, as_computed, count, finite_number, refuse
+from experiments.config.settings import ESTIMATORS, Config
+from experiments.config.validation import validate
+from metagrad.meta_parameters import INTERVALS
+
+BASELINE = "baseline"
+"""What the run with fixed hyperparameters of its own is called."""
+
+GRID = "grid"
+"""The folder of the runs that choose meta-learning rates."""
+
+RATES = Range(
+    "positive numbers, a comma list without repetition",
+    lambda rates: (
+        all(POSITIVE.accepts(as_computed(rate)) for rate in rates)
+        and len({as_computed(rate) for rate in rates}) == len(rates)
+    ),
+)
+GRID_SEEDS = count(1)
+ALLOWED_ESTIMATORS = f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, the last two also as NAME_HORIZON"
+ALLOWED_BASELINE = f"a comma list of NAME:VALUE, NAME of {', '.join(INTERVALS)}"
+
+
+class Grid(NamedTuple):
+    """How each estimator's meta-learning rate is chosen before it is compared, with equal effort for all.
+
+    Attributes:
+      rates: the meta-learning rates that are tried; with none, that of the settings is used.
+      num_seeds: seeds that each is tried with, which follow those of the comparison.
+    """
+
+    rates: tuple[float, ...] = ()
+    num_seeds: int = 3
+
+    def trials(self, name: str, config: Config) -> dict[str, Config]:
+        """Returns the runs that choose a run's rate, by their places; none where nothing is tuned or to be chosen."""
+        rates = () if config.estimator == "none" else self.rates
+        elsewhere = dataclasses.replace(config, seed=config.seed + config.num_seeds, num_seeds=self.num_seeds)
+        trials = [dataclasses.replace(elsewhere, meta_learning_rate=rate) for rate in rates]
+        # As many digits as tell numbers in single precision apart.
+        return {f"{GRID}/{name}_{trial.meta_learning_rate:.9g}": trial for trial in trials}
+
+
+NO_GRID = Grid()
+
+
+def make_configs(
+    config: Config, estimators: Sequence[str] = ESTIMATORS, baseline: Sequence[str] = ()
+) -> dict[str, Config]:
+    """Returns the settings of a comparison's runs, by name.
+
+    Args:
+      config: settings that the runs share.
+      estimators: their estimators, each `NAME`, or `NAME_HORIZON` for a horizon of its own.
+      baseline: `NAME:VALUE` of hyperparameters that one more run fixes, which tunes nothing; empty for no such run.
+
+    Returns:
+      The settings, validated.
+
+    Raises:
+      UsageError: if any of this is impossible.
+    """
+    if not estimators:
+        refuse("estimators", "", "given: a comma list")
+    configs: dict[str, Config] = {}
+    for text in estimators:
+        match = re.fullmatch(r"(multi_step|mixing)[_:](\d{1,9})", text)
+        name, horizon = (match[1], int(match[2])) if match else (text, config.horizon)
+        run = f"{name}_{horizon}" if match else name
+        if name not in ESTIMATORS or run in configs:
+            refuse("estimators", estimators, ALLOWED_ESTIMATORS)
+        configs[run] = dataclasses.replace(config.with_estimator(name), horizon=horizon)
+    if baseline:
+        configs[BASELINE] = dataclasses.replace(config.with_estimator("none"), **_fixed(baseline))
+    for settings in sorted(configs.values(), key=lambda settings: -settings.updates_per_window):
+        validate(settings)  # the longest window first: a number of steps that suits it may suit all
+    return configs
+
+
+def _fixed(baseline: Sequence[str]) -> Mapping[str, Any]:
+    """Returns the hyperparameters of `NAME:VALUE`, by the names of the settings."""
+    values: dict[str, Any] = {}
+    for text in baseline:
+        name, _, value = text.partition(":")
+        field, number = "lambda_" if name == "lambda" else name, finite_number(value)
+        if name not in INTERVALS or field in values or number is None:
+            refuse("baseline", baseline, ALLOWED_BASELINE)
+        values[field] = number
+    return values

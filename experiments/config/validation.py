@@ -1,0 +1,110 @@
+"""What is refused before anything is compiled: impossible settings, and environments that do not fit."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from envs.environment import Environment
+from experiments.config import environments
+from experiments.config.environments import SNAKE
+from experiments.config.ranges import UsageError, as_computed, board_shape, refuse
+from experiments.config.settings import OF_SNAKE, Config, Execution, flag_name
+from metagrad.meta_parameters import INTERVALS
+
+KINDS: Mapping[Any, tuple[Any, str]] = {
+    int: (int, "a whole number"),
+    float: (float | int, "a number"),
+    bool: (bool, "a boolean"),
+    str: (str, "a string"),
+    tuple[str, ...]: (tuple, "a tuple of names"),
+}
+"""What settings of each type may be, and what it is called."""
+
+
+def validate(config: Config) -> None:
+    """Refuses impossible settings.
+
+    Raises:
+      UsageError: names the setting, its value and what is allowed.
+    """
+    check_numbers(config)
+    if config.mixing_weights == "uniform" and config.mixing_decay != Config.mixing_decay:
+        refuse("mixing_decay", config.mixing_decay, "left out with `mixing_weights`=uniform")
+    make_environment(config)
+
+
+def check_numbers(config: Config) -> None:
+    """Refuses impossible settings, as far as that can be told without the environment, whose code may be anybody's."""
+    check_ranges(config)
+    for name, value in config.hyperparameters().items():
+        low, high = INTERVALS[name]
+        inside = low < as_computed(value) < high
+        if config.estimator != "none" and name in config.meta_params and not inside:
+            refuse(name, value, f"in ({low:g}, {high:g}) to be tuned")
+    if config.seed + config.num_seeds > 2**31:
+        refuse("seed", config.seed, f"at most 2^31 - `num_seeds` ({config.num_seeds})")
+    if config.environment != SNAKE:
+        for name in OF_SNAKE:
+            if getattr(config, name) != getattr(Config, name):
+                refuse(name, getattr(config, name), f"left out with `environment`={config.environment}")
+    window = config.steps_per_window
+    if config.steps_per_update >= 2**31:
+        refuse("num_envs", config.num_envs, f"below 2^31 / `rollout_length` ({config.rollout_length})")
+    if config.num_env_steps // config.steps_per_update >= 2**31:
+        refuse("num_env_steps", config.num_env_steps, "below 2^31 × `num_envs` × `rollout_length`")
+    if config.num_env_steps % window:
+        nearest = max((config.num_env_steps + window // 2) // window, 1) * window
+        factors = "num_envs × rollout_length" + (" × horizon" if config.updates_per_window > 1 else "")
+        refuse("num_env_steps", config.num_env_steps, f"a multiple of {factors} = {window}, such as {nearest}")
+
+
+def make_environment(config: Config) -> Environment:
+    """Makes the environment that settings name.
+
+    Raises:
+      UsageError: if there is none, or it does not fit the agents.
+    """
+    settings: dict[str, Any] = {}
+    if config.environment == SNAKE:
+        num_rows, num_cols = board_shape(config.board_size)
+        settings = {
+            "num_rows": num_rows,
+            "num_cols": num_cols,
+            "time_limit": config.time_limit,
+            "masked": config.action_mask,
+        }
+    try:
+        return environments.make(config.environment, **settings)
+    except ValueError as error:
+        raise UsageError(f"`environment`={config.environment}: {error}") from error
+
+
+def check_ranges(settings: Config | Execution) -> None:
+    """Refuses every value that is not of its type, as from the command line all are, or out of its range.
+
+    Raises:
+      UsageError: names the setting, its value and what is allowed.
+    """
+    for field in dataclasses.fields(settings):
+        value, allowed = getattr(settings, field.name), field.metadata["range"]
+        kinds, kind = KINDS[field.type]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and field.type is not bool):
+            refuse(flag_name(field), repr(value), f"{kind}, {allowed.text}")
+        if not (allowed.accepts(value) and allowed.accepts(as_computed(value))):
+            refuse(flag_name(field), value, allowed.text)
+
+
+def check_named(config: Config, named: str | None, path: pathlib.Path) -> None:
+    """Refuses to go on with settings from a file whose environment is other code than the user names.
+
+    Args:
+      config: from the file.
+      named: the environment on the command line; None if there is none, which is enough for what is built in.
+      path: the file.
+
+    Raises:
+      UsageError: says what to name.
+    """
+    if (named is not None or environments.is_own_code(config.environment)) and named != config.environment:
+        refuse("environment", named or "", f"{config.environment}, as in {path}, whose word is not enough to run code")

@@ -1,0 +1,128 @@
+"""Many seeds as one program on the local devices, in batches where all at once are too many for the memory."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import numpy as np
+
+from agents import training
+from agents.training import Agent, Summary, TrainingState
+from experiments.runs import compilation
+from experiments.runs.building import init_seed
+from experiments.runs.layout import Layout, over_batch
+from experiments.storage.checkpoints import with_keys, without_keys
+from metagrad.meta_parameters import MetaParameters, Tuning
+
+POLL_SECONDS = 0.01
+
+
+class Starts(NamedTuple):
+    """Where seeds start from; all else is the same for them.
+
+    Attributes:
+      numbers: int32 [N], of the seeds.
+      hyperparameters: float32 [N] each: values in place of those that the agent starts from, or keeps.
+    """
+
+    numbers: np.ndarray
+    hyperparameters: Mapping[str, np.ndarray]
+
+
+class Seeds:
+    """Seeds in training, whose states `advance` replaces, for it reuses their memory.
+
+    Attributes:
+      batches: their states without keys, [size of a batch, ...] each; if there are several, in the host's memory.
+    """
+
+    batches: list[TrainingState]
+
+    def __init__(self, agent: Agent, starts: Starts, layout: Layout) -> None:
+        """Compiles the program that trains a batch."""
+        self._agent, self._starts, self._layout = agent, starts, layout
+        program, inputs = training_program(agent, list(starts.hyperparameters), layout)
+        self._program = compilation.compiled(program, *inputs)
+
+    def start(self) -> None:
+        """Initialises every seed."""
+
+        @jax.jit
+        def init(numbers: chex.Array) -> TrainingState:
+            return over_batch(lambda number: without_keys(init_seed(self._agent, number)), self._layout)(numbers)
+
+        numbers = self._layout.split(self._starts.numbers)
+        self.batches = [
+            _aside(init(jax.device_put(batch, self._layout.sharding)), of=len(numbers)) for batch in numbers
+        ]
+
+    def restore(self, states: TrainingState) -> None:
+        """Goes on from states without keys, [N, ...] each."""
+        self.batches = self._layout.split(states)
+
+    def eta(self) -> MetaParameters:
+        """Returns the meta-parameters, NumPy arrays [N]."""
+        return self._layout.join([batch.eta for batch in self.batches])
+
+    def states(self) -> TrainingState:
+        """Returns the states without keys, NumPy arrays [N, ...]."""
+        return self._layout.join(self.batches)
+
+    def advance(self, num_windows: np.ndarray) -> Summary:
+        """Trains every seed for its number of windows, int [N]; returns the summaries, NumPy arrays [N, ...]."""
+        summaries = []
+        inputs = self._layout.split((self._starts.hyperparameters, num_windows.astype(np.int32)))
+        for index, batch in enumerate(inputs):
+            state, summary = self._program(*jax.device_put((self.batches[index], *batch), self._layout.sharding))
+            wait(summary)
+            self.batches[index] = _aside(state, of=len(self.batches))
+            summaries.append(summary)
+        return self._layout.join(summaries)
+
+
+def training_program(agent: Agent, names: list[str], layout: Layout) -> tuple[jax.stages.Wrapped, tuple]:
+    """Makes the program that trains a batch of seeds.
+
+    Args:
+      agent: of every seed.
+      names: of hyperparameters that differ from seed to seed.
+      layout: of the batch.
+
+    Returns:
+      The program, from states without keys, whose memory it reuses, these hyperparameters, float32 [size] each, and
+      numbers of windows, int32 [size], to the next states and summaries; and the shapes, dtypes and places of what it
+      takes.
+    """
+    like = jax.eval_shape(partial(init_seed, agent), 0)
+
+    def advance_seed(inputs: tuple[TrainingState, dict, chex.Array]) -> tuple[TrainingState, Summary]:
+        state, own, num_windows = inputs
+        tuning = Tuning(agent.tuning.initial | own, agent.tuning.tuned)
+        chosen = dataclasses.replace(agent, tuning=tuning)
+        state, summary = training.train(chosen, with_keys(state, like), num_windows)
+        return without_keys(state), summary
+
+    def advance(states: TrainingState, own: dict, num_windows: chex.Array) -> tuple[TrainingState, Summary]:
+        return over_batch(advance_seed, layout)((states, own, num_windows))
+
+    own = dict.fromkeys(names, jax.ShapeDtypeStruct((), np.float32))
+    inputs = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((layout.size, *leaf.shape), leaf.dtype, sharding=layout.sharding),
+        (jax.eval_shape(without_keys, like), own, jax.ShapeDtypeStruct((), np.int32)),
+    )
+    return jax.jit(advance, donate_argnums=0), inputs
+
+
+def wait(summary: Summary) -> None:
+    """Waits for the device in small steps: inside one long call, no signal would be seen."""
+    while not summary.num_updates.is_ready():
+        time.sleep(POLL_SECONDS)
+
+
+def _aside(batch: Any, of: int) -> Any:
+    """Moves one of several batches to the host's memory, where it waits for its turn."""
+    return jax.device_get(batch) if of > 1 else batch

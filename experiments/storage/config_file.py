@@ -1,0 +1,85 @@
+"""`config.json`: the settings of a run, under their flags' names."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+from experiments.config.environments import SNAKE
+from experiments.config.ranges import UsageError, refuse
+from experiments.config.settings import OF_SNAKE, Config, by_flag, flag_name
+from experiments.config.validation import check_numbers
+from experiments.storage.files import read_text, write_whole
+
+CONFIG = "config.json"
+
+FORMAT = 5
+"""Version of the run folder's layout, written to `config.json`."""
+
+ADDED: dict[str, Any] = {"action_mask": True}
+"""Settings that older folders do not name, and what they were then."""
+
+
+def save(config: Config, path: pathlib.Path) -> None:
+    """Writes the settings as JSON, under the flags' names: all or nothing, wherever the process is killed."""
+    write_whole(path, json.dumps({"format": FORMAT, "flags": by_flag(config)}, indent=2) + "\n")
+
+
+def load(path: pathlib.Path) -> Config:
+    """Reads settings that `save` wrote. Nothing that the file names is run.
+
+    Raises:
+      UsageError: if the file is missing, of another format, or holds settings that no run can have.
+    """
+    try:
+        content = json.loads(read_text(path))
+        if content["format"] != FORMAT:
+            raise UsageError(f"{path}: has format {content['format']}, and this version reads format {FORMAT}")
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(Config):
+            if field.name in OF_SNAKE and values["environment"] != SNAKE:
+                continue
+            values[field.name] = _as_saved(field, (ADDED | content["flags"])[flag_name(field)])
+        config = Config(**values)
+    except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UsageError(f"{path}: is not the settings of a run ({error})") from error
+    try:
+        check_numbers(config)
+    except UsageError as error:
+        raise UsageError(f"{path}: is not the settings of a run ({error})") from error
+    return config
+
+
+def _as_saved(field: dataclasses.Field, value: Any) -> Any:
+    """Returns a setting from JSON.
+
+    Raises:
+      TypeError: if it is not of the field's type.
+    """
+    kind = type(field.default)
+    if kind is tuple and isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError(f"{flag_name(field)} is no {kind.__name__}")
+    return value
+
+
+def check_settings(folder: pathlib.Path, config: Config) -> None:
+    """Checks that a folder, if it holds a run, holds one that these settings go on with.
+
+    Raises:
+      UsageError: names the flag that differs, its value and the folder's.
+    """
+    if not (folder / CONFIG).exists():
+        return
+    theirs = load(folder / CONFIG)
+    for field in dataclasses.fields(Config):
+        value, other = getattr(config, field.name), getattr(theirs, field.name)
+        if field.name == "num_env_steps":
+            if value < other:
+                refuse("num_env_steps", value, f"at least {other}, as of the run in {folder}")
+        elif value != other:
+            shown = ",".join(other) if isinstance(other, tuple) else other
+            refuse(flag_name(field), value, f"{shown}, as of the run in {folder}, to go on with it")
