@@ -300,11 +300,12 @@ def return_label(config: Config) -> str:
 
 def by_flag(config: Config) -> dict[str, Any]:
     """Returns the settings under their flags' names; Snake's own are left out with another environment."""
-    return {
-        flag_name(field): getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if config.environment == SNAKE or field.name not in OF_SNAKE
-    }
+    return {flag_name(field): getattr(config, field.name) for field in fields_of(config.environment)}
+
+
+def fields_of(environment: str) -> list[dataclasses.Field]:
+    """Returns the settings that mean something in an environment."""
+    return [field for field in dataclasses.fields(Config) if environment == SNAKE or field.name not in OF_SNAKE]
 
 
 def flag_name(field: dataclasses.Field) -> str:

@@ -14,8 +14,8 @@ from agents.networks import Network, ValueNetwork, actor_critic_network, value_n
 from agents.outer_critic import OuterCritic
 from agents.training import Agent, TrainingState
 from envs.environment import Environment
-from experiments.config.settings import Config
 from experiments.config.ranges import UsageError
+from experiments.config.settings import Config
 from experiments.config.validation import make_environment
 from metagrad import estimators, meta_parameters
 from metagrad.estimators import Weights

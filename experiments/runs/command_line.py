@@ -23,8 +23,9 @@ def run(
 ) -> None:
     """Runs a command: parses the flags, and turns a `UsageError` into one line and exit status 2.
 
-    A `StoppedError` is one line and status 1. Ctrl-C ends it in one line as well, with status 130: any `KeyboardInterrupt` does, with 128 plus the number of the
-    signal where it is given one. `--help` shows the docstring of `main`'s file and the flags.
+    A `StoppedError` is one line and status 1. Ctrl-C ends it in one line as well, with status 130: any
+    `KeyboardInterrupt` does, with 128 plus the number of the signal where it is given one. `--help` shows the docstring
+    of `main`'s file and the flags.
 
     Args:
       main: what to run, given the flags.

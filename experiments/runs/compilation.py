@@ -30,9 +30,7 @@ def keep_programs(folder: str | None) -> None:
     if folder == OFF:
         jax.config.update("jax_enable_compilation_cache", False)
         return
-    if (
-        "://" in folder
-    ):  # no folder of this machine, but a place that JAX knows how to reach, such as gs://bucket/programs
+    if "://" in folder:  # a place that JAX knows how to reach, such as gs://bucket/programs
         jax.config.update("jax_compilation_cache_dir", folder)
         return
     try:

@@ -13,8 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def held_back(tell: Callable[[], object]) -> Iterator[list[int]]:
     """Holds the first signal back until the end, for which the caller looks out; the second one stops at once.
 
-    Signals are seen between two lines of Python: who waits for long should not wait inside one call. Those that the
-    process was started to ignore stay ignored.
+    Signals are seen between two lines of Python: who waits for long should not wait inside one call.
 
     Args:
       tell: called at the first signal.
@@ -41,14 +40,10 @@ def held_back(tell: Callable[[], object]) -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def at_once() -> Iterator[None]:
-    """Stops at the first Ctrl-C, and at the end at the latest.
+    """Stops at the first Ctrl-C with a `KeyboardInterrupt`, and at the end at the latest.
 
     Python drops what is raised while it finalises an object or collects garbage, and JAX has it do both while it traces
-    and compiles: a Ctrl-C there would be lost. One that the process was started to ignore stays ignored. SIGTERM ends
-    the process in the middle of what it compiles, as without this.
-
-    Raises:
-      KeyboardInterrupt: with the number of the signal.
+    and compiles: a Ctrl-C there would be lost. SIGTERM ends the process in the middle of what it compiles.
     """
     noted: list[int] = []
 
@@ -70,14 +65,13 @@ def handled(handler: Callable[[int, FrameType | None], object], signals: Sequenc
 
     In another thread than the main one, which alone has signals, nothing is changed.
     """
-    if threading.current_thread() is not threading.main_thread():
-        signals = ()
-    before = {number: signal.getsignal(number) for number in signals}
-    heeded = [number for number in signals if before[number] != signal.SIG_IGN]
+    here = signals if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in here}
+    heeded = {number: old for number, old in before.items() if old != signal.SIG_IGN}
     for number in heeded:
         signal.signal(number, handler)
     try:
         yield
     finally:
-        for number in heeded:
-            signal.signal(number, before[number])
+        for number, old in heeded.items():
+            signal.signal(number, old)

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from experiments.config.ranges import refuse
 from experiments.runs import compilation
 from experiments.runs.building import over_leading_axis
-from experiments.config.ranges import refuse
 
 AXIS = "items"
 

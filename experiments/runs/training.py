@@ -162,9 +162,7 @@ ADVICE = "; what was logged before is on disk, and with on_divergence=drop the o
 
 
 @contextlib.contextmanager
-def _run_folder(
-    folder: str | os.PathLike[str] | None, config: Config, execution: Execution
-) -> Iterator[RunFolder]:
+def _run_folder(folder: str | os.PathLike[str] | None, config: Config, execution: Execution) -> Iterator[RunFolder]:
     """Opens the run's folder, or one that is removed in the end."""
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(tempfile.TemporaryDirectory()) if folder is None else folder

@@ -126,12 +126,10 @@ def _check_arrays(place: pathlib.Path, saved: Any, expected: Any, same_precision
     found, wanted = _descriptions(saved), _descriptions(expected)
     for path in sorted(wanted.keys() | found.keys()):
         has, needs = found.get(path, "not in it"), wanted.get(path, "none")
-        if PRECISION.sub("", has) != PRECISION.sub("", needs):
-            raise UsageError(f"{place}: does not fit its run's settings: {path} is {has}, expected {needs}")
-        if has != needs and same_precision:
-            raise UsageError(
-                f"{place}: {path} is {has}, and here {needs}; JAX_ENABLE_X64 must be as it was for the run to go on"
-            )
+        alike = PRECISION.sub("", has) == PRECISION.sub("", needs)
+        if not alike or (same_precision and has != needs):
+            hint = "; JAX_ENABLE_X64 must be as it was for the run to go on" if alike else ""
+            raise UsageError(f"{place}: does not fit its run's settings: {path} is {has}, expected {needs}{hint}")
 
 
 def _descriptions(tree: Any) -> dict[str, str]:

@@ -5,9 +5,8 @@ import json
 import pathlib
 from typing import Any
 
-from experiments.config.environments import SNAKE
 from experiments.config.ranges import UsageError, refuse
-from experiments.config.settings import OF_SNAKE, Config, by_flag, flag_name
+from experiments.config.settings import Config, by_flag, fields_of, flag_name
 from experiments.config.validation import check_numbers
 from experiments.storage.files import read_text, write_whole
 
@@ -34,36 +33,16 @@ def load(path: pathlib.Path) -> Config:
     try:
         content = json.loads(read_text(path))
         if content["format"] != FORMAT:
-            raise UsageError(f"{path}: has format {content['format']}, and this version reads format {FORMAT}")
-        values: dict[str, Any] = {}
-        for field in dataclasses.fields(Config):
-            if field.name in OF_SNAKE and values["environment"] != SNAKE:
-                continue
-            values[field.name] = _as_saved(field, (ADDED | content["flags"])[flag_name(field)])
+            raise ValueError(f"it has format {content['format']}, and this version reads format {FORMAT}")
+        saved = ADDED | content["flags"]
+        fields = fields_of(saved["environment"])
+        values: dict[str, Any] = {field.name: saved[flag_name(field)] for field in fields}
+        values["meta_params"] = tuple(values["meta_params"])
         config = Config(**values)
-    except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise UsageError(f"{path}: is not the settings of a run ({error})") from error
-    try:
         check_numbers(config)
-    except UsageError as error:
+    except (UsageError, OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path}: is not the settings of a run ({error})") from error
     return config
-
-
-def _as_saved(field: dataclasses.Field, value: Any) -> Any:
-    """Returns a setting from JSON.
-
-    Raises:
-      TypeError: if it is not of the field's type.
-    """
-    kind = type(field.default)
-    if kind is tuple and isinstance(value, list) and all(isinstance(name, str) for name in value):
-        return tuple(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise TypeError(f"{flag_name(field)} is no {kind.__name__}")
-    return value
 
 
 def check_settings(folder: pathlib.Path, config: Config) -> None:

@@ -6,48 +6,39 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import custom_scalars, text
 
-from experiments.config import settings as config_lib
-from experiments.config.settings import Config
+from experiments.config.settings import Config, by_flag
 
 
 class EventLog:
     """A file of events. `SummaryWriter` has a thread that dies on a full disk, and then all wait for it."""
 
     def __init__(self, folder: pathlib.Path, config: Config, env_steps: int) -> None:
-        """Starts a file, by which all that others of the folder say of later environment steps is void.
-
-        Args:
-          folder: of the run.
-          config: its settings.
-          env_steps: of one seed so far, where training goes on.
-        """
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import SessionLog
-        from tensorboardX.summary import custom_scalars, text
-
+        """Starts a file, by which all that others of the folder say after so many environment steps is void."""
         self._writer = EventsWriter(str(folder / "events"))
-        self._write(env_steps + 1, session_log=SessionLog(status=SessionLog.START))
-        settings = [f"| {flag} | {value} |" for flag, value in config_lib.by_flag(config).items()]
-        self._write(
-            env_steps + 1, summary=text("settings", "\n".join(["| setting | value |", "| --- | --- |", *settings]))
-        )
+        rows = [
+            "| setting | value |",
+            "| --- | --- |",
+            *(f"| {name} | {value} |" for name, value in by_flag(config).items()),
+        ]
         tuned = () if config.estimator == "none" else config.meta_params
         names = ["episode_return", *(f"hyper/{name}" for name in tuned)]
-        charts = {name: ["Multiline", [f"{name}/seed_.*"]] for name in names}
-        self._write(env_steps + 1, summary=custom_scalars({"each seed": charts}))
+        charts = {"each seed": {name: ["Multiline", [f"{name}/seed_.*"]] for name in names}}
+        self._write(env_steps + 1, session_log=SessionLog(status=SessionLog.START))
+        self._write(env_steps + 1, summary=text("settings", table))
+        self._write(env_steps + 1, summary=custom_scalars(charts))
 
     def write(self, env_steps: int, values: Mapping[str, float]) -> None:
         """Adds the values of a logging point by tag, which are on disk then."""
-        from tensorboardX.proto.summary_pb2 import Summary
-
         shown = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
         self._write(env_steps, summary=Summary(value=shown))
         self._writer.flush()
 
     def _write(self, env_steps: int, **content: Any) -> None:
-        from tensorboardX.proto.event_pb2 import Event
-
         self._writer.write_event(Event(wall_time=time.time(), step=env_steps, **content))
 
     def close(self) -> None:
