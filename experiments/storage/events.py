@@ -20,11 +20,8 @@ class EventLog:
     def __init__(self, folder: pathlib.Path, config: Config, env_steps: int) -> None:
         """Starts a file, by which all that others of the folder say after so many environment steps is void."""
         self._writer = EventsWriter(str(folder / "events"))
-        rows = [
-            "| setting | value |",
-            "| --- | --- |",
-            *(f"| {name} | {value} |" for name, value in by_flag(config).items()),
-        ]
+        settings = [f"| {name} | {value} |" for name, value in by_flag(config).items()]
+        table = "\n".join(["| setting | value |", "| --- | --- |", *settings])
         tuned = () if config.estimator == "none" else config.meta_params
         names = ["episode_return", *(f"hyper/{name}" for name in tuned)]
         charts = {"each seed": {name: ["Multiline", [f"{name}/seed_.*"]] for name in names}}
