@@ -78,13 +78,9 @@ def pooled_standard_deviation(samples: np.ndarray) -> Estimate:
         return np.sqrt(samples.var(axis=1, ddof=1).mean())
 
     nan = np.array(np.nan)
-    if num_samples < 2:
-        return Estimate(nan, nan, nan)
-    estimate = deviation(samples)
-    if num_samples == 2:
-        return Estimate(estimate, nan, nan)
-    left_out = np.array([deviation(np.delete(samples, n, axis=1)) for n in range(num_samples)])
-    if not np.all(left_out > 0.0):
+    estimate = deviation(samples) if num_samples > 1 else nan
+    left_out = [deviation(np.delete(samples, n, axis=1)) for n in range(num_samples)] if num_samples > 2 else [nan]
+    if not np.all(np.array(left_out) > 0.0):
         return Estimate(estimate, nan, nan)
     error = np.sqrt((num_samples - 1) * np.log(left_out).var())
     factor = np.exp(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, num_samples - 1) * error)
@@ -94,12 +90,8 @@ def pooled_standard_deviation(samples: np.ndarray) -> Estimate:
 def interquartile_mean(samples: np.ndarray) -> Estimate:
     """Estimates the mean of the middle half, which single good or bad seeds hardly move (Agarwal et al., 2021).
 
-    Args:
-      samples: float [N]; NaNs are left out.
-
-    Returns:
-      The mean without the lowest and the highest quarter (rounded down) of the samples, float [], with its bootstrap
-      interval; the interval is NaN with fewer than two samples, and so is the mean with none.
+    The lowest and the highest quarter (rounded down) of the samples, float [N], are left out, and so are NaNs. The
+    bootstrap interval is NaN with fewer than two samples, and the mean with none.
     """
     samples = np.asarray(samples, np.float64)
     samples = samples[np.isfinite(samples)]
@@ -109,15 +101,10 @@ def interquartile_mean(samples: np.ndarray) -> Estimate:
 
 
 def probability_of_improvement(samples: np.ndarray, other: np.ndarray) -> Estimate:
-    """Estimates how often the one is larger than the other, with Clopper and Pearson's exact interval.
+    """Estimates in which fraction of pairs, in [0, 1], the first is larger, with Clopper and Pearson's exact interval.
 
-    Args:
-      samples: float [N].
-      other: float [N]; its n-th sample may depend on the first's n-th, as two runs of one seed do. Pairs of which one
-        is NaN are left out.
-
-    Returns:
-      The fraction of pairs in which `samples` is larger, in [0, 1], and its interval, []; NaN without pairs.
+    Both are float [N]; their n-th samples may depend on each other, as two runs of one seed do. Pairs of which one is
+    NaN are left out; without any, the fraction is NaN.
     """
     differences = np.asarray(samples, np.float64) - other
     differences = differences[np.isfinite(differences)]
@@ -125,71 +112,54 @@ def probability_of_improvement(samples: np.ndarray, other: np.ndarray) -> Estima
 
 
 def variance(samples: np.ndarray) -> Estimate:
-    """Estimates the variance, added up over the components.
-
-    Args:
-      samples: float [N, ..., M], N at least 2.
-
-    Returns:
-      The trace of the covariance and its interval, [...].
-    """
+    """Estimates the variance of samples, float [N, ..., M], added up over the components: [...]."""
     return _bootstrap(_variance, samples)
 
 
 def signal_to_noise(samples: np.ndarray) -> Estimate:
-    """Estimates the signal-to-noise ratio of a single sample, `|mean| / sqrt(variance)`.
+    """Estimates the signal-to-noise ratio of one of the samples, `|mean| / sqrt(variance)`, at least 0.
 
-    Args:
-      samples: float [N, ..., M], N at least 2.
-
-    Returns:
-      The ratio of the mean's norm to the standard deviation, at least 0, and its interval, [...].
+    Samples are float [N, ..., M], and the ratio, of the mean's norm to the standard deviation, is [...].
     """
     # A length is never below zero, and near zero the bootstrap of one misleads. So it is the mean in units of the
     # standard deviation, a vector, that is resampled: the truth lies within a ball around it.
-    resampling = _resample(lambda x: x.mean(-1) / np.sqrt(_variance(x)), samples, method="percentile")
-    estimate = np.sqrt(_squared_length(resampling.estimate))
+    (signal, *_), resamples = _resample(lambda x: x.mean(-1) / np.sqrt(_variance(x)), samples)
+    estimate = np.sqrt(_squared_length(signal))
     with np.errstate(invalid="ignore"):  # no variance: the interval is NaN
-        distances = np.sqrt(_squared_length(resampling.distribution - resampling.estimate[..., None]))
+        distances = np.sqrt(_squared_length(resamples - signal[..., None]))
     radius = np.quantile(distances, CONFIDENCE, axis=-1)
     return Estimate(estimate, np.maximum(estimate - radius, 0.0), estimate + radius)
 
 
 def bias(samples: np.ndarray, reference: np.ndarray) -> Estimate:
-    """Estimates each component's bias, with Student's t interval.
+    """Estimates each component's bias, [..., M], with Student's t interval.
 
-    Args:
-      samples: float [N, ..., M], N at least 2.
-      reference: samples, independent of these, whose mean is the truth, float [N, ..., M].
-
-    Returns:
-      The bias and its interval, [..., M].
+    The reference's mean is the truth; it has as many samples, float [N, ..., M], which are independent of the others.
     """
     return mean(np.asarray(samples, np.float64) - reference)
 
 
 def cosine(samples: np.ndarray, reference: np.ndarray) -> Estimate:
-    """Estimates the cosine between the samples' mean and the reference's.
+    """Estimates the cosine, in [-1, 1], between the means of samples and of a reference.
 
     Args:
       samples: float [N, ..., M], N at least 2.
       reference: samples, independent of these, float [L, ..., M].
 
     Returns:
-      The cosine, in [-1, 1], and its interval, [...]; undetermined where either mean cannot be told from zero.
+      The cosine and its interval, [...]; undetermined where either mean cannot be told from zero.
     """
+
     # An angle is a length on the sphere: as for `signal_to_noise`, the directions are resampled, and not their angle.
-    resampling = _resample(
-        lambda x, y: np.stack([_direction(x.mean(-1)), _direction(y.mean(-1))]),
-        samples,
-        reference,
-        method="percentile",
-        paired=False,
-    )
-    turned = _angle(np.moveaxis(resampling.distribution, 1, 0), np.moveaxis(resampling.estimate, 1, 0)[..., None])
+    def statistic(*sets: np.ndarray) -> np.ndarray:
+        means = [x.mean(-1) for x in sets]
+        return np.stack([vector / np.sqrt(_squared_length(vector)) for vector in means])  # NaN without a direction
+
+    (directions, *_), resamples = _resample(statistic, samples, reference, paired=False)
+    turned = _angle(np.moveaxis(resamples, 1, 0), np.moveaxis(directions, 1, 0)[..., None])
     # A resample whose mean is zero has no direction: it may point anywhere.
     radius = np.quantile(np.nan_to_num(turned, nan=np.pi).sum(0), CONFIDENCE, axis=-1)
-    angle = _angle(*resampling.estimate)
+    angle = _angle(*directions)
     interval = np.cos(np.minimum(angle + radius, np.pi)), np.cos(np.maximum(angle - radius, 0.0))
     return _only_where(distinguishable(samples) & distinguishable(reference), Estimate(np.cos(angle), *interval))
 
@@ -197,12 +167,8 @@ def cosine(samples: np.ndarray, reference: np.ndarray) -> Estimate:
 def sign_agreement(samples: np.ndarray, reference: np.ndarray) -> Estimate:
     """Estimates how often a sample has the sign of the reference's mean, with Clopper and Pearson's exact interval.
 
-    Args:
-      samples: float [N, ...].
-      reference: samples, independent of these, float [L, ...]; its mean's sign is taken as known.
-
-    Returns:
-      The fraction in [0, 1] and its interval, [...]; undetermined where the reference cannot be told from zero.
+    Samples are float [N, ...], the reference's, independent of these, float [L, ...]; the sign of its mean is taken as
+    known. The fraction, in [0, 1], is [...], and undetermined where the reference cannot be told from zero.
     """
     samples, reference = np.asarray(samples, np.float64), np.asarray(reference, np.float64)
     agreement = _proportion(np.sum(np.sign(samples) == np.sign(reference.mean(0)), axis=0), len(samples))
@@ -224,26 +190,19 @@ def scaled_error(samples: np.ndarray, reference: np.ndarray) -> Estimate:
     Returns:
       The error, in [0, 1], and its interval, [...]; undetermined where the reference cannot be told from zero.
     """
-    estimate = _bootstrap(
-        lambda x, y: 1.0 - _dot(x, y) ** 2 / (_squared_length(x).mean(-1) * _squared_length(y.mean(-1))),
-        samples,
-        reference,
-        paired=False,
-    )
-    return _only_where(distinguishable(reference), estimate)
+
+    def statistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        product = (x.mean(-1) * y.mean(-1)).sum(0)
+        return 1.0 - product**2 / (_squared_length(x).mean(-1) * _squared_length(y.mean(-1)))
+
+    return _only_where(distinguishable(reference), _bootstrap(statistic, samples, reference, paired=False))
 
 
 def variance_ratio(samples: np.ndarray, other: np.ndarray) -> Estimate:
     """Estimates the ratio of two estimators' variances on common random numbers, `Var(samples) / Var(other)`.
 
-    A constant factor on an estimator changes this ratio and nothing else: see `noise_ratio`.
-
-    Args:
-      samples: float [N, ..., M], N at least 2.
-      other: float [N, ..., M]; its n-th sample may depend on the first's n-th.
-
-    Returns:
-      The ratio and its interval, [...].
+    Both are float [N, ..., M], and the ratio is [...]. A constant factor on an estimator changes this ratio and nothing
+    else: see `noise_ratio`.
     """
     return _bootstrap(lambda x, y: _variance(x) / _variance(y), samples, other)
 
@@ -284,13 +243,9 @@ class Reduction(NamedTuple):
 
 
 def reduction_by_mixing(gradients: np.ndarray) -> Reduction:
-    """Splits the variance that uniform mixing saves into what shorter horizons and what averaging brings.
+    """Splits the variance that uniform mixing saves into what shorter horizons and what averaging brings, [...] each.
 
-    Args:
-      gradients: float [N, n, ..., M], the horizon gradients `g_1, ..., g_n` of N windows.
-
-    Returns:
-      The two factors, [...] each.
+    Gradients are float [N, n, ..., M], the horizon gradients `g_1, ..., g_n` of N windows.
     """
 
     def shorter_horizons(x: np.ndarray) -> np.ndarray:
@@ -333,26 +288,13 @@ def distinguishable(samples: np.ndarray) -> np.ndarray:
     return np.where(constant, squared_length > 0.0, significant)
 
 
-class _Resampling(NamedTuple):
-    estimate: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    distribution: np.ndarray
-
-
 def _resample(
-    statistic: Callable[..., np.ndarray], *samples: np.ndarray, method: str, paired: bool = True
-) -> _Resampling:
-    """Bootstraps a statistic of sets of samples.
+    statistic: Callable[..., np.ndarray], *samples: np.ndarray, method: str = "percentile", paired: bool = True
+) -> tuple[Estimate, np.ndarray]:
+    """Bootstraps a statistic, from arrays [M, ..., N] to one without N, of sets of samples, float [N, ..., M] each.
 
-    Args:
-      statistic: from arrays [M, ..., N] to one without the axis of the samples.
-      *samples: float [N, ..., M] each.
-      method: of the interval.
-      paired: whether the sets are resampled together, which needs as many samples in each.
-
-    Returns:
-      The statistic of the samples, its interval, and its values for each resample on a last axis.
+    Sets that are `paired` are resampled together, which needs as many samples in each. Returns the statistic with an
+    interval by scipy's `method`, and its values for each resample on a last axis.
     """
     data = [np.moveaxis(np.asarray(array, np.float64), (0, -1), (-1, 0)) for array in samples]
     with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -369,14 +311,13 @@ def _resample(
             method=method,
             rng=np.random.default_rng(0),
         )
-        interval = result.confidence_interval
-        return _Resampling(statistic(*data), interval.low, interval.high, result.bootstrap_distribution)
+        return Estimate(statistic(*data), *result.confidence_interval), result.bootstrap_distribution
 
 
 def _bootstrap(statistic: Callable[..., np.ndarray], *samples: np.ndarray, paired: bool = True) -> Estimate:
     """Estimates a statistic without the axes of components and samples, with its interval."""
     method = "BCa" if max(map(len, samples)) <= LARGE else "percentile"
-    return Estimate(*_resample(statistic, *samples, method=method, paired=paired)[:3])
+    return _resample(statistic, *samples, method=method, paired=paired)[0]
 
 
 def _proportion(successes: np.ndarray, count: int) -> Estimate:
@@ -384,10 +325,8 @@ def _proportion(successes: np.ndarray, count: int) -> Estimate:
     if not count:
         return Estimate(*np.full(3, np.nan))
     tail = (1 - CONFIDENCE) / 2
-    low = np.where(successes > 0, scipy.stats.beta.ppf(tail, np.maximum(successes, 1), count - successes + 1), 0.0)
-    high = np.where(
-        successes < count, scipy.stats.beta.ppf(1 - tail, successes + 1, np.maximum(count - successes, 1)), 1.0
-    )
+    low = np.nan_to_num(scipy.stats.beta.ppf(tail, successes, count - successes + 1), nan=0.0)  # NaN without a success
+    high = np.nan_to_num(scipy.stats.beta.ppf(1 - tail, successes + 1, count - successes), nan=1.0)  # or a failure
     return Estimate(successes / count, low, high)
 
 
@@ -401,21 +340,10 @@ def _squared_length(vectors: np.ndarray) -> np.ndarray:
     return (vectors**2).sum(0)
 
 
-def _direction(vectors: np.ndarray) -> np.ndarray:
-    """Scales vectors [M, ...] to length one; NaN where there is no direction."""
-    return vectors / np.sqrt(_squared_length(vectors))
-
-
 def _angle(directions: np.ndarray, others: np.ndarray) -> np.ndarray:
     """From two arrays of directions [M, ...] to the angles between them, in [0, pi], [...]."""
-    return 2.0 * np.arctan2(
-        np.sqrt(_squared_length(directions - others)), np.sqrt(_squared_length(directions + others))
-    )
-
-
-def _dot(samples: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """From two arrays [M, ..., N] to the product of their means, [...]."""
-    return (samples.mean(-1) * reference.mean(-1)).sum(0)
+    apart, together = directions - others, directions + others
+    return 2.0 * np.arctan2(np.sqrt(_squared_length(apart)), np.sqrt(_squared_length(together)))
 
 
 def _only_where(determined: np.ndarray, estimate: Estimate) -> Estimate:

@@ -12,6 +12,7 @@ for one weighting, forward mode gives every horizon's gradient at once with memo
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import chex
@@ -73,9 +74,7 @@ def advance(
       The next position and the update's metrics.
     """
     learner_state, metrics = problem.update(position.learner_state, eta, position.batch)
-    # Data are constants of the meta-gradient: cut here, whatever `collect` does inside.
-    actor_state, batch = problem.collect(jax.lax.stop_gradient(learner_state), position.actor_state, key)
-    return Position(learner_state, *jax.lax.stop_gradient((actor_state, batch))), metrics
+    return _collect(problem, learner_state, position.actor_state, key), metrics
 
 
 def meta_gradient(
@@ -110,32 +109,27 @@ def meta_gradient(
         learner_state, metrics = problem.update(learner_state, eta, batch)
         return learner_state, (loss, metrics)
 
-    def window_loss(eta: MetaParameters) -> tuple[chex.Array, tuple[Position, Metrics]]:
-        def advance_by(
-            update: Callable, position: Position, key: chex.PRNGKey, *weight: chex.Numeric
-        ) -> tuple[Position, Any]:
-            return advance(problem._replace(update=lambda *inputs: update(*inputs, *weight)), eta, position, key)
+    rematerialised = jax.checkpoint(evaluate_and_update, policy=jax.checkpoint_policies.save_only_these_names(KEPT))
 
-        position, metrics = advance_by(problem.update, start, keys[0])
-        loss = jnp.zeros(())
-        parts = [_with_axis(metrics)]
+    def window_loss(eta: MetaParameters) -> tuple[chex.Array, tuple[Position, Metrics]]:
+        def step(body: Callable, position: Position, inputs: tuple) -> tuple[Position, tuple[chex.Array, Metrics]]:
+            key, weight = inputs
+            learner_state, evaluated = body(position.learner_state, eta, position.batch, weight)
+            return _collect(problem, learner_state, position.actor_state, key), evaluated
+
+        position, first_metrics = advance(problem, eta, start, keys[0])
+        loss, metrics = jnp.zeros(()), [_with_axis(first_metrics)]
         if len(weights) > 2:
-            rematerialised = jax.checkpoint(
-                evaluate_and_update, policy=jax.checkpoint_policies.save_only_these_names(KEPT)
-            )
-            position, (losses, metrics) = jax.lax.scan(
-                lambda position, inputs: advance_by(rematerialised, position, *inputs),
-                position,
-                (keys[1:-1], jnp.array(weights[:-2])),
-            )
+            inputs = keys[1:-1], jnp.array(weights[:-2])
+            position, (losses, between) = jax.lax.scan(partial(step, rematerialised), position, inputs)
             loss += jnp.sum(losses)
-            parts.append(metrics)
+            metrics.append(between)
         if len(weights) > 1:
-            position, (last_loss, metrics) = advance_by(evaluate_and_update, position, keys[-1], weights[-2])
-            loss += last_loss
-            parts.append(_with_axis(metrics))
+            position, (last_but_one, last_metrics) = step(evaluate_and_update, position, (keys[-1], weights[-2]))
+            loss += last_but_one
+            metrics.append(_with_axis(last_metrics))
         loss += weights[-1] * problem.outer_loss(position.learner_state, position.batch)
-        return loss, (position, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts))
+        return loss, (position, _concatenate(metrics))
 
     gradient, (end, metrics) = jax.grad(window_loss, has_aux=True)(eta)
     return gradient, end, metrics
@@ -177,9 +171,9 @@ def horizon_gradients(
         _, push, (learner_state, metrics) = jax.linearize(update, *inputs, has_aux=True)
         # One direction after another: batched, the products of matrices would need transposed copies of their operands.
         sensitivity = jax.lax.map(lambda tangent: push(*tangent), tangents)
-        actor_state, batch = problem.collect(learner_state, position.actor_state, key)
+        following = _collect(problem, learner_state, position.actor_state, key)
         floats, rebuild = _split_floats(learner_state)
-        losses, pullback = jax.vjp(lambda floats: problem.outer_loss(rebuild(floats), batch), floats)
+        losses, pullback = jax.vjp(lambda floats: problem.outer_loss(rebuild(floats), following.batch), floats)
 
         def gradient(chosen: Any) -> MetaParameters:
             (slope,) = pullback(chosen)
@@ -189,8 +183,7 @@ def horizon_gradients(
             return unravel(jnp.sum(jnp.stack(products), 0).astype(flat_eta.dtype))
 
         gradients = [gradient(chosen) for chosen in _indicators(losses)]
-        position = Position(learner_state, actor_state, batch)
-        return (position, sensitivity), (jax.tree.unflatten(jax.tree.structure(losses), gradients), metrics)
+        return (following, sensitivity), (jax.tree.unflatten(jax.tree.structure(losses), gradients), metrics)
 
     keys = _horizon_keys(key, horizon)
     carry, first = body((start, None), keys[0])
@@ -198,7 +191,7 @@ def horizon_gradients(
     if horizon > 1:
         carry, later = jax.lax.scan(body, carry, keys[1:])
         parts.append(later)
-    gradients, metrics = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    gradients, metrics = _concatenate(parts)
     return gradients, carry[0], metrics
 
 
@@ -215,8 +208,20 @@ def combine(weights: Weights, gradients: MetaParameters) -> MetaParameters:
     return jax.tree.map(lambda leaf: jnp.tensordot(jnp.array(weights, leaf.dtype), leaf[: len(weights)], 1), gradients)
 
 
+def _collect(
+    problem: InnerProblem, learner_state: LearnerState, actor_state: ActorState, key: chex.PRNGKey
+) -> Position:
+    """Collects the next batch; data are constants of the meta-gradient: cut here, whatever `collect` does inside."""
+    data = problem.collect(jax.lax.stop_gradient(learner_state), actor_state, key)
+    return Position(learner_state, *jax.lax.stop_gradient(data))
+
+
 def _with_axis(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[None], tree)
+
+
+def _concatenate(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
 def _horizon_keys(key: chex.PRNGKey, horizon: int) -> chex.PRNGKey:

@@ -1,5 +1,7 @@
 """Means of what is logged: over seeds, and over training, whose points are not evenly spaced in a run made longer."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import scipy.special
 
@@ -57,14 +59,13 @@ def over_last_tenth(env_steps: np.ndarray, values: np.ndarray) -> np.ndarray:
 def over_training(env_steps: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Returns each seed's mean over all of training: the area under its curve over its length.
 
-    Args:
-      env_steps: float [points], environment steps of one seed up to each logging point.
-      values: float [points, seeds], of what happened since the point before; NaN where nothing was measured.
-
-    Returns:
-      The mean, float [seeds], in which each point counts for the steps since the one before, and those where nothing
-      was measured for none; NaN where nothing ever was.
+    Arguments and result are those of `over_last_tenth`; each point counts for the steps since the one before.
     """
     steps = np.diff(env_steps, prepend=0.0)[:, None] * ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.nansum(steps * values, axis=0) / steps.sum(axis=0)
+
+
+def final(metrics: Mapping[str, np.ndarray], column: str) -> statistics.Estimate:
+    """Estimates a column's mean over seeds of each seed's mean over the last tenth of training."""
+    return over_seeds(column, over_last_tenth(metrics["env_steps"][:, 0], metrics[column]))

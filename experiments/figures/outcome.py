@@ -37,13 +37,7 @@ def gradient_deviations(config: Config, metrics: Metrics) -> dict[str, Estimate]
 
 
 def describe(config: Config, metrics: Metrics, seconds: float) -> str:
-    """Says in some lines what came of a run.
-
-    Args:
-      config: its settings.
-      metrics: its columns.
-      seconds: that it took.
-    """
+    """Says in some lines what came of a run with these settings and columns, and how many seconds it took."""
     returns, dropped = final_returns(metrics), dropped_seeds(metrics)
     missing = _missing(config.num_seeds, dropped.sum(), (np.isnan(returns) & ~dropped).sum())
     seeds = f"mean of {np.isfinite(returns).sum()} seeds" if config.num_seeds > 1 else "one seed"
@@ -52,38 +46,31 @@ def describe(config: Config, metrics: Metrics, seconds: float) -> str:
         f"{return_label(config).capitalize()} over the last tenth of training: {final}, {seeds}{missing}.",
         f"Training took {seconds:.0f} s.",
     ]
-    if tuned(config):
-        rows = [
-            [
-                name,
-                f"{config.hyperparameters()[name]:.4g}",
-                _middle(of_survivors(metrics)[f"hyper/{name}"][-1]),
-                cell(as_json(deviation)),
-            ]
-            for name, deviation in gradient_deviations(config, metrics).items()
-        ]
+    rows = []
+    for name, deviation in gradient_deviations(config, metrics).items():
+        ends = of_survivors(metrics)[f"hyper/{name}"][-1]
+        end = f"{np.median(ends):.4g}" if ends.size else "-"
+        spread = f" ({ends.min():.4g} to {ends.max():.4g})" if ends.size > 1 else ""
+        rows.append([name, f"{config.hyperparameters()[name]:.4g}", end + spread, cell(as_json(deviation))])
+    if rows:
         header = ["tuned", "start", "end: median (lowest to highest)", "meta-gradient: std over seeds"]
         lines.append(table(header, rows))
     return "\n".join([*lines, INTERVALS_NOTE])
-
-
-def _middle(values: np.ndarray) -> str:
-    """Writes the median of values, and between what they lie."""
-    if not values.size:
-        return "-"
-    spread = f" ({values.min():.4g} to {values.max():.4g})" if len(values) > 1 else ""
-    return f"{np.median(values):.4g}{spread}"
 
 
 def tables(comparison: Mapping[str, Any]) -> str:
     """Lays out the content of `compare.json` for a terminal: returns, meta-gradients, and how rates were chosen."""
     results = comparison["estimators"]
     shown = {"final return": "final_return", "gain": "gain", "better": "probability_of_improvement"}
-    returns = []
-    for name, result in results.items():
-        missing = _missing(comparison["num_seeds"], len(result["dropped_seeds"]), len(result["endless_seeds"]))
-        cells = [cell(result.get(key)) for key in shown.values()]
-        returns.append([name + missing, *cells, f"{result['wall_seconds']:.0f}", cell(result["mean_return"])])
+    returns = [
+        [
+            name + _missing(comparison["num_seeds"], len(result["dropped_seeds"]), len(result["endless_seeds"])),
+            *(cell(result.get(key)) for key in shown.values()),
+            f"{result['wall_seconds']:.0f}",
+            cell(result["mean_return"]),
+        ]
+        for name, result in results.items()
+    ]
     parts = [
         table(["run", *shown, "seconds", "mean return"], returns),
         "Returns: final, of the last tenth of training; mean, of all of it. Gain: over none, seed by seed;",
@@ -114,27 +101,21 @@ def sentences(configs: Mapping[str, Config], comparison: Mapping[str, Any]) -> s
       comparison: the content of `compare.json`.
     """
     values = [config.hyperparameters() for config in configs.values()]
-    told = [
-        name
-        for name in values[0]
-        if any(name in tuned(config) for config in configs.values()) or len({each[name] for each in values}) > 1
-    ] or ["discount"]
+    moved = {name for config in configs.values() for name in tuned(config)}
+    told = [name for name in values[0] if name in moved or len({each[name] for each in values}) > 1] or ["discount"]
     lines = []
     for name, config in configs.items():
         result = comparison["estimators"][name]
         start = ", ".join(f"{each} {config.hyperparameters()[each]:g}" for each in told)
         how = f"Tuned from {start} by {estimator_title(config.estimator, config.horizon)}"
-        ends = f"agents end at {cell(result['final_return'])} {return_label(config)}"
-        lines.append(f"{how if tuned(config) else f'Fixed at {start}'}, {ends}{_difference(result.get('gain'))}.")
+        line = f"{how if tuned(config) else f'Fixed at {start}'}, agents end at {cell(result['final_return'])} "
+        line += return_label(config)
+        gain = result.get("gain")
+        low, high = gain["ci95"] if gain else (None, None)
+        if low is not None:
+            line += f", {cell(gain)} more" + (", which could be chance" if low <= 0.0 <= high else "")
+        lines.append(f"{line}.")
     return "\n".join(lines)
-
-
-def _difference(gain: dict[str, Any] | None) -> str:
-    """Says by how much a run is better than the fixed one, and whether that could be chance."""
-    if gain is None or gain["estimate"] is None or gain["ci95"][0] is None:
-        return ""
-    low, high = gain["ci95"]
-    return f", {cell(gain)} more" + (", which could be chance" if low <= 0.0 <= high else "")
 
 
 def _missing(num_seeds: int, dropped: int, endless: int) -> str:

@@ -1,26 +1,31 @@
-"""The pictures of training runs: returns, the tuned hyperparameters' paths, and the meta-gradients' spread over seeds.
+"""The pictures of training runs: what a comparison shows, and any columns of their metrics.
 
 Lines are means over seeds. Where seeds are few each has a thin line of its own, else a band is the mean's 95% interval.
 """
 
+import itertools
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
 
 from experiments.config import settings as config_lib
+from experiments.config.ranges import UsageError
 from experiments.config.settings import Config
 from experiments.figures import outcome, styles
 from experiments.figures.averages import over_seeds, scale_of
 from experiments.storage import config_file
 from experiments.storage.config_file import CONFIG
-from experiments.storage.metrics import Metrics, dropped_seeds, of_survivors, read_metrics
+from experiments.storage.metrics import Metrics, of_survivors, read_metrics
 from metagrad.meta_parameters import INTERVALS
 
+RETURN = "episode_return"
 TRAINING_PICTURE, COMPARISON_PICTURE = "train.png", "compare.png"
 
 FIXED = "#009E73"
@@ -32,14 +37,112 @@ SMOOTHING_POINTS = 5
 MANY = 10
 """Seeds from which on a band tells more than their lines."""
 
+OF_TUNING = ("meta_", "mixing_", "exact_", "outer_")
+"""How settings begin that mean nothing where nothing is tuned."""
 
-class _Run(NamedTuple):
-    """A run as it is drawn; `style` is that of its lines."""
 
-    label: str
+class Run(NamedTuple):
+    """A run to be drawn.
+
+    Attributes:
+      config: its settings.
+      metrics: its columns, without the seeds that were dropped; hyperparameters that it did not tune are level.
+      label: what the legend calls it.
+      style: of its lines.
+    """
+
     config: Config
     metrics: Metrics
+    label: str
     style: Mapping[str, Any]
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds it has, and how many of them were dropped."""
+        dropped = self.config.num_seeds - self.metrics["seed"].shape[1]
+        return str(self.config.num_seeds) + (f", {dropped} of them dropped" if dropped else "")
+
+
+def read_runs(folders: Sequence[pathlib.Path]) -> list[Run]:
+    """Reads runs, which have no labels yet, and styles that stand for nothing in particular.
+
+    Raises:
+      UsageError: if a folder does not hold one.
+    """
+    colours, strokes, runs = itertools.cycle(styles.OKABE_ITO), itertools.cycle(styles.STROKES), []
+    for folder, colour, stroke in zip(folders, colours, strokes, strict=False):
+        config, metrics = config_file.load(folder / CONFIG), of_survivors(read_metrics(folder))
+        level = {
+            f"hyper/{name}": np.full(metrics["seed"].shape, value) for name, value in config.hyperparameters().items()
+        }
+        runs.append(Run(config, level | dict(metrics), "", {"color": colour, "linestyle": stroke}))
+    return runs
+
+
+def pooled_deviation(samples: np.ndarray) -> np.ndarray:
+    """Returns the standard deviation over seeds, [points], with variances averaged over neighbouring points.
+
+    Args:
+      samples: float [points, seeds].
+    """
+    variances = samples.var(axis=1, ddof=1)
+    window = np.ones(min(SMOOTHING_POINTS, len(variances)))
+    return np.sqrt(np.convolve(variances, window, "same") / np.convolve(np.ones_like(variances), window, "same"))
+
+
+def label_by_settings(runs: Sequence[Run]) -> list[Run]:
+    """Labels runs by the settings in which they differ, the estimator first.
+
+    Raises:
+      UsageError: if two runs have the same settings.
+    """
+    settings = [
+        {"estimator": config_lib.estimator_title(config.estimator, config.horizon)}
+        | {
+            name: f"{name} {value}"
+            for name, value in config_lib.by_flag(config).items()
+            if name not in ("estimator", "horizon") and not (config.estimator == "none" and name.startswith(OF_TUNING))
+        }
+        for config, *_ in runs
+    ]
+    names = dict.fromkeys(itertools.chain(*settings))
+    differing = [name for name in names if len({each[name] for each in settings if name in each}) > 1]
+    labels = [", ".join(each[name] for name in differing if name in each) for each in settings]
+    if len(set(labels)) < len(runs):
+        raise UsageError("`runs`: two of the runs have the same settings")
+    return [run._replace(label=label) for run, label in zip(runs, labels, strict=True)]
+
+
+def label_by_estimators(runs: Mapping[str, Run]) -> list[Run]:
+    """Labels runs by their estimators, whose styles they get; further runs of one estimator are paler.
+
+    Those that tune nothing are labelled by their names besides, and by what they fix differently.
+    """
+    fixed = [run.config.hyperparameters() for run in runs.values()]
+    differing = [name for name in INTERVALS if len({values[name] for values in fixed}) > 1]
+    labelled: list[Run] = []
+    for (name, run), values in zip(runs.items(), fixed, strict=True):
+        estimator = run.config.estimator
+        alike = sum(estimator == other.config.estimator for other in labelled)
+        label = config_lib.estimator_title(estimator, run.config.horizon)
+        colour, strength = styles.COLOURS[estimator], 0.65**alike
+        if estimator == "none":
+            told = ", ".join(f"{key} {values[key]:.4g}" for key in differing or run.config.meta_params)
+            called = "" if name in ("", "none") else f", {name}"
+            label = f"{label}{called}: {told}".replace("_", " ")
+            colour, strength = (FIXED, 1.0) if alike else (colour, strength)
+        if dropped := run.config.num_seeds - run.metrics["seed"].shape[1]:
+            label += f", {dropped} of {run.config.num_seeds} seeds dropped"
+        paler = [1.0 - strength * (1.0 - channel) for channel in to_rgb(colour)]
+        labelled.append(run._replace(label=label, style={"color": paler, "linestyle": styles.STYLES[estimator]}))
+    return labelled
+
+
+def with_spreads(run: Run) -> Run:
+    """Adds as columns `spread/NAME`, [points, 1], a meta-gradient's standard deviation over seeds, if there are two."""
+    names = outcome.tuned(run.config) if run.metrics["seed"].shape[1] > 1 else ()
+    spreads = {f"spread/{name}": pooled_deviation(run.metrics[f"meta_grad/{name}"])[:, None] for name in names}
+    return run._replace(metrics={**run.metrics, **spreads})
 
 
 def draw_training(folder: pathlib.Path) -> None:
@@ -54,151 +157,81 @@ def draw_comparison(folders: Mapping[str, pathlib.Path], picture: pathlib.Path) 
       folders: the runs, by the name that tells those which tune nothing apart.
       picture: the PNG to write.
     """
-    runs = _read_runs(folders)
+    runs = label_by_estimators(dict(zip(folders, map(with_spreads, read_runs(list(folders.values()))), strict=True)))
     config = next((run.config for run in runs if run.config.estimator != "none"), runs[0].config)
-    tuned = outcome.tuned(config)
-    panels = _layout(tuned)
+    panels = _layout(outcome.tuned(config))
     with styles.picture(picture, 1.6 + 1.6 * len(panels) + 0.12 * len(runs)) as figure:
-        axes = figure.subplot_mosaic(panels, empty_sentinel="", height_ratios=[1.5] + [1.0] * (len(panels) - 1))
-        returns = axes["episode_return"]
-        handles = [draw_column(returns, run.metrics, "episode_return", run.style) for run in runs]
-        styles.fit_lines(returns, least=0.0)
-        returns.set(title="Return of the episodes that ended", ylabel=config_lib.return_label(config))
-        for name in tuned:
-            _draw_path(axes[f"hyper/{name}"], name, runs)
-            _draw_spread(axes[f"meta_grad/{name}"], name, runs)
-        for panel in axes.values():
-            styles.count_steps(panel, last_step(run.metrics for run in runs))
-        for column in filter(None, panels[-1]):
-            axes[column].set_xlabel("environment steps a seed")
-        styles.title(figure, _title(config))
-        styles.legend(figure, handles, [run.label for run in runs], legend_title(run.metrics for run in runs))
+        ratios = [1.5] + [1.0] * (len(panels) - 1)
+        for column, axes in figure.subplot_mosaic(panels, empty_sentinel="", height_ratios=ratios).items():
+            kind, _, name = column.partition("/")
+            handles = _draw_column(axes, column, runs, least=0.0 if column == RETURN else np.inf)
+            axes.set_title("std of meta-gradient" if kind == "spread" else name.replace("_", " "))
+            if column == RETURN:
+                returns = handles
+                axes.set(title="Return of the episodes that ended", ylabel=config_lib.return_label(config))
+            if column in panels[-1]:
+                axes.set_xlabel("environment steps a seed")
+        board = config_lib.environment_title(config)
+        styles.title(figure, f"{board}, {config.num_envs} environments × {config.rollout_length} steps a rollout")
+        _legend(figure, returns, runs)
+
+
+def draw_curves(runs: Sequence[Run], columns: Sequence[str], picture: pathlib.Path) -> None:
+    """Draws one panel for each column.
+
+    Args:
+      runs: what is drawn.
+      columns: of their metrics.
+      picture: the PNG to write.
+    """
+    num_rows, num_columns = styles.grid(len(columns))
+    with styles.picture(picture, 0.8 + 2.4 * num_rows + 0.12 * len(runs)) as figure:
+        panels = figure.subplots(num_rows, num_columns, squeeze=False)
+        for axes, column in zip(panels.flat, columns, strict=False):
+            handles = _draw_column(axes, column, runs)
+            axes.set(title=styles.as_drawn(column), xlabel="environment steps a seed")
+        for axes in panels.flat[len(columns) :]:
+            axes.remove()
+        _legend(figure, handles, runs)
 
 
 def _layout(tuned: Sequence[str]) -> list[Any]:
     """Returns rows of columns of the metrics: returns above, then paths and below each its meta-gradient's spread."""
     _, width = styles.grid(len(tuned))
-    paths, spreads = ([f"{kind}/{name}" for name in tuned] for kind in ("hyper", "meta_grad"))
+    paths, spreads = ([f"{kind}/{name}" for name in tuned] for kind in ("hyper", "spread"))
     if len(tuned) == 1:
-        return [["episode_return"] * 2, paths + spreads]
+        return [[RETURN] * 2, paths + spreads]
     rows = [part[start : start + width] for start in range(0, len(tuned), width) for part in (paths, spreads)]
-    return [["episode_return"] * width, *(row + [""] * (width - len(row)) for row in rows)]
+    return [[RETURN] * width, *(row + [""] * (width - len(row)) for row in rows)]
 
 
-def draw_column(axes: Axes, metrics: Metrics, column: str, style: Mapping[str, Any]) -> Line2D:
-    """Draws a column of the metrics against environment steps.
-
-    Args:
-      axes: the panel.
-      metrics: of a run, without the seeds that were dropped.
-      column: its name.
-      style: of the lines.
-
-    Returns:
-      The line of the mean; each seed has a thin line besides, or from `MANY` on all together the 95% interval's band.
-    """
-    axes.set_autoscaley_on(False)  # `fit_lines` does it
-    steps, values = metrics["env_steps"][:, 0], metrics[column]
-    alone: dict[str, Any] = {"marker": "o", "markersize": 3.0} if len(steps) == 1 else {}
-    mean = over_seeds(column, values)
-    (line,) = axes.plot(steps, mean.estimate, **style, **alone)
-    if values.shape[1] >= MANY:
-        axes.fill_between(steps, mean.low, mean.high, color=style["color"], alpha=0.18, linewidth=0)
+def _draw_column(axes: Axes, column: str, runs: Sequence[Run], least: float = np.inf) -> list[Line2D]:
+    """Draws a column of all runs that have it, and returns the lines of their means; `least` is of `fit_lines`."""
+    last = max(run.metrics["env_steps"][-1, 0] for run in runs)
+    runs = [run for run in runs if column in run.metrics]
+    varying = column.startswith("spread/") and any(np.any(run.metrics[column] > 0.0) for run in runs)
+    styles.set_scale(axes, "y", "log" if varying else scale_of(column))
+    axes.set(autoscaley_on=False, xlim=(0.0, 1.03 * last))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 100k or 25M
+    handles = []
+    for run in runs:
+        steps, values = run.metrics["env_steps"][:, 0], run.metrics[column]
+        alone = {"marker": "o", "markersize": 3.0} if len(steps) == 1 else {}
+        style = {**run.style, **alone}
+        handles.append(styles.draw_mean(axes, steps, over_seeds(column, values), style, values.shape[1] >= MANY))
+        if values.shape[1] < MANY and np.any(values != values[:, :1]):  # else one line is that of every seed
+            axes.plot(steps, values, color=run.style["color"], linewidth=0.7, alpha=0.45, zorder=1.5, **alone)
+    if runs:
+        styles.fit_lines(axes, least)
     else:
-        axes.plot(steps, values, color=style["color"], linewidth=0.7, alpha=0.45, zorder=1.5, **alone)
-    return line
+        axes.text(0.5, 0.5, "needs two seeds", transform=axes.transAxes, ha="center")
+    return handles
 
 
-def last_step(runs: Iterable[Metrics]) -> float:
-    """Returns the environment steps at which the longest of runs ends."""
-    return max(run["env_steps"][-1, 0] for run in runs)
-
-
-def legend_title(runs: Iterable[Metrics]) -> str:
-    """Says what is drawn of runs, of which each has the seeds that were not dropped."""
-    numbers = sorted({run["seed"].shape[1] for run in runs})
-    if numbers == [1]:
-        return "one seed"
+def _legend(figure: Figure, handles: Sequence[Line2D], runs: Sequence[Run]) -> None:
+    """Writes the legend, whose title says what is drawn of the runs' seeds."""
+    numbers = sorted({run.metrics["seed"].shape[1] for run in runs})
     thin = "; thin: each seed" if numbers[0] < MANY else ""
     band = "; band: 95% interval" if numbers[-1] >= MANY else ""
-    return f"mean of {' or '.join(map(str, numbers))} seeds{thin}{band}"
-
-
-def _read_runs(folders: Mapping[str, pathlib.Path]) -> list[_Run]:
-    """Reads runs and gives each a label and a style: that of its estimator, paler where it has had others."""
-    configs = {name: config_file.load(folder / CONFIG) for name, folder in folders.items()}
-    runs: list[_Run] = []
-    for (name, config), label in zip(configs.items(), _labels(configs), strict=True):
-        metrics = read_metrics(folders[name])
-        dropped = dropped_seeds(metrics).sum()
-        alike = sum(run.config.estimator == config.estimator for run in runs)
-        colour = FIXED if config.estimator == "none" and alike else styles.COLOURS[config.estimator]
-        strength = 1.0 if colour == FIXED else 0.65**alike
-        style = {
-            "color": [1.0 - strength * (1.0 - channel) for channel in to_rgb(colour)],
-            "linestyle": styles.STYLES[config.estimator],
-        }
-        marked = f"{label}, {dropped} of {config.num_seeds} seeds dropped" if dropped else label
-        runs.append(_Run(marked, config, of_survivors(metrics), style))
-    return runs
-
-
-def _labels(configs: Mapping[str, Config]) -> list[str]:
-    """Calls runs by their estimators; those which tune nothing by their names, and by what they fix differently."""
-    hyperparameters = [config.hyperparameters() for config in configs.values()]
-    differing = [name for name in INTERVALS if len({values[name] for values in hyperparameters}) > 1]
-    labels = []
-    for name, config in configs.items():
-        label = config_lib.estimator_title(config.estimator, config.horizon)
-        if config.estimator == "none":
-            values = config.hyperparameters()
-            called = "" if name in ("", "none") else f", {name.replace('_', ' ')}"
-            fixed = (f"{key.replace('_', ' ')} {values[key]:.4g}" for key in differing or config.meta_params)
-            label += f"{called}: {', '.join(fixed)}"
-        labels.append(label)
-    return labels
-
-
-def _draw_path(axes: Axes, name: str, runs: Sequence[_Run]) -> None:
-    """Draws a hyperparameter, level where a run fixes it."""
-    column = f"hyper/{name}"
-    styles.set_scale(axes, "y", scale_of(column))
-    for run in runs:
-        if run.config.estimator == "none":
-            axes.axhline(run.config.hyperparameters()[name], **run.style)
-        else:
-            draw_column(axes, run.metrics, column, run.style)
-    styles.fit_lines(axes)
-    axes.set_title(name.replace("_", " "))
-
-
-def _draw_spread(axes: Axes, name: str, runs: Sequence[_Run]) -> None:
-    """Draws the standard deviation over seeds of a hyperparameter's meta-gradient."""
-    spreads = [
-        (run, _pooled_deviation(run.metrics[f"meta_grad/{name}"]))
-        for run in runs
-        if run.config.estimator != "none" and run.metrics["seed"].shape[1] > 1
-    ]
-    logarithmic = any(np.any(deviation > 0.0) for _, deviation in spreads)
-    if logarithmic:  # before limits are asked for that a logarithm may not have
-        styles.set_scale(axes, "y", "log")
-    for run, deviation in spreads:
-        marker = "o" if len(deviation) == 1 else None
-        axes.plot(run.metrics["env_steps"][:, 0], deviation, marker=marker, markersize=3.0, **run.style)
-    if logarithmic:
-        styles.fit_lines(axes)
-    elif not spreads:
-        axes.text(0.5, 0.5, "needs two seeds", transform=axes.transAxes, ha="center")
-    axes.set_title("std of meta-gradient")
-
-
-def _pooled_deviation(samples: np.ndarray) -> np.ndarray:
-    """Returns the standard deviation over seeds, [points], with variances averaged over neighbouring points."""
-    variances = samples.var(axis=1, ddof=1)
-    window = np.ones(min(SMOOTHING_POINTS, len(variances)))
-    return np.sqrt(np.convolve(variances, window, "same") / np.convolve(np.ones_like(variances), window, "same"))
-
-
-def _title(config: Config) -> str:
-    title = config_lib.environment_title(config)
-    return f"{title}, {config.num_envs} environments × {config.rollout_length} steps a rollout"
+    drawn = f"mean of {' or '.join(map(str, numbers))} seeds{thin}{band}" if numbers != [1] else "one seed"
+    styles.legend(figure, handles, [run.label for run in runs], drawn)

@@ -1,4 +1,4 @@
-"""What all pictures share: their size, colours, axes and legends.
+"""What all pictures share: their size, colours, axes, bands and legends.
 
 A picture is as wide as a column of text, 700 pixels on a screen, where its smallest letters have 9 points. Colours are
 Okabe and Ito's, which readers with any colour vision can tell apart.
@@ -7,7 +7,7 @@ Okabe and Ito's, which readers with any colour vision can tell apart.
 import contextlib
 import pathlib
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -15,10 +15,11 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
-from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.ticker import EngFormatter, FuncFormatter, Locator, MaxNLocator, NullFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator, NullFormatter
 
 from experiments.figures.averages import UNBOUNDED
+from metagrad.statistics import Estimate
 
 WIDTH = 7.29
 """Inches: 700 pixels, of which 96 are one."""
@@ -48,11 +49,6 @@ LINE = 40
 """Letters in a line of a legend, of which there are two beside each other."""
 
 
-def line_style(index: int) -> dict[str, Any]:
-    """Returns the style of a line that stands for no estimator in particular."""
-    return {"color": OKABE_ITO[index % len(OKABE_ITO)], "linestyle": STROKES[index % len(STROKES)]}
-
-
 @contextlib.contextmanager
 def picture(path: pathlib.Path, height: float) -> Iterator[Figure]:
     """Makes a figure of a height in inches, which is written to a file once it is drawn."""
@@ -71,48 +67,37 @@ def grid(number: int) -> tuple[int, int]:
 class _RoundTicks(Locator):
     """Ticks at decimal powers, or finer numbers where these are too few; among log-odds also at one less such a number.
 
-    Attributes:
-      scale: `log` or `logit`.
-      apart: the least distance of two ticks, as a fraction of the axis.
+    Two of them are at least a fraction `apart` of the axis from each other.
     """
 
     def __init__(self, scale: str, apart: float) -> None:
-        self.scale, self.apart = scale, apart
+        self.apart, self.to_real = apart, UNBOUNDED[scale][0]
+        self.round = [
+            np.outer(10.0 ** np.arange(-38, 39), digits).ravel() for digits in ((1,), (2, 5), (3, 4, 6, 7, 8, 9))
+        ]
+        if scale == "logit":
+            tails = [numbers[numbers < 0.5] for numbers in self.round]
+            self.round = [np.concatenate([tail, 1.0 - tail[::-1]]) for tail in tails]
+            self.round[0] = np.append(0.5, self.round[0])
 
     def __call__(self) -> list[float]:
         axis: Any = self.axis
         return self.tick_values(*sorted(axis.get_view_interval()))
 
     def tick_values(self, vmin: float, vmax: float) -> list[float]:
-        to_real, _ = UNBOUNDED[self.scale]
-        least = self.apart * (to_real(vmax) - to_real(vmin))
-        even = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(vmin, vmax)
+        least = self.apart * (self.to_real(vmax) - self.to_real(vmin))
         ticks: list[float] = []
-        for candidates in (*map(self._round, ((1,), (2, 5), (3, 4, 6, 7, 8, 9))), even):
+        for numbers in (*self.round, MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(vmin, vmax)):
             if len(ticks) > 2:
                 break
-            for number in candidates:
-                if vmin <= number <= vmax and all(abs(to_real(number) - to_real(tick)) >= least for tick in ticks):
+            for number in numbers[(vmin <= numbers) & (numbers <= vmax)]:
+                if np.all(np.abs(self.to_real(number) - self.to_real(np.array(ticks))) >= least):
                     ticks.append(number)
         return sorted(ticks)
 
-    def _round(self, digits: tuple[int, ...]) -> list[float]:
-        """Returns numbers whose first digit is one of these and whose others are zeros."""
-        numbers = [digit * 10.0**power for power in range(-38, 39) for digit in digits]
-        if self.scale == "log":
-            return numbers
-        tails = [number for number in numbers if number < 0.5]
-        return [*([0.5] if 1 in digits else []), *tails, *(1.0 - tail for tail in reversed(tails))]
-
 
 def set_scale(axes: Axes, direction: str, scale: str) -> None:
-    """Makes an axis `linear`, `log`, or `logit`: log-odds, with ticks such as 0.5, 0.9 and 0.99.
-
-    Args:
-      axes: the panel.
-      direction: x or y.
-      scale: its name.
-    """
+    """Makes an axis, x or y, `linear`, `log`, or `logit`: log-odds, with ticks such as 0.5, 0.9 and 0.99."""
     if scale != "linear":  # which is how axes begin
         getattr(axes, f"set_{direction}scale")(scale, nonpositive="mask")
         axis = getattr(axes, f"{direction}axis")
@@ -121,10 +106,11 @@ def set_scale(axes: Axes, direction: str, scale: str) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def count_steps(axes: Axes, last: float) -> None:
-    """Makes the horizontal axis one of environment steps, from zero to the last, written as 100k or 25M."""
-    axes.set_xlim(0.0, 1.03 * last)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+def draw_mean(axes: Axes, places: Any, mean: Estimate, style: Mapping[str, Any], band: bool = True) -> Line2D:
+    """Draws means, float [places], as a line that it returns, and perhaps their intervals as a band."""
+    if band:
+        axes.fill_between(places, mean.low, mean.high, color=style["color"], alpha=0.18, linewidth=0)
+    return axes.plot(places, mean.estimate, **style)[0]
 
 
 def fit_lines(axes: Axes, least: float = np.inf) -> None:
@@ -135,11 +121,10 @@ def fit_lines(axes: Axes, least: float = np.inf) -> None:
       least: where the axis begins if no line goes below.
     """
     transform = axes.yaxis.get_transform()
-    heights = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
-    places = transform.transform(heights)
-    if not np.isfinite(places).any():
-        return
+    places = transform.transform(np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines]))
     places = places[np.isfinite(places)]
+    if not places.size:
+        return
     low, high = places.min(), places.max()
     level = high - low < 1e-6 * abs(high)
     margin = (0.1 * abs(high) if level else 0.25 * (high - low)) or 1.0
@@ -155,14 +140,7 @@ def title(figure: FigureBase, text: str) -> None:
 
 
 def legend(figure: FigureBase, handles: Sequence[Artist], texts: Sequence[str], title: str | None = None) -> None:
-    """Writes one legend below all panels, with its entries beside each other where they are short.
-
-    Args:
-      figure: all panels.
-      handles: what is explained.
-      texts: what it is.
-      title: of the legend.
-    """
+    """Writes one legend below all panels: handles, what each is, and a title; short entries are beside each other."""
     figure.legend(
         handles,
         [_fold(text, LINE) for text in texts],
@@ -174,14 +152,8 @@ def legend(figure: FigureBase, handles: Sequence[Artist], texts: Sequence[str], 
 
 
 def as_drawn(name: str) -> str:
-    """Returns a name, which may be anybody's, for Matplotlib to draw as it is.
-
-    Matplotlib takes what is between two `$` for mathematics, leaves labels with a leading underscore out of legends,
-    and warns of letters that its font does not have.
-    """
-    letters = get_font(findfont(FontProperties())).get_charmap()
-    known = "".join(letter if ord(letter) in letters else "?" for letter in " ".join(name.split()))
-    return (" " if known.startswith("_") else "") + known.replace("$", r"\$")
+    """Returns a name, which may be anybody's, for Matplotlib to draw as it is: it takes `$` for mathematics."""
+    return " ".join(name.split()).replace("$", r"\$")
 
 
 def _fold(text: str, width: int) -> str:

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from metagrad.statistics import Estimate
 
-WIDTH, LONGEST_CELL, GAP = 100, 49, "  "
-"""Characters of a line on a terminal; those of a cell, of which two fit beside each other; what is between them."""
+WIDTH, LONGEST_CELL = 100, 49
+"""Characters of a line on a terminal; those of a cell, of which two fit beside each other."""
 
 INTERVALS_NOTE = "[low, high] are 95% intervals."
 
@@ -59,33 +59,24 @@ def number(value: float, digits: int = 3) -> str:
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], keys: int = 1) -> str:
     """Lays out a table for a terminal, at most `WIDTH` characters wide.
 
-    Columns that do not fit beside the others go below them, behind what says again which row is which. Long cells, such
-    as the name of a run, take several lines.
-
-    Args:
-      header: what each column is called.
-      rows: their cells.
-      keys: columns at the beginning that say which row is which.
+    Long cells, such as the name of a run, take several lines. Columns that do not fit beside the others go below them,
+    behind the first `keys`, which say again which row is which.
     """
     columns = [
         [textwrap.wrap(text, LONGEST_CELL, subsequent_indent="  ", break_on_hyphens=False) or [""] for text in column]
         for column in zip(header, *rows, strict=True)
     ]
-    widths = [max(len(line) for cell in column for line in cell) for column in columns]
-    blocks: list[list[int]] = [[]]
+    widths = [max(len(line) for text in column for line in text) for column in columns]
+    blocks = [list(range(keys))]
     for index in range(keys, len(columns)):
-        beside = [*range(keys), *blocks[-1], index]
-        if blocks[-1] and sum(widths[column] + len(GAP) for column in beside) - len(GAP) > WIDTH:
-            blocks.append([])
+        if len(blocks[-1]) > keys and sum(widths[beside] + 2 for beside in [*blocks[-1], index]) - 2 > WIDTH:
+            blocks.append(list(range(keys)))
         blocks[-1].append(index)
-    return "\n\n".join(_block(columns, widths, [*range(keys), *block]) for block in blocks)
-
-
-def _block(columns: list[list[list[str]]], widths: list[int], shown: Sequence[int]) -> str:
-    """Lays out some columns beside each other; cells are lists of lines."""
-    lines = (
-        GAP.join(text.ljust(widths[index]) for index, text in zip(shown, texts, strict=True)).rstrip()
-        for row in zip(*(columns[index] for index in shown), strict=True)
-        for texts in itertools.zip_longest(*row, fillvalue="")
+    return "\n\n".join(
+        "\n".join(
+            "  ".join(text.ljust(widths[index]) for index, text in zip(block, line, strict=True)).rstrip()
+            for row in zip(*(columns[index] for index in block), strict=True)
+            for line in itertools.zip_longest(*row, fillvalue="")
+        )
+        for block in blocks
     )
-    return "\n".join(lines)

@@ -1,64 +1,48 @@
-"""Curves of finished runs, their labels and averages."""
+"""Curves of finished runs: what they are called, where they end, and what is refused."""
 
 import dataclasses
-import json
 import shutil
 
 import command_line
-import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from miniature import TABLES
 from scipy.special import expit, logit
 
-from experiments import curves, train
+from experiments import curves
+from experiments.config.settings import EXECUTION, Config
 from experiments.storage import config_file
-from experiments.storage import metrics as metrics_csv
+from experiments.storage.run_folder import RunFolder
+
+ENDS = (0.5, 0.9)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run") / "mixing"
-    assert not command_line.run(train, *TABLES, "--estimator=mixing", f"--logdir={folder}")
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a run of two seeds, which may be called as one likes."""
+    folder = tmp_path / "_a, b$x^$ [é]"
+    with RunFolder(folder, Config(num_seeds=2, num_env_steps=6_400, meta_params=("discount",)), EXECUTION) as writer:
+        for point in (1, 2):
+            writer.write_metrics(3_200 * point, {"episode_return": [1.0, 3.0], "hyper/discount": ENDS})
     return folder
 
 
-def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp_path, capsys):
+def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp_path, monkeypatch, capsys):
     other = tmp_path / "other"
-    other.mkdir()
-    (other / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes())
+    shutil.copytree(run, other)
     config = config_file.load(run / "config.json")
+    (other / "config.json").unlink()
     config_file.save(dataclasses.replace(config, outer_critic=False, lambda_=0.5), other / "config.json")
-    arguments = [f"--runs={run},{other}", "--columns=hyper/discount,episode_return"]
-    assert not command_line.run(curves, *arguments, f"--picture={tmp_path / 'curves.png'}")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    printed = capsys.readouterr().out
-    assert "outer_critic False" in printed
-    assert "lambda 0.5" in printed
-    assert "estimator" not in printed
-    columns = metrics_csv.read_metrics(run)
-    ends = columns["hyper/discount"][-1]
-    assert curves.final(columns, "hyper/discount").estimate == pytest.approx(expit(logit(ends).mean()), rel=1e-6)
-    drawn = curves.with_fixed(columns, config)  # what was tuned as it was, what was not as it stayed
-    np.testing.assert_array_equal(drawn["hyper/discount"], columns["hyper/discount"])
-    np.testing.assert_array_equal(drawn["hyper/value_cost"], np.full((10, 2), config.value_cost))
-
-
-def test_a_folder_may_have_any_name(run, tmp_path, monkeypatch, capsys):
-    name = "_a, b$x^$ [日本]\n"
-    shutil.copytree(run, tmp_path / name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    figures, save = [], Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda figure, *rest, **options: figures.append(save(figure, *rest, **options) or figure)
-    )
-    monkeypatch.chdir(tmp_path / name)
-    for given in (f'"~/{name}/"', "."):
-        assert not command_line.run(curves, f"--runs={given}", "--picture=~/curves.png")
-        assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-        (drawn,) = figures.pop().legends[0].get_texts()
-        assert drawn.get_text() == r" _a, b\$x^\$ [??]"
-        assert capsys.readouterr().out.splitlines()[1].startswith("_a, b$x^$ [日本]  2 ")
+    columns = "--columns=hyper/discount,hyper/lambda,episode_return"
+    assert not command_line.run(curves, f'--runs="~/{run.name}/","{other}"', columns, "--picture=~/curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "lambda 0.9, outer_critic True" in printed or "outer_critic True, lambda 0.9" in printed
+    assert "estimator" not in printed
+    assert f" {expit(logit(ENDS).mean()):.3g} [" in printed  # the mean of the log-odds
+    assert all(f" {level} [{level}, {level}]" in printed for level in ("0.9", "0.5"))  # lambdas stayed as they were
+    monkeypatch.chdir(run)
+    assert not command_line.run(curves, "--runs=.")
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"{run.name}  2     2 [")
 
 
 @pytest.mark.parametrize(
@@ -72,15 +56,6 @@ def test_a_folder_may_have_any_name(run, tmp_path, monkeypatch, capsys):
     ],
 )
 def test_curves_refuse_what_is_impossible(arguments, complaint, run, capsys):
-    assert command_line.run(curves, *(argument.replace("RUN", str(run)) for argument in arguments)) == 2
+    assert command_line.run(curves, *(argument.replace("RUN", f'"{run}"') for argument in arguments)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
-
-
-def test_folders_of_an_older_format_are_refused_in_one_line(run, tmp_path, capsys):
-    old = json.loads((run / "config.json").read_text())
-    del old["flags"]["outer_critic"]
-    (tmp_path / "config.json").write_text(json.dumps(old | {"format": 1}))
-    (tmp_path / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes())
-    assert command_line.run(curves, f"--runs={tmp_path}") == 2
-    assert "has format 1, and this version reads format 5" in capsys.readouterr().err

@@ -1,17 +1,17 @@
 """What commands print at their end, of results that are in this repository."""
 
-import importlib
 import json
 import pathlib
 
 import command_line
 import pytest
 
-from experiments import curves
+from experiments import curves, search
 from experiments.config import comparison as comparison_config
 from experiments.config.settings import Config
 from experiments.figures import outcome
 from experiments.studies.benchmark import report
+from experiments.studies.discounting_chain import study
 
 RESULTS = pathlib.Path(__file__).parents[2] / "results"
 
@@ -20,30 +20,19 @@ def _read(name):
     return json.loads((RESULTS / name).read_text())
 
 
-def _command(name):
-    return importlib.import_module(f"experiments.{name}")
+PRINTED = {
+    "compare": lambda: outcome.tables(_read("self_tuning/start_bad/compare.json")),
+    "search": lambda: search._table(_read("self_tuning/search/search.json")),
+    "benchmark": lambda: "\n".join(
+        report.table(suite, figures) for suite, figures in _read("benchmark-epyc.json").items() if suite != "device"
+    ),
+    "discounting_chain": lambda: study.tables(_read("discounting_chain.json")),
+}
 
 
-def _compare():
-    return outcome.tables(_read("self_tuning/start_bad/compare.json"))
-
-
-def _search():
-    return _command("search")._table(_read("self_tuning/search/search.json"))
-
-
-def _benchmark():
-    suites = _read("benchmark-epyc.json")
-    return "\n".join(report.table(suite, figures) for suite, figures in suites.items() if suite != "device")
-
-
-def _discounting_chain():
-    return _command("discounting_chain")._tables(_read("discounting_chain.json"))
-
-
-@pytest.mark.parametrize("printed", [_compare, _search, _benchmark, _discounting_chain])
-def test_tables_fit_100_columns(printed):
-    assert max(map(len, printed().splitlines())) <= 100
+@pytest.mark.parametrize("command", PRINTED)
+def test_tables_fit_100_columns(command):
+    assert max(map(len, PRINTED[command]().splitlines())) <= 100
 
 
 def test_what_does_not_fit_beside_the_rest_of_a_table_is_below_it(capsys):

@@ -31,7 +31,6 @@ from experiments import compare, train
 from experiments.config import settings as config_lib
 from experiments.config.ranges import UsageError
 from experiments.config.settings import Config, Execution
-from experiments.runs import command_line as running
 from experiments.runs import divergence
 from experiments.runs import training as loop
 from experiments.runs.building import init_seeds, make_agent

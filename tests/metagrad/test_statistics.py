@@ -1,85 +1,15 @@
+"""Estimates against their definitions, and intervals by how often they cover the truth."""
+
 import numpy as np
 import pytest
 import scipy.stats
 
 from metagrad import statistics
 
-
-def test_mean_has_students_interval():
-    samples = np.random.default_rng(0).normal(3.0, 2.0, (7, 2))
-    result = statistics.mean(samples)
-    np.testing.assert_allclose(result.estimate, samples.mean(0))
-    for column in range(2):
-        low, high = scipy.stats.t.interval(0.95, 6, samples[:, column].mean(), scipy.stats.sem(samples[:, column]))
-        np.testing.assert_allclose([result.low[column], result.high[column]], [low, high])
-
-
-def test_mean_leaves_out_what_was_not_measured():
-    nan = np.nan
-    result = statistics.mean(np.array([[1.0, 5.0, nan], [nan, nan, nan], [3.0, nan, nan]]))
-    np.testing.assert_allclose(result.estimate, [2.0, 5.0, nan])
-    assert np.isfinite([result.low[0], result.high[0]]).all()
-    assert np.isnan([*result.low[1:], *result.high[1:]]).all()
-
-
-def test_the_interquartile_mean_is_of_the_middle_half():
-    samples = np.array([9.0, -50.0, 2.0, 4.0, np.nan, 3.0, 1.0, 7.0, 100.0])  # two of eight go on each side
-    result = statistics.interquartile_mean(samples)
-    np.testing.assert_allclose(result.estimate, np.mean([2.0, 3.0, 4.0, 7.0]))
-    assert result.low < result.estimate < result.high
-    assert np.isnan(statistics.interquartile_mean(np.array([np.nan])).estimate)
-
-
-def test_the_interquartile_means_interval_covers_the_truth():
-    rng, covered = np.random.default_rng(5), 0
-    for _ in range(200):
-        result = statistics.interquartile_mean(rng.standard_t(3, size=20) + 2.0)
-        covered += result.low <= 2.0 <= result.high
-    assert 0.88 < covered / 200 < 0.99
-
-
-def test_the_probability_of_improvement_counts_pairs_with_an_exact_interval():
-    samples, other = np.array([3.0, 1.0, 5.0, 2.0, np.nan, 4.0]), np.array([2.0, 2.0, 4.0, 2.0, 0.0, 1.0])
-    result = statistics.probability_of_improvement(samples, other)  # better, worse, better, equal, unknown, better
-    exact = scipy.stats.binomtest(3, 5).proportion_ci(method="exact")
-    np.testing.assert_allclose(result, [3 / 5, exact.low, exact.high])
-    always = statistics.probability_of_improvement(np.ones(10), np.zeros(10))
-    np.testing.assert_allclose(always, [1.0, scipy.stats.binomtest(10, 10).proportion_ci().low, 1.0])
-    assert np.isnan(statistics.probability_of_improvement(np.array([np.nan]), np.array([1.0]))).all()
-
-
-def test_pooled_deviation_ignores_the_groups_means():
-    samples = np.random.default_rng(1).normal(size=(5, 4)) + 100.0 * np.arange(5)[:, None]
-    variances = [np.sum((group - group.mean()) ** 2) / 3 for group in samples]
-    result = statistics.pooled_standard_deviation(samples)
-    np.testing.assert_allclose(result.estimate, np.sqrt(np.mean(variances)))
-    assert result.low < result.estimate < result.high
-
-
-@pytest.mark.parametrize("correlation", [0.0, 0.9])
-def test_the_pooled_deviations_interval_covers_the_truth(correlation):
-    """Even where a seed's samples depend on each other over time."""
-    rng = np.random.default_rng(2)
-    repetitions, covered = 400, 0
-    for _ in range(repetitions):
-        noise = rng.normal(size=(30, 6))
-        for t in range(1, 30):
-            noise[t] = correlation * noise[t - 1] + np.sqrt(1 - correlation**2) * noise[t]
-        result = statistics.pooled_standard_deviation(noise)
-        covered += result.low <= 1.0 <= result.high
-    assert 0.89 < covered / repetitions < 0.995
-
-
-@pytest.mark.parametrize("num_samples", [1, 2])
-def test_too_few_samples_have_no_interval(num_samples):
-    result = statistics.pooled_standard_deviation(np.random.default_rng(3).normal(size=(5, num_samples)))
-    assert np.isnan([result.low, result.high]).all()
-    assert np.isnan(result.estimate) == (num_samples == 1)
-
-
-NUM_SAMPLES, NUM_STUDIES = 100, 200
+NUM_SAMPLES, NUM_STUDIES = 100, 100
 SPREAD = 1.7
-MEAN = np.array([0.5, 0.25, -0.25])
+MEAN, REFERENCE = np.array([0.5, 0.25, -0.25]), np.array([1.0, 0.5, 0.0])
+COSINE = MEAN @ REFERENCE / np.sqrt((MEAN @ MEAN) * (REFERENCE @ REFERENCE))
 
 
 def normal(*shape, seed=0):
@@ -107,17 +37,28 @@ def coverage(result, truth):
     return np.mean((result.low <= truth) & (truth <= result.high), where=determined)
 
 
-REFERENCE = np.array([1.0, 0.5, 0.0])
-COSINE = MEAN @ REFERENCE / np.sqrt((MEAN @ MEAN) * (REFERENCE @ REFERENCE))
+def one_by_one(statistic, sets):
+    return statistics.Estimate(*np.array([statistic(samples) for samples in sets]).T)
+
+
+def drifting():
+    """Seeds of unit variance, of which each depends on itself over time, and whose groups' means differ."""
+    noise = normal(30, NUM_STUDIES, 6)
+    for t in range(1, 30):
+        noise[t] = 0.9 * noise[t - 1] + np.sqrt(0.19) * noise[t]
+    return np.moveaxis(noise, 1, 0) + 100.0 * np.arange(30)[:, None]
+
+
 CASES = {
+    "mean": lambda: (statistics.mean(studies(3)), MEAN),
+    "interquartile mean": lambda: (one_by_one(statistics.interquartile_mean, normal(NUM_STUDIES, 20) + 2.0), 2.0),
+    "pooled deviation": lambda: (one_by_one(statistics.pooled_standard_deviation, drifting()), 1.0),
     "variance": lambda: (statistics.variance(studies(1)), 1.0),
     "total variance": lambda: (statistics.variance(studies(3)), 3.0),
     "signal to noise": lambda: (statistics.signal_to_noise(studies(1)), 0.5),
     "signal to noise of nothing": lambda: (statistics.signal_to_noise(studies(1) - 0.5), 0.0),
     "signal to noise of a vector": lambda: (statistics.signal_to_noise(studies(3)), np.sqrt(MEAN @ MEAN / 3.0)),
-    "bias": lambda: (statistics.bias(studies(3), exactly(MEAN - 1.0)), 1.0),
-    "bias to samples": lambda: (statistics.bias(studies(3), normal(*studies(3).shape, seed=2)), MEAN),
-    "cosine": lambda: (statistics.cosine(studies(3), exactly(REFERENCE)), COSINE),
+    "bias to samples": lambda: (statistics.bias(studies(3), 1.0 + normal(*studies(3).shape, seed=2)), MEAN - 1.0),
     "cosine to samples": lambda: (statistics.cosine(studies(3), REFERENCE + normal(*studies(3).shape, seed=3)), COSINE),
     "sign agreement": lambda: (
         statistics.sign_agreement(studies(3), exactly(REFERENCE + 0.1)),
@@ -129,23 +70,59 @@ CASES = {
     ),
     "variance ratio": lambda: (statistics.variance_ratio(*paired(0.0)), SPREAD**2),
     "noise ratio": lambda: (statistics.noise_ratio(*paired(0.5)), SPREAD**2),
+    "shorter horizons": lambda: (statistics.reduction_by_mixing(normal(100, 4, 100, 1)).shorter_horizons, 1.0),
+    "averaging": lambda: (statistics.reduction_by_mixing(normal(100, 4, 100, 1)).averaging, 0.25),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_95_percent_of_the_intervals_cover_the_truth(name):
-    assert 0.9 < coverage(*CASES[name]()) <= 1.0
+    assert 0.88 < coverage(*CASES[name]()) <= 1.0
+
+
+def test_intervals_are_no_wider_than_they_need_be():
+    samples = normal(7, 2)
+    low, high = scipy.stats.t.interval(0.95, 6, samples.mean(0), scipy.stats.sem(samples))
+    np.testing.assert_allclose(statistics.mean(samples), [samples.mean(0), low, high])
+    # A ratio of one, of normal samples, has a standard error of sqrt((1 + 1 / 2) / N).
+    estimate, low, high = statistics.signal_to_noise(1.0 + normal(1_000, 1))
+    np.testing.assert_allclose([estimate - low, high - estimate], 1.96 * np.sqrt(1.5 / 1_000), rtol=0.15)
+
+
+def test_what_was_not_measured_is_left_out():
+    nan = np.nan
+    result = statistics.mean(np.array([[1.0, 5.0, nan], [nan, nan, nan], [3.0, nan, nan]]))
+    np.testing.assert_allclose(result.estimate, [2.0, 5.0, nan])
+    np.testing.assert_array_equal(np.isfinite([result.low, result.high]), [[True, False, False]] * 2)
+    samples = np.array([9.0, -50.0, 2.0, 4.0, nan, 3.0, 1.0, 7.0, 100.0])  # two of eight go on each side
+    np.testing.assert_allclose(statistics.interquartile_mean(samples).estimate, np.mean([2.0, 3.0, 4.0, 7.0]))
+    assert np.isnan(statistics.interquartile_mean(np.array([nan])).estimate)
+
+
+def test_the_probability_of_improvement_counts_pairs_with_an_exact_interval():
+    samples, other = np.array([3.0, 1.0, 5.0, 2.0, np.nan, 4.0]), np.array([2.0, 2.0, 4.0, 2.0, 0.0, 1.0])
+    result = statistics.probability_of_improvement(samples, other)  # better, worse, better, equal, unknown, better
+    np.testing.assert_allclose(result, [3 / 5, *scipy.stats.binomtest(3, 5).proportion_ci()])
+    for successes, of_all in ((10, np.ones(10)), (0, -np.ones(10))):
+        expected = [successes / 10, *scipy.stats.binomtest(successes, 10).proportion_ci()]
+        np.testing.assert_allclose(statistics.probability_of_improvement(of_all, np.zeros(10)), expected)
+    assert np.isnan(statistics.probability_of_improvement(np.array([np.nan]), np.array([1.0]))).all()
+
+
+def test_the_pooled_deviation_needs_three_seeds_for_an_interval():
+    samples = normal(5, 4) + 100.0 * np.arange(5)[:, None]
+    expected = np.sqrt(np.mean(samples.var(1, ddof=1)))
+    np.testing.assert_allclose(statistics.pooled_standard_deviation(samples).estimate, expected)
+    for num_samples, known in ((1, 0), (2, 1), (3, 3)):
+        result = statistics.pooled_standard_deviation(samples[:, :num_samples])
+        assert np.isfinite(result).sum() == known
+    assert np.isfinite(statistics.pooled_standard_deviation(np.zeros((5, 4)))).tolist() == [True, False, False]
 
 
 def test_noise_ratio_ignores_a_constant_factor_and_variance_ratio_does_not():
-    first, second = paired(0.5)
-    np.testing.assert_allclose(
-        statistics.noise_ratio(7.0 * first, second).estimate, statistics.noise_ratio(first, second).estimate
-    )
-    np.testing.assert_allclose(
-        statistics.variance_ratio(7.0 * first, second).estimate,
-        49.0 * statistics.variance_ratio(first, second).estimate,
-    )
+    first, second = (samples[:, :5] for samples in paired(0.5))
+    for ratio, factor in ((statistics.noise_ratio, 1.0), (statistics.variance_ratio, 49.0)):
+        np.testing.assert_allclose(ratio(7.0 * first, second).estimate, factor * ratio(first, second).estimate)
 
 
 def test_what_needs_a_mean_is_undetermined_without_one():
@@ -156,15 +133,13 @@ def test_what_needs_a_mean_is_undetermined_without_one():
         statistics.cosine(first, second),
         statistics.sign_agreement(first[..., 0], second[..., 0]),
     ):
-        undetermined = np.isnan(result.estimate) & np.isnan(result.low) & np.isnan(result.high)
-        assert undetermined.mean() > 0.9
+        assert np.isnan(result).all(0).mean() > 0.9
 
 
 def test_a_small_component_does_not_speak_for_a_noisy_vector():
     samples = normal(NUM_SAMPLES, NUM_STUDIES, 3) * np.array([0.01, 1.0, 1.0]) + np.array([0.01, 0.0, 0.0])
     assert statistics.distinguishable(samples[..., :1]).all()
     assert statistics.distinguishable(samples).mean() < 0.1
-    assert np.isnan(statistics.noise_ratio(samples, samples[::-1]).estimate).mean() > 0.9
 
 
 @pytest.mark.parametrize("num_components", [1, 3])
@@ -180,8 +155,7 @@ def test_distinguishable_is_the_t_test_for_one_component():
     samples = normal(20, 50, 1) + 0.4
     expected = scipy.stats.ttest_1samp(samples[..., 0], 0.0).pvalue < 0.05
     np.testing.assert_array_equal(statistics.distinguishable(samples), expected)
-    assert expected.any()
-    assert not expected.all()
+    assert set(expected) == {True, False}
 
 
 def test_scaled_error_is_the_least_over_all_scales():
@@ -197,15 +171,11 @@ def test_mixing_reduction_splits_the_variance_ratio():
     np.testing.assert_allclose(result.shorter_horizons.estimate * result.averaging.estimate, 1.0 / ratio.estimate)
     for part in result:
         assert part.low < part.estimate < part.high < 1.0
-    independent = statistics.reduction_by_mixing(normal(NUM_SAMPLES, 4, NUM_STUDIES, 1))
-    assert coverage(independent.shorter_horizons, 1.0) > 0.9
-    assert coverage(independent.averaging, 0.25) > 0.9
 
 
 def test_samples_without_variance_have_no_interval():
     constant = np.ones((NUM_SAMPLES, 1))
-    assert statistics.variance(constant).estimate == 0.0
-    assert np.isnan(statistics.variance(constant).low)
+    np.testing.assert_array_equal(statistics.variance(constant), [0.0, np.nan, np.nan])
     assert np.isnan(statistics.signal_to_noise(0.0 * constant).estimate)
 
 
@@ -226,11 +196,3 @@ def test_an_independent_reference_of_another_size_is_resampled_by_itself(statist
     exact = statistic(samples, np.broadcast_to(reference.mean(0), (20, 2)))
     np.testing.assert_allclose(result.estimate, exact.estimate)
     assert result.high - result.low > 1.1 * (exact.high - exact.low) > 0.0
-
-
-def test_the_interval_of_a_signal_to_noise_ratio_is_as_wide_as_95_percent_need():
-    """For a ratio of one, of normal samples: a standard error of sqrt((1 + 1 / 2) / N)."""
-    samples = np.random.default_rng(0).normal(1.0, 1.0, (1_000, 1))
-    estimate, low, high = statistics.signal_to_noise(samples)
-    expected = 1.96 * np.sqrt(1.5 / 1_000)
-    np.testing.assert_allclose([estimate - low, high - estimate], expected, rtol=0.15)

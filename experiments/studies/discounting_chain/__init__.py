@@ -1,6 +1,6 @@
 """The Discounting Chain, where the outer loss's critic decides what is learned.
 
-`exact` has gradients and learning curves in expectation, `sampled` trains agents, `picture` shows both.
+`exact` has gradients and learning curves in expectation, `sampled` trains agents, `study` is all of it, for `picture`.
 """
 
 import os

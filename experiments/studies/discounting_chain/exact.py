@@ -5,15 +5,15 @@ between them is the discount that they are for. Gradients are told uphill and fo
 outer loss, which is a mean over the T steps of an episode: in the units of the return's own gradient.
 """
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy.special import logit
 
 from agents import actor_critic, tabular
 from agents.outer_critic import OuterCritic
@@ -38,39 +38,23 @@ LEARNING_RATE = 50.0
 META_LEARNING_RATE = 0.1
 """The paper's, for an inner update: an estimator that moves the discount every n updates moves it n times as far."""
 
-INNER_CRITIC, OUTER_CRITIC, RETURN = "inner_critic", "outer_critic", "return"
-CRITERIA = (INNER_CRITIC, OUTER_CRITIC, RETURN)
+INNER_CRITIC, OUTER_CRITIC, RETURN = CRITERIA = ("inner_critic", "outer_critic", "return")
 """What the meta-gradient is of: the outer loss with either critic, or the true return."""
 
 ESTIMATORS: dict[str, Weights] = {"single_step": estimators.single_step(), "mixing": estimators.mixing(5)}
 
 
-class Curve(NamedTuple):
-    """A learning curve in expectation; NumPy arrays with an entry for each window, before its first update.
-
-    Attributes:
-      updates: int [N], inner updates so far.
-      discount: float64 [N].
-      chains: float64 [N, C], the probabilities of choosing each chain.
-    """
-
-    updates: np.ndarray
-    discount: np.ndarray
-    chains: np.ndarray
+def environment() -> Tabular:
+    """Returns the process that is studied."""
+    return processes.discounting_chain(BONUS_CHAIN, REWARD_STEPS)
 
 
 def make_agent(lambda_: float, criterion: str, weights: Weights) -> Agent:
     """Builds an agent of tables, with plain gradient descent and rollouts of an episode, that tunes its discount.
 
-    Args:
-      lambda_: of the inner and the outer loss alike.
-      criterion: one of `CRITERIA`; there is an outer critic for `outer_critic` alone.
-      weights: of the meta-gradient estimator.
-
-    Returns:
-      The agent.
+    Lambda is that of both losses; there is an outer critic if that is the criterion, one of `CRITERIA`.
     """
-    mdp = processes.discounting_chain(BONUS_CHAIN, REWARD_STEPS)
+    mdp = environment()
     initial = {
         "discount": INITIAL_DISCOUNT,
         "lambda": lambda_,
@@ -99,26 +83,19 @@ def make_agent(lambda_: float, criterion: str, weights: Weights) -> Agent:
 
 def horizon_gradients(
     lambda_: float, discounts: Sequence[float], horizon: int, ages: Sequence[int]
-) -> list[list[dict[str, np.ndarray]]]:
-    """Computes the meta-gradients of the discount at every horizon 1, ..., n, by each criterion.
+) -> list[dict[str, Any]]:
+    """Computes the meta-gradients of the discount at horizons 1, ..., n, for some discounts of agents at some ages.
 
-    Args:
-      lambda_: of both losses.
-      discounts: of the agents, one after another.
-      horizon: n.
-      ages: the numbers of updates that they have learned for at their discount, from the uniform policy.
-
-    Returns:
-      For each age, each discount and each of `CRITERIA`, float64 [n]: uphill, of an episode's return by the discount's
-      log-odds. Under `chains`, float64 [C], the policy's probabilities of choosing each chain.
+    An age is the number of updates since the uniform policy, `num_updates` of what is returned for each age and each
+    discount. It has under each of `CRITERIA` float64 [n], uphill, of an episode's return by the discount's log-odds;
+    and under `chains`, float64 [C], the policy's probabilities of choosing each chain.
     """
     agents = {criterion: make_agent(lambda_, criterion, ()) for criterion in CRITERIA}
     agent = agents[INNER_CRITIC]
-    problem = tabular.converged_problem(agent)
 
     @jax.jit
     def compute(eta: MetaParameters, age: chex.Array) -> dict[str, chex.Array]:
-        start = _advance(problem, eta, _start(agent, eta), age)
+        start = advance(tabular.converged_problem(agent), eta, uniform_start(agent, eta), age)
         gradients = {
             criterion: _gradients(agents[criterion], criterion, horizon, eta, start)[0]["discount"]
             for criterion in CRITERIA
@@ -126,33 +103,31 @@ def horizon_gradients(
         return gradients | {"chains": start.batch.policy[0]}
 
     with jax.enable_x64(True):
-        etas = [{"discount": jnp.asarray(_log_odds(discount) - _log_odds(INITIAL_DISCOUNT))} for discount in discounts]
-        return [[jax.tree.map(np.asarray, compute(eta, jnp.asarray(age))) for eta in etas] for age in ages]
+        moved = [{"discount": jnp.asarray(logit(discount) - logit(INITIAL_DISCOUNT))} for discount in discounts]
+        return [
+            {"lambda": lambda_, "num_updates": age, "discount": discount}
+            | jax.tree.map(np.asarray, compute(eta, jnp.asarray(age)))
+            for age in ages
+            for discount, eta in zip(discounts, moved, strict=True)
+        ]
 
 
-def learn(lambda_: float, criterion: str, weights: Weights, num_updates: int) -> Curve:
-    """Trains an agent in expectation.
+def learn(lambda_: float, estimator: str, criterion: str, num_updates: int) -> dict[str, Any]:
+    """Trains an agent in expectation, by one of `ESTIMATORS` or with a discount that is `fixed`.
 
-    Args:
-      lambda_: of both losses.
-      criterion: one of `CRITERIA`.
-      weights: of the meta-gradient estimator; none to leave the discount as it is.
-      num_updates: a multiple of the estimator's horizon.
-
-    Returns:
-      Its curve.
+    Returns what there was before the first update of each of N windows: `updates` so far, a list of int; `discount`,
+    `episode_return` and `bonus_probability`, that of choosing the chain with the bonus, float64 [N] each.
     """
+    weights = ESTIMATORS.get(estimator, ())
     agent = make_agent(lambda_, criterion, weights)
     problem = tabular.converged_problem(agent)
 
-    def body(
-        carry: tuple[Position, MetaParameters, optax.OptState], _: None
-    ) -> tuple[tuple[Position, MetaParameters, optax.OptState], tuple[chex.Array, chex.Array]]:
+    def body(carry: tuple[Position, MetaParameters, optax.OptState], _: None) -> tuple[tuple, tuple]:
         position, eta, meta_state = carry
         discount = meta_parameters.hyperparameters(agent.tuning, eta)["discount"]
         seen = discount, position.batch.policy[0]
         if not weights:
-            return (_advance(problem, eta, position, 1), eta, meta_state), seen
+            return (advance(problem, eta, position, 1), eta, meta_state), seen
         gradients, position = _gradients(agent, criterion, len(weights), eta, position)
         downhill = jax.tree.map(jnp.negative, windows.combine(weights, gradients))
         step, meta_state = agent.meta_optimizer.update(downhill, meta_state, eta)
@@ -161,21 +136,42 @@ def learn(lambda_: float, criterion: str, weights: Weights, num_updates: int) ->
     @jax.jit
     def run() -> tuple[chex.Array, chex.Array]:
         eta = meta_parameters.initial_meta_parameters(agent.tuning)
-        carry = (_start(agent, eta), eta, agent.meta_optimizer.init(eta))
+        carry = (uniform_start(agent, eta), eta, agent.meta_optimizer.init(eta))
         return jax.lax.scan(body, carry, length=num_updates // agent.updates_per_window)[1]
 
     with jax.enable_x64(True):
-        discount, chains = jax.tree.map(np.asarray, run())
-    return Curve(np.arange(len(discount)) * agent.updates_per_window, discount, chains)
+        discount, chains = map(np.asarray, run())
+    return {
+        "lambda": lambda_,
+        "estimator": estimator,
+        "criterion": criterion,
+        "updates": list(range(0, num_updates, agent.updates_per_window)),
+        "discount": discount,
+        "episode_return": chains @ chain_rewards(),
+        "bonus_probability": chains[:, BONUS_CHAIN],
+    }
 
 
-def _start(agent: Agent, eta: MetaParameters) -> Position:
+def chain_rewards() -> np.ndarray:
+    """Returns what each chain pays, float [C]."""
+    return 1.0 + processes.BONUS * (np.arange(len(REWARD_STEPS)) == BONUS_CHAIN)
+
+
+def uniform_start(agent: Agent, eta: MetaParameters) -> Position:
     """Starts from the uniform policy, with the critic converged, and all environments at an episode's start."""
-    mdp = agent.env
-    assert isinstance(mdp, Tabular)
+    mdp = environment()
     learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(mdp.num_states), jax.random.key(0))
     learner = tabular.converge_critic(agent, learner, eta)
     return tabular.exact_start(agent, learner, jnp.asarray(mdp.start))
+
+
+def advance(problem: InnerProblem, eta: MetaParameters, position: Position, num_updates: chex.Numeric) -> Position:
+    """Does some updates of an exact problem, which ignores the key."""
+
+    def body(_: int, position: Position) -> Position:
+        return windows.advance(problem, eta, position, jax.random.key(0))[0]
+
+    return jax.lax.fori_loop(0, num_updates, body, position)
 
 
 def _gradients(
@@ -184,19 +180,6 @@ def _gradients(
     """Returns the gradients of horizons 1, ..., n, uphill and for an episode, and the window's end."""
     problem = tabular.converged_problem(agent)
     if criterion == RETURN:
-        return tabular.return_gradients(agent, horizon, eta, start, problem), _advance(problem, eta, start, horizon)
+        return tabular.return_gradients(agent, horizon, eta, start, problem), advance(problem, eta, start, horizon)
     gradients, end, _ = windows.horizon_gradients(problem, horizon, eta, start, jax.random.key(0))
     return jax.tree.map(lambda leaf: -agent.rollout_length * leaf, gradients), end
-
-
-def _advance(problem: InnerProblem, eta: MetaParameters, position: Position, num_updates: chex.Numeric) -> Position:
-    """Does some updates; the exact problem ignores the key."""
-
-    def body(_: int, position: Position) -> Position:
-        return windows.advance(problem, eta, position, jax.random.key(0))[0]
-
-    return jax.lax.fori_loop(0, num_updates, body, position)
-
-
-def _log_odds(probability: float) -> float:
-    return math.log(probability / (1.0 - probability))

@@ -1,9 +1,7 @@
 """The Discounting Chain with sampled episodes and critics that learn: agents as `agents.training` trains them."""
 
-import functools
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any
 
 import chex
 import jax
@@ -12,78 +10,49 @@ import numpy as np
 
 from agents import tabular, training
 from agents.training import Agent, TrainingState
-from envs.tabular import Tabular, state_values
+from envs.tabular import state_values
+from experiments.figures.tables import as_json
 from experiments.studies.discounting_chain import exact
-from metagrad import meta_parameters
-from metagrad.estimators import Weights
-from metagrad.windows import Position
+from metagrad import meta_parameters, statistics
 
 POINTS = 40
 """Logging points of a run, at most."""
 
 
-class Runs(NamedTuple):
-    """Learning curves of some seeds; NumPy arrays.
+def learn(lambda_: float, criterion: str, num_updates: int, seed: int, num_seeds: int) -> list[dict[str, Any]]:
+    """Trains some seeds at once by single-step meta-gradients, whose outer loss has the inner or the outer critic.
 
-    Attributes:
-      updates: int [N], inner updates so far.
-      discount: float32 [N, seeds], after them.
-      episode_return: float32 [N, seeds], mean over the episodes that ended since the point before.
+    Returns two curves: critics start from the true values of the uniform policy, or from zero. Each has as lists
+    `updates` so far; after them `discount`; and `episode_return`, over the episodes that ended since the point before:
+    means over seeds with their intervals.
     """
-
-    updates: np.ndarray
-    discount: np.ndarray
-    episode_return: np.ndarray
-
-
-def train(
-    lambda_: float, criterion: str, weights: Weights, num_updates: int, seed: int, num_seeds: int, knowing: bool
-) -> Runs:
-    """Trains some seeds, from the uniform policy.
-
-    Args:
-      lambda_: of both losses.
-      criterion: the critic of the outer loss, `inner_critic` or `outer_critic`.
-      weights: of the meta-gradient estimator; none to leave the discount as it is.
-      num_updates: a multiple of the estimator's horizon.
-      seed: the first seed.
-      num_seeds: how many, trained at once.
-      knowing: whether the critics start from the true values of the uniform policy; they start from zeros otherwise.
-
-    Returns:
-      Their curves.
-    """
-    agent, advance = _program(lambda_, criterion, weights)
+    agent = exact.make_agent(lambda_, criterion, exact.ESTIMATORS["single_step"])
+    advance = jax.jit(jax.vmap(partial(training.train, agent), (0, None)))
     keys = jax.vmap(jax.random.key)(seed + jnp.arange(num_seeds))
-    state = jax.jit(jax.vmap(partial(_init, agent, knowing)))(keys)
-    num_windows = num_updates // agent.updates_per_window
-    points = np.unique(np.linspace(0, num_windows, POINTS + 1).astype(int))
-    discounts, returns = [], []
-    for windows in np.diff(points):
-        state, summary = advance(state, int(windows))
-        discounts.append(np.asarray(meta_parameters.hyperparameters(agent.tuning, state.eta)["discount"]))
-        returns.append(np.asarray(summary.return_sum / summary.num_episodes))
-    discount = np.stack([np.broadcast_to(point, num_seeds) for point in discounts])
-    return Runs(points[1:] * agent.updates_per_window, discount, np.stack(returns))
+    points = np.unique(np.linspace(0, num_updates, POINTS + 1).astype(int))
+    curves = []
+    for critics_start in ("true", "zero"):
+        state = jax.jit(jax.vmap(partial(start, agent, critics_start == "true")))(keys)
+        curve: dict[str, Any] = {"criterion": criterion, "critics_start": critics_start, "updates": points[1:].tolist()}
+        curve |= {"discount": [], "episode_return": []}
+        for windows in np.diff(points):
+            state, summary = advance(state, int(windows))
+            discount = meta_parameters.hyperparameters(agent.tuning, state.eta)["discount"]
+            curve["discount"].append(as_json(statistics.mean(discount)))
+            curve["episode_return"].append(as_json(statistics.mean(summary.return_sum / summary.num_episodes)))
+        curves.append(curve)
+    return curves
 
 
-@functools.cache
-def _program(lambda_: float, criterion: str, weights: Weights) -> tuple[Agent, Callable]:
-    """Returns an agent and what trains seeds of it; however its critics start, it is compiled once."""
-    agent = exact.make_agent(lambda_, criterion, weights)
-    return agent, jax.jit(jax.vmap(partial(training.train, agent), (0, None)))
-
-
-def _init(agent: Agent, knowing: bool, key: chex.PRNGKey) -> TrainingState:
+def start(agent: Agent, knowing: bool, key: chex.PRNGKey) -> TrainingState:
+    """Starts training, perhaps with critics that know the values of the uniform policy."""
     state = training.init(agent, key)
     if not knowing:
         return state
-    learner, actor, batch = state.position
-    mdp = agent.env
-    assert isinstance(mdp, Tabular)
-    learner = tabular.converge_critic(agent, learner, state.eta)
+    learner = tabular.converge_critic(agent, state.position.learner_state, state.eta)
+    actor = state.position.actor_state
     if actor.outer_critic is not None:
+        mdp = exact.environment()
         values = state_values(mdp, jnp.full(mdp.rewards.shape, 1.0 / mdp.num_actions), exact.OUTER_DISCOUNT)
-        critic = actor.outer_critic._replace(params={"value": {"table": values}})
-        actor = actor._replace(outer_critic=critic)
-    return state._replace(position=Position(learner, actor, batch))
+        actor = actor._replace(outer_critic=actor.outer_critic._replace(params={"value": {"table": values}}))
+    return state._replace(position=state.position._replace(learner_state=learner, actor_state=actor))

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from experiments.config import settings as config_lib
-from experiments.config.search import SEARCHED, Searched
 from experiments.config.settings import Config
 from experiments.figures import styles
+from experiments.studies.search.settings import SEARCHED
 
 
 def draw(results: dict[str, Any], config: Config, picture: pathlib.Path) -> None:
@@ -23,8 +23,8 @@ def draw(results: dict[str, Any], config: Config, picture: pathlib.Path) -> None
     """
     with styles.picture(picture, 6.0) as figure:
         panels = figure.subplots(*styles.grid(len(SEARCHED)), sharey=True)
-        for axes, (name, searched) in zip(panels.flat, SEARCHED.items(), strict=True):
-            _draw_panel(axes, name, searched, results)
+        for axes, name in zip(panels.flat, SEARCHED, strict=True):
+            _draw_panel(axes, name, results)
         figure.supylabel(f"{config_lib.return_label(config)}, last tenth of training", fontsize="medium")
         styles.legend(figure, *panels.flat[0].get_legend_handles_labels())
         styles.title(
@@ -34,53 +34,30 @@ def draw(results: dict[str, Any], config: Config, picture: pathlib.Path) -> None
         )
 
 
-def _draw_panel(axes: Axes, name: str, searched: Searched, results: dict[str, Any]) -> None:
+def _draw_panel(axes: Axes, name: str, results: dict[str, Any]) -> None:
     """Draws the returns against one hyperparameter, on the scale on which it was drawn."""
-
-    def place(described: dict[str, Any]) -> float:
-        value = described["hyperparameters"][name]
-        return 1.0 - value if searched.below_one else value
-
-    settings, best = results["settings"], results["best"]
-    measured = [setting for setting in settings if setting["return"]["estimate"] is not None]
-    missing = [setting for setting in settings if setting["return"]["estimate"] is None]
+    settings, best, num_seeds = results["settings"], results["best"], results["flags"]["num_seeds"]
+    values = np.array([setting["hyperparameters"][name] for setting in settings])
+    places = 1.0 - values if SEARCHED[name].below_one else values
+    returns = np.array([setting["returns"] for setting in settings], float)  # NaN where there is none
+    means = np.array([setting["return"]["estimate"] for setting in settings], float)
     blue, vermilion, *_ = styles.OKABE_ITO
-    num_seeds = results["flags"]["num_seeds"]
-    means = [setting["return"]["estimate"] for setting in measured]
-    lows, highs = ([end(setting["returns"]) for setting in measured] for end in (min, max))
-    places = list(map(place, measured))
-    axes.vlines(places, lows, highs, color=blue, alpha=0.35, linewidth=1.0)
+    axes.vlines(places, returns.min(1), returns.max(1), color=blue, alpha=0.35, linewidth=1.0)
     seeds = f"mean of {num_seeds} seeds, line from least to most" if num_seeds > 1 else "one seed"
     axes.plot(places, means, "o", color=blue, markersize=5, label=f"setting: {seeds}")
-    if missing:
-        axes.plot(
-            list(map(place, missing)), [0.0] * len(missing), "x", color="#000000", label="diverged, or no episode ended"
-        )
-    chosen = settings[best["setting"]]
-    axes.plot(
-        place(chosen),
-        chosen["return"]["estimate"],
-        "o",
-        color=vermilion,
-        fillstyle="none",
-        markersize=12,
-        markeredgewidth=1.8,
-        label="best of the search",
-    )
+    if missing := list(places[np.isnan(means)]):
+        axes.plot(missing, [0.0] * len(missing), "x", color="black", label="diverged, or no episode ended")
+    place, mean = places[best["setting"]], means[best["setting"]]
+    ring: dict[str, Any] = {"fillstyle": "none", "markersize": 12, "markeredgewidth": 1.8}
+    axes.plot(place, mean, "o", color=vermilion, label="best of the search", **ring)
     confirmed = best["return"]
     if confirmed["estimate"] is not None:
-        axes.errorbar(
-            place(chosen),
-            confirmed["estimate"],
-            np.abs(np.array(confirmed["ci95"]) - confirmed["estimate"])[:, None],
-            fmt="D",
-            color=vermilion,
-            markersize=5,
-            capsize=4,
-            label=f"the same, {len(best['seeds'])} fresh seeds, 95% interval",
-        )
+        ends = np.abs(np.array(confirmed["ci95"]) - confirmed["estimate"])[:, None]
+        label = f"the same, {len(best['seeds'])} fresh seeds, 95% interval"
+        diamond: dict[str, Any] = {"fmt": "D", "markersize": 5, "capsize": 4}
+        axes.errorbar(place, confirmed["estimate"], ends, color=vermilion, label=label, **diamond)
     styles.set_scale(axes, "x", "log")
-    axes.set_xlabel(searched.label)
-    if searched.below_one:
+    axes.set_xlabel(SEARCHED[name].label)
+    if SEARCHED[name].below_one:
         axes.invert_xaxis()
         axes.xaxis.set_major_formatter(FuncFormatter(lambda distance, _: f"{1.0 - distance:.9g}"))
