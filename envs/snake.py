@@ -3,7 +3,7 @@
 A snake of length one starts on a random cell. Each step moves its head by one cell and its body after it; a
 fruit makes it one cell longer and a new fruit appears on a free cell. The cell that the tail is about to leave is
 free to move into. The episode ends when the head leaves the board or hits the body, or when the snake fills the
-board; after `time_limit` steps it is truncated.
+board; after `time_limit` steps it is truncated, or ends as well if asked to.
 
 A cell is numbered `row * num_cols + col`. Everything is written as comparisons over the whole board instead of
 scattered writes: a vmapped batch then is a few fused loops.
@@ -66,6 +66,7 @@ class Snake:
       num_cols: columns of the board, in [2, 32].
       time_limit: steps after which an episode is truncated, in [1, 2147483647].
       masked: whether agents are told which moves crash; else they have to find out.
+      time_limit_terminates: whether the time limit ends an episode, as a crash does, and truncates none.
 
     Raises:
       ValueError: if a size or the time limit is out of its range.
@@ -75,6 +76,7 @@ class Snake:
     num_cols: int = 12
     time_limit: int = 4_000
     masked: bool = True
+    time_limit_terminates: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_rows", "num_cols"):
@@ -148,8 +150,9 @@ class Snake:
         return (next_state.length - state.length).astype(jnp.float32)
 
     def terminal(self, state: State) -> chex.Array:
-        """Tells whether the snake has crashed or fills the board, bool []."""
-        return state.crashed | (state.length == self.num_cells)
+        """Tells whether the snake has crashed, fills the board or is out of time where that ends a game, bool []."""
+        ended = state.crashed | (state.length == self.num_cells)
+        return ended | (state.step_count >= self.time_limit) if self.time_limit_terminates else ended
 
     def truncated(self, state: State) -> chex.Array:
         """Tells whether the time limit cut a game that could go on, bool []."""

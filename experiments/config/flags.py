@@ -34,7 +34,8 @@ def define_flags(
         "quick",
         sorted(presets, reverse=True),
         "settings to start from, which flags on the command line beat: a small board for minutes on two CPU cores, or "
-        "the paper's for an accelerator",
+        "the paper's for an accelerator"
+        + ("; or agents and game of arXiv 2211.10550" if "published" in presets else ""),
         flag_values=values,
         module_name=Group.BUDGET,
     )

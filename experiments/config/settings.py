@@ -134,6 +134,7 @@ class AgentSettings:
     num_channels: int = _setting(32, WIDTH, "channels of each convolution of the network, where observations are grids")
     policy_width: int = _setting(64, WIDTH, "units of each hidden layer of the policy")
     value_width: int = _setting(128, WIDTH, "units of each hidden layer of the critics")
+    hidden_layers: int = _setting(1, WIDTH, "hidden layers of the policy, and of the critics")
     shared_torso: bool = _setting(False, BOOLEAN, "let policy and value share the network's first layers")
 
 
@@ -157,6 +158,9 @@ class SnakeSettings:
     board_size: str = _setting("6", BOARD, "for Snake, the cells of the board's sides")
     time_limit: int = _setting(4_000, count(1), "for Snake, the steps after which an episode is truncated")
     action_mask: bool = _setting(True, BOOLEAN, "for Snake, tell the agents which moves crash")
+    time_limit_terminates: bool = _setting(
+        False, BOOLEAN, "for Snake, let --time_limit end an episode, with nothing of value after it"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,8 +278,31 @@ PRESETS: Mapping[str, dict[str, Any]] = {
         "discount": 0.99,
         "lambda_": 0.95,
     },
+    "published": {
+        "board_size": "6",
+        "action_mask": False,
+        "time_limit": 500,
+        "time_limit_terminates": True,
+        "num_envs": 512,
+        "rollout_length": 5,
+        "num_env_steps": 75_008_000,
+        "hidden_layers": 2,
+        "optimizer": "rmsprop",
+        "learning_rate": 5e-4,
+        "meta_params": ("discount",),
+        "meta_learning_rate": 3e-3,
+        "meta_learning_rate_halving": 0,
+        "meta_gradient_clip": 0.1,
+        "discount": 0.8,
+        "lambda_": 0.95,
+        "value_cost": 1.0,  # of half the squared error, theirs 0.5 of all of it
+        "entropy_cost": 0.01,
+        "outer_discount": 0.999,  # theirs is 1, which is out of our range
+        "outer_lambda": 1.0,
+    },
 }
-"""What each preset changes in the defaults: minutes on two CPU cores, or the paper's board for an accelerator."""
+"""Settings by preset: minutes on two CPU cores, the paper's board for an accelerator, or the agents of arXiv 2211.10550
+on their game, whose differences from ours results/self_tuning.md names."""
 
 
 def environment_title(config: Config) -> str:

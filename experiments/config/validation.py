@@ -73,6 +73,7 @@ def make_environment(config: Config) -> Environment:
             "num_cols": num_cols,
             "time_limit": config.time_limit,
             "masked": config.action_mask,
+            "time_limit_terminates": config.time_limit_terminates,
         }
     try:
         return environments.make(config.environment, **settings)

@@ -112,7 +112,10 @@ def _networks(config: Config, env: Environment, own: Network | None) -> tuple[Ne
         config.value_width,
         config.shared_torso,
         num_axes=num_axes,
+        hidden_layers=config.hidden_layers,
     )
+    if config.hidden_layers > 1:  # a copy of all of it, as the committed runs of the `published` preset have it
+        return chosen, ValueNetwork(chosen.init, partial(_value, chosen))
     return chosen, value_network(config.num_channels, config.value_width, num_axes=num_axes)
 
 

@@ -15,7 +15,7 @@ CONFIG = "config.json"
 FORMAT = 5
 """Version of the run folder's layout, written to `config.json`."""
 
-ADDED: dict[str, Any] = {"action_mask": True}
+ADDED: dict[str, Any] = {"action_mask": True, "time_limit_terminates": False, "hidden_layers": 1}
 """Settings that older folders do not name, and what they were then."""
 
 
