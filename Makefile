@@ -31,12 +31,12 @@ test: $(INSTALLED)  ## Lint, check the types, and run the tests.
 soak: $(INSTALLED)  ## Kill training at random moments, and spoil its files, again and again.
 	$(BIN)/python -m pytest -m soak
 
-accelerator: $(INSTALLED)  ## Take all figures that need a GPU, in 25 minutes at most, installation apart; runs/accelerator has them.
+accelerator: $(INSTALLED)  ## Take all figures that need a GPU, in 12 minutes at most, installation apart; runs/accelerator has them.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench,cuda]'
 	rm -rf runs/accelerator/benchmark
-	-$(ATMOST) 10m $(BIN)/python -m experiments.benchmark --scale=accelerator --logdir=runs/accelerator/benchmark
-	-$(ATMOST) 8m $(BIN)/python -m experiments.variance --preset=paper --num_samples=1024 --logdir=runs/accelerator/variance
-	-$(ATMOST) 7m $(BIN)/python -m experiments.compare --preset=paper --num_env_steps=5120000 --logdir=runs/accelerator/compare
+	-$(ATMOST) 5m $(BIN)/python -m experiments.benchmark --suite=train,env,estimators,seeds,memory --scale=accelerator --logdir=runs/accelerator/benchmark
+	-$(ATMOST) 4m $(BIN)/python -m experiments.variance --preset=paper --at_env_steps=1280000 --num_samples=256 --logdir=runs/accelerator/variance
+	-$(ATMOST) 3m $(BIN)/python -m experiments.compare --preset=paper --estimators=none,single_step,mixing --num_env_steps=1280000 --logdir=runs/accelerator/compare
 
 clean:  ## Remove the virtual environment and the demo's runs.
 	rm -rf $(VENV) runs/demo runs/demo_noise

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -238,6 +239,15 @@ def test_the_time_limit_truncates() -> None:
     assert [bool(timestep.truncated) for timestep in timesteps] == [False, True]
     assert not any(timestep.terminated for timestep in timesteps)
     assert [int(state.step_count) for state in states] == [LONG_SNAKE.time_limit - 1, 0]
+
+
+def test_the_time_limit_terminates_where_it_is_asked_to() -> None:
+    snake = dataclasses.replace(LONG_SNAKE, time_limit_terminates=True)
+    _, timesteps = play(snake, long_snake(steps_left=2), [RIGHT, DOWN])
+    assert [bool(timestep.terminated) for timestep in timesteps] == [False, True]
+    assert not any(timestep.truncated for timestep in timesteps)
+    for changes in ({"crashed": jnp.bool_(True)}, {"length": jnp.int32(snake.num_cells)}):
+        assert snake.terminal(long_snake(steps_left=2)._replace(**changes))
 
 
 def test_a_crash_at_the_time_limit_terminates() -> None:

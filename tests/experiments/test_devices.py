@@ -10,7 +10,7 @@ from absl import flags
 
 from experiments.runs import command_line, devices
 
-PROGRAM = "from experiments import devices; devices.use_all_cores(); import jax; print(jax.local_device_count())"
+PROGRAM = "from experiments.runs import devices; devices.use_all_cores(); import jax; print(jax.local_device_count())"
 XLAS, JAXS = f"--{devices.FORCED}=3", "5"
 
 

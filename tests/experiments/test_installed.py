@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from experiments.studies.benchmark import compile
+from experiments.studies.benchmark import starting
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -67,7 +67,7 @@ def test_other_packages_of_these_names_are_told_in_a_line(project):
 
 def test_the_benchmark_starts_fresh_processes_of_this_library(project, monkeypatch):
     monkeypatch.chdir(project)
-    compile.run("-c", "import experiments.benchmark")
+    starting.run("-c", "import experiments.benchmark")
 
 
 def _entries():

@@ -4,19 +4,15 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.figures import tables as reporting
+from experiments.figures import styles, tables
 
 Report = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Figures as JSON has them, by suite and name."""
 
-COLUMNS = {
-    "peer": "peer",
-    "ratio": "ours / peer",
-    "product_share": "matrix products",
-    "copy_share": "bandwidth",
-    "against": "against",
-}
-"""What is shown of figures beside ours, where there is any, and what it is called."""
+SHARES = {"product_share": "share of the rate of matrix products", "copy_share": "share of the bandwidth"}
+"""What is shown of figures beside both sides; the second in older files alone."""
+
+COLUMNS = {"peer": "peer", "ratio": "ours / peer"} | SHARES | {"against": "against"}
 
 
 def table(suite: str, figures: Mapping[str, Mapping[str, Any]]) -> str:
@@ -27,47 +23,27 @@ def table(suite: str, figures: Mapping[str, Mapping[str, Any]]) -> str:
         + [_cell(figure.get(column)) for column in shown]
         for name, figure in figures.items()
     ]
-    return reporting.table(["figure", "ours", *shown.values()], rows)
+    return tables.table(["figure", "ours", *shown.values()], rows)
 
 
 def _cell(value: Any) -> str:
-    """Writes text, a number, an estimate with its interval, or that there is none."""
     if isinstance(value, str):
         return value
-    return reporting.number(value) if isinstance(value, float) else reporting.cell(value)
+    return tables.number(value) if isinstance(value, float) else tables.cell(value)
 
 
 def draw(report: Report, picture: pathlib.Path) -> None:
-    """Draws a panel of ratios for each suite, and one of the shares of the machine's rate where there are any.
-
-    Args:
-      report: the figures; what has neither a ratio nor a share is left out.
-      picture: the PNG to write.
-    """
-    from experiments.figures import styles  # not above, so that --help need not wait for Matplotlib
-
-    panels: list[tuple[str, dict[str, Any]]] = [
-        (f"{suite}: ours / peer", {name: figure["ratio"] for name, figure in figures.items() if "ratio" in figure})
-        for suite, figures in report.items()
-    ]
-    for share, title in (
-        ("product_share", "share of the rate of matrix products"),
-        ("copy_share", "share of the bandwidth"),
-    ):
-        shares = {
-            f"{suite}.{name}": figure[share]
-            for suite, figures in report.items()
-            for name, figure in figures.items()
-            if share in figure
-        }
-        panels.append((title, shares))
-    panels = [(title, values) for title, values in panels if values]
-    heights = [len(values) + 2 for _, values in panels]
+    """Draws a panel of ratios for each suite, and one for each share of the machine's rates, into a PNG."""
+    panels = {f"{suite}: ours / peer": _values(figures, "ratio") for suite, figures in report.items()}
+    everything = {f"{suite}.{name}": figure for suite, figures in report.items() for name, figure in figures.items()}
+    panels |= {title: _values(everything, share) for share, title in SHARES.items()}
+    panels = {title: values for title, values in panels.items() if values}
+    heights = [len(values) + 2 for values in panels.values()]
     with styles.picture(picture, 1.0 + 0.24 * sum(heights)) as figure:
         rows = figure.subplots(len(panels) or 1, squeeze=False, height_ratios=heights or None)
-        for axes, (title, values), colour in zip(rows[:, 0], panels, styles.OKABE_ITO * 2, strict=False):
-            for place, value in enumerate(values.values()):
-                estimate, low, high = _ends(value)
+        for index, (axes, (title, values)) in enumerate(zip(rows[:, 0], panels.items(), strict=False)):
+            colour = styles.line_style(index)["color"]
+            for place, (estimate, low, high) in enumerate(values.values()):
                 axes.plot([low, high], [place, place], color=colour, alpha=0.5, linewidth=3)
                 axes.plot(estimate, place, "o", color=colour, markersize=5)
             styles.set_scale(axes, "x", "log")
@@ -76,10 +52,12 @@ def draw(report: Report, picture: pathlib.Path) -> None:
             axes.axvline(1.0, color="black", linewidth=0.8)
 
 
-def _ends(value: Any) -> tuple[float, float, float]:
-    """Returns a value and the ends of its interval, which are the value itself where there is none."""
-    if isinstance(value, float):
-        return value, value, value
-    low, high = value["ci95"]
-    estimate = value["estimate"]
-    return estimate, estimate if low is None else low, estimate if high is None else high
+def _values(figures: Mapping[str, Mapping[str, Any]], column: str) -> dict[str, tuple[float, float, float]]:
+    """Returns a column's values, each with the ends of its interval, or itself where it has none."""
+    found = {name: figure[column] for name, figure in figures.items() if column in figure}
+    values = {}
+    for name, value in found.items():
+        estimate, ends = (value, (None, None)) if isinstance(value, float) else (value["estimate"], value["ci95"])
+        low, high = (estimate if end is None else end for end in ends)
+        values[name] = (estimate, low, high)
+    return values

@@ -1,4 +1,4 @@
-"""How much is measured: everything that the suites need to know, as data."""
+"""What is measured, and how much of it, as data."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,19 +14,16 @@ class Scale(NamedTuple):
 
     Attributes:
       config: of the agents of `train` and `memory`, with one seed; its board is also that of the games by themselves.
-      tuned: of those of `estimators` and `seeds`, tuned by mixing over windows that take long.
+      tuned: of those of `estimators` and `seeds`, whose windows take longer.
       demo: of the agent whose first step a fresh process is timed for: what `make demo` trains last.
       repeats: rounds of every figure; at least six, or there are no intervals.
       seconds: of one measurement, about.
       windows: of one call, where training is measured. XLA allocates a program's temporary memory anew at each call,
         and a few windows would be measured with its page faults; `paper` trains with calls of 156 updates.
       copies: numbers of games that are played by one program.
-      env_steps: of one call of such a program, all games together, if that is enough for 16 steps of each.
-      vector_envs: games of a vector in Gymnasium.
-      memory_horizons: of the memory's growth; the first is what the others are compared with.
+      horizons: of the memory's growth; the first is what the others are compared with.
       seeds: numbers of seeds in one program, compared with one.
       product_size: rows and columns of the machine's matrix product.
-      copy_bytes: of the machine's copy.
     """
 
     config: Config
@@ -36,14 +33,25 @@ class Scale(NamedTuple):
     seconds: float
     windows: int
     copies: tuple[int, ...]
-    env_steps: int
-    vector_envs: int
-    memory_horizons: tuple[int, ...]
+    horizons: tuple[int, ...]
     seeds: tuple[int, ...]
     product_size: int
-    copy_bytes: int
 
 
+PAPER = Config(**PRESETS["paper"] | {"num_seeds": 1})
+FULL = Scale(
+    config=PAPER,
+    tuned=dataclasses.replace(PAPER, num_envs=32),  # a call is up to 80 updates
+    demo=Config(),
+    repeats=6,
+    seconds=0.3,
+    windows=16,
+    copies=(1, 128, 1_024, 16_384),
+    horizons=(4, 1, 32),
+    seeds=(2, 8),
+    product_size=2_048,
+)
+ACCELERATOR = FULL._replace(tuned=PAPER, copies=(1_024, 16_384, 131_072, 1_048_576), seeds=(8, 64), product_size=8_192)
 SMALLEST = Config(
     num_seeds=1,
     horizon=2,
@@ -55,48 +63,7 @@ SMALLEST = Config(
     value_width=3,
     meta_params=("discount",),
 )
+MINIATURE = Scale(SMALLEST, SMALLEST, SMALLEST, 1, 0.0, 2, copies=(2,), horizons=(1, 2), seeds=(2,), product_size=8)
 
-PAPER = Config(**PRESETS["paper"] | {"num_seeds": 1})
-
-FULL = Scale(
-    config=PAPER,
-    tuned=dataclasses.replace(PAPER, num_envs=32),  # a call is up to 80 updates
-    demo=Config(),
-    repeats=6,
-    seconds=0.3,
-    windows=16,
-    copies=(1, 128, 1_024, 16_384),
-    env_steps=65_536,
-    vector_envs=128,
-    memory_horizons=(4, 1, 32),
-    seeds=(2, 8),
-    product_size=2_048,
-    copy_bytes=2**28,
-)
-
-SCALES: Mapping[str, Scale] = {
-    "full": FULL,
-    "accelerator": FULL._replace(
-        tuned=PAPER,
-        copies=(1_024, 16_384, 131_072, 1_048_576),
-        seeds=(8, 64),
-        product_size=8_192,
-        copy_bytes=2**30,
-    ),
-    "miniature": Scale(
-        config=SMALLEST,
-        tuned=SMALLEST,
-        demo=SMALLEST,
-        repeats=1,
-        seconds=0.0,
-        windows=2,
-        copies=(2,),
-        env_steps=2,
-        vector_envs=2,
-        memory_horizons=(1, 2),
-        seeds=(2,),
-        product_size=8,
-        copy_bytes=64,
-    ),
-}
+SCALES: Mapping[str, Scale] = {"full": FULL, "accelerator": ACCELERATOR, "miniature": MINIATURE}
 """By name: what is reported of CPUs, of an accelerator, and as little as goes through all of the code."""
