@@ -1,10 +1,27 @@
-"""What every picture owes its reader, wherever it is drawn."""
+"""What every picture owes its reader, wherever it is drawn, and runs to be drawn."""
 
+import dataclasses
 import itertools
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+
+from experiments.storage import config_file
+
+
+def write_run(folder, config, metrics):
+    """Writes the folder of a run with these columns, float [points, seeds] each, of which NaN is not measured."""
+    num_points, num_seeds = next(iter(metrics.values())).shape
+    steps, seeds = np.mgrid[1 : num_points + 1, :num_seeds]
+    columns = {"env_steps": 100_000 * steps, "seed": seeds, **metrics}
+    rows = zip(*(column.ravel().tolist() for column in columns.values()), strict=True)
+    lines = [",".join("" if value != value else str(value) for value in row) for row in rows]
+    folder.mkdir()
+    (folder / "metrics.csv").write_text("\n".join([",".join(columns), *lines, ""]))
+    config_file.save(dataclasses.replace(config, num_seeds=num_seeds), folder / "config.json")
+    return folder
 
 
 def check_readable(figure: Figure) -> None:

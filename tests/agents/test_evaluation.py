@@ -1,4 +1,5 @@
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -36,27 +37,20 @@ def _always(action):
     )
 
 
-TABLES = (processes.chain(4, 0.3), processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15))
-
-
-@functools.cache
-def _many_episodes(mdp):
-    """Returns a policy on tables, and a program of 10,000 episodes, for any discount."""
+def _table(termination=0.15):
+    """Returns a random process and a policy on it."""
+    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=termination)
     network = tabular_network(mdp.num_states, mdp.num_actions, scale=0.7)
-    params = network.init(jax.random.key(0), None)
-    play = functools.partial(evaluation.episode_returns, mdp, network, num_episodes=10_000, max_steps=200)
-    return jax.nn.softmax(params["policy"]["table"]), jax.jit(functools.partial(play, params=params))
+    return mdp, network, network.init(jax.random.key(0), None)
 
 
-@pytest.mark.parametrize("discount", [0.0, 0.6, 0.95, 1.0])
-def test_mean_return_is_what_the_linear_solve_says(discount):
-    for mdp in TABLES:
-        policy, play = _many_episodes(mdp)
-        returns = play(discount=discount, key=KEY)
-        for samples, exact in (
-            (returns.discounted, tabular.discounted_return(mdp, policy, discount)),
-            (returns.undiscounted, tabular.discounted_return(mdp, policy, 1.0)),
-        ):
+def test_mean_return_is_what_the_linear_solve_says():
+    mdp, network, params = _table()
+    policy = jax.nn.softmax(params["policy"]["table"])
+    for discount in (0.0, 0.95):
+        returns = _play(mdp, network, params, discount, num_episodes=10_000)
+        for samples, solved in ((returns.discounted, discount), (returns.undiscounted, 1.0)):
+            exact = tabular.discounted_return(mdp, policy, solved)
             assert abs(samples.mean() - exact) < 4 * samples.std() / 100
 
 
@@ -88,9 +82,7 @@ def _snake(time_limit=14):
     return env, network, init()
 
 
-@pytest.mark.parametrize("steps_together", [3, 100])
-def test_games_are_those_of_a_plain_loop_that_stops_at_each_end(steps_together, monkeypatch):
-    monkeypatch.setattr(evaluation, "STEPS_TOGETHER", steps_together)
+def test_games_are_those_of_a_plain_loop_that_stops_at_each_end():
     env, network, params = _snake(time_limit=30)
     num_episodes, discount = 32, 0.9
     returns = _play(env, network, params, discount, num_episodes)
@@ -120,12 +112,16 @@ def test_games_are_those_of_a_plain_loop_that_stops_at_each_end(steps_together, 
     assert truncated > 0
 
 
-def test_episodes_do_not_depend_on_how_many_there_are():
-    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
-    network = tabular_network(5, 3)
-    params = network.init(KEY, None)
-    few, many = (_play(mdp, network, params, num_episodes=num_episodes) for num_episodes in (12, 64))
-    jax.tree.map(lambda one, other: np.testing.assert_array_equal(one, other[:12]), few, many)
+def test_episodes_depend_on_neither_their_number_nor_the_limit():
+    few, long, short = (
+        _play(*_table(), num_episodes=number, max_steps=at) for number, at in ((12, 200), (64, 200), (64, 5))
+    )
+    jax.tree.map(lambda one, other: np.testing.assert_array_equal(one, other[:12]), few, long)
+    np.testing.assert_array_equal(short.length, np.minimum(long.length, 5))
+    same = np.asarray(long.length <= 5)
+    assert 0 < same.sum() < len(same)
+    np.testing.assert_array_equal(short.discounted[same], long.discounted[same])
+    assert np.all(short.discounted[~same] != long.discounted[~same])
 
 
 def test_nothing_counts_after_the_time_limit():
@@ -144,40 +140,22 @@ def test_nothing_counts_after_the_time_limit():
     np.testing.assert_allclose(returns.discounted, 2.0 - 0.5**13, rtol=1e-12)
 
 
-def test_a_longer_limit_adds_to_the_same_episodes():
-    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
-    network = tabular_network(5, 3)
-    short, long = (_play(mdp, network, network.init(KEY, None), max_steps=max_steps) for max_steps in (5, 200))
-    np.testing.assert_array_equal(short.length, np.minimum(long.length, 5))
-    same = np.asarray(long.length <= 5)
-    assert 0 < same.sum() < len(same)
-    np.testing.assert_array_equal(short.discounted[same], long.discounted[same])
-    assert np.all(short.discounted[~same] != long.discounted[~same])
-
-
 def test_episodes_and_keys_do_not_share_their_randomness():
-    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.0)
-    network = tabular_network(5, 3)
-    params = network.init(KEY, None)
-    first, second = (_play(mdp, network, params, max_steps=30, key=jax.random.key(seed)) for seed in range(2))
+    first, second = (_play(*_table(termination=0.0), max_steps=30, key=jax.random.key(seed)) for seed in range(2))
     everything = np.concatenate([first.discounted, second.discounted])
     assert len(set(everything.tolist())) == len(everything)
 
 
 def test_many_policies_may_be_mapped_over():
-    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
-    network = tabular_network(5, 3, scale=0.7)
+    mdp, network, _ = _table()
     keys = jax.random.split(KEY, 3)
     params = jax.vmap(lambda key: network.init(key, None))(keys)
-
-    def play(inputs):
-        return evaluation.episode_returns(mdp, network, inputs[0], 0.9, 16, 200, inputs[1])
-
-    alone = jax.jit(play)
-    one_by_one = [alone(jax.tree.map(lambda leaf, index=index: leaf[index], (params, keys))) for index in range(3)]
-    expected = jax.tree.map(lambda *leaves: np.stack(leaves), *one_by_one)
-    for mapped in (jax.jit(functools.partial(jax.lax.map, play)), jax.jit(jax.vmap(play))):
-        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), mapped((params, keys)), expected)
+    together = jax.jit(
+        jax.vmap(lambda params, key: evaluation.episode_returns(mdp, network, params, 0.9, 16, 200, key))
+    )
+    for index, mapped in enumerate(zip(*together(params, keys), strict=True)):
+        alone = _play(mdp, network, jax.tree.map(operator.itemgetter(index), params), 0.9, 16, key=keys[index])
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), evaluation.Returns(*mapped), alone)
 
 
 def test_playing_computes_no_values():

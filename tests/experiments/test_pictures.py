@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import write_run
 from scipy.special import expit, logit
 
-from experiments.config.settings import EXECUTION, Config
+from experiments.config.settings import Config
 from experiments.figures import plots
-from experiments.storage.run_folder import RunFolder
 from experiments.studies.benchmark import report
 from experiments.studies.discounting_chain import picture as chain_picture
 from experiments.studies.search import picture as search_picture
@@ -26,10 +26,7 @@ def run(folder, config, noise):
     for name, value in config.hyperparameters().items() if config.estimator != "none" else ():
         moved = expit(logit(value) + noise) if INTERVALS[name][1] == 1.0 else value * np.exp(noise)
         metrics |= {f"hyper/{name}": moved, f"meta_grad/{name}": 1e-4 * noise}
-    with RunFolder(folder, dataclasses.replace(config, num_seeds=noise.shape[1]), EXECUTION) as writer:
-        for point in range(len(noise)):
-            writer.write_metrics(100_000 * (point + 1), {name: column[point] for name, column in metrics.items()})
-    return folder
+    return write_run(folder, config, metrics)
 
 
 @pytest.mark.parametrize(

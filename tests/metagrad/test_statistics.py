@@ -6,7 +6,7 @@ import scipy.stats
 
 from metagrad import statistics
 
-NUM_SAMPLES, NUM_STUDIES = 100, 100
+NUM_SAMPLES, NUM_STUDIES = 100, 200
 SPREAD = 1.7
 MEAN, REFERENCE = np.array([0.5, 0.25, -0.25]), np.array([1.0, 0.5, 0.0])
 COSINE = MEAN @ REFERENCE / np.sqrt((MEAN @ MEAN) * (REFERENCE @ REFERENCE))
@@ -77,7 +77,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_95_percent_of_the_intervals_cover_the_truth(name):
-    assert 0.88 < coverage(*CASES[name]()) <= 1.0
+    assert 0.9 < coverage(*CASES[name]()) <= 1.0
 
 
 def test_intervals_are_no_wider_than_they_need_be():

@@ -18,7 +18,7 @@ from experiments.config import settings
 from experiments.runs import compilation, devices, training
 compilation.keep_programs(sys.argv[2])
 devices.use_all_cores()
-training.train(settings.load(pathlib.Path(sys.argv[1])), quiet=True)
+training.train(config_file.load(pathlib.Path(sys.argv[1])), quiet=True)
 """
 
 
