@@ -10,6 +10,7 @@ of their tuned ones, as all of ours, of the sampled one.
 """
 
 import csv
+import functools
 import json
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -111,6 +112,7 @@ class Curve(NamedTuple):
     ends: np.ndarray | None = None
 
 
+@functools.cache
 def _read(run: pathlib.Path) -> tuple[Config, Metrics]:
     """Reads a run, whose discount is among its metrics even where it is fixed."""
     config, metrics = config_file.load(run / CONFIG), read_metrics(run)
@@ -199,7 +201,7 @@ def more(run: pathlib.Path, other: pathlib.Path) -> list[str]:
       run: the run.
       other: of as many steps, or more or fewer: what one of them has beyond the other is left out.
     """
-    metrics = [read_metrics(folder) for folder in (run, other)]
+    metrics = [_read(folder)[1] for folder in (run, other)]
     shared = np.intersect1d(*(each["env_steps"][:, 0] for each in metrics))
     points = [each["env_steps"][:, 0] <= shared[-1] for each in metrics]
     cut = [(each["env_steps"][at, 0], each["episode_return"][at]) for each, at in zip(metrics, points, strict=True)]

@@ -9,6 +9,7 @@ them: what is compared is how long it takes to train an agent on this game with 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -89,6 +90,7 @@ def memory(scale: Scale) -> Figures:
     return horizons | seeds
 
 
+@functools.cache
 def _compiled(config: Config) -> jax.stages.Compiled:
     program, inputs = training_program(make_agent(config), lay_out(config.num_seeds))
     return program.lower(*inputs).compile()
