@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pygame
 
-from envs.snake import State
+from envs.snake import MOVES, State
 
 Color = tuple[int, int, int]
 
@@ -30,129 +30,99 @@ PUPIL_COLOR: Color = (20, 26, 36)
 TEXT_COLOR: Color = (226, 230, 240)
 
 SCALE = 2  # of the canvas to the picture
-LONGEST_SIDE = 480  # of a board at its natural size
+LONGEST_SIDE = 480  # of a board
 MARGIN = 16
 STATUS_HEIGHT = 48
-NARROWEST = 352  # in a picture below this width the margin and the status line shrink with it
+NARROWEST = 352  # picture, in which the status line has room
+
+_CLOCK = pygame.time.Clock()  # of the window
 
 
 class Layout(NamedTuple):
-    """Where the board lies in a picture, in pixels.
+    """Where the board lies in a picture below the status line, in pixels."""
 
-    Attributes:
-      width: of the picture.
-      height: of the picture; the status line takes the top of it.
-      cell: the side of a cell.
-      left: of the board.
-      top: of the board.
-      margin: around the board; nothing of the status line lies in it.
-    """
-
-    width: int
+    width: int  # of the picture, a multiple of 16 as video codecs want, like the height
     height: int
-    cell: int
-    left: int
+    cell: int  # side of a cell
+    left: int  # of the board
     top: int
-    margin: int
 
     def center(self, row: int, col: int) -> tuple[int, int]:
         """Returns the x and y of a cell's centre."""
         return self.left + self.cell * col + self.cell // 2, self.top + self.cell * row + self.cell // 2
 
 
-def natural_size(num_rows: int, num_cols: int) -> tuple[int, int]:
-    """Returns the width and height of a board's picture unless told otherwise, multiples of 16 as video codecs want."""
+def layout(num_rows: int, num_cols: int) -> Layout:
+    """Places a board in a picture."""
     cell = LONGEST_SIDE // max(num_rows, num_cols)
     width = max(num_cols * cell + 2 * MARGIN, NARROWEST)
     height = num_rows * cell + MARGIN + STATUS_HEIGHT
-    return -(-width // 16) * 16, -(-height // 16) * 16
+    width, height = -(-width // 16) * 16, -(-height // 16) * 16
+    spare = height - MARGIN - STATUS_HEIGHT - num_rows * cell
+    return Layout(width, height, cell, (width - num_cols * cell) // 2, STATUS_HEIGHT + spare // 2)
 
 
-def fit(num_rows: int, num_cols: int, size: tuple[int, int]) -> Layout:
-    """Places the largest board that a picture of this width and height has room for, below the status line."""
-    width, height = size
-    margin, status_height = round(MARGIN * _shrink(width)), round(STATUS_HEIGHT * _shrink(width))
-    room_width, room_height = width - 2 * margin, height - margin - status_height
-    cell = min(room_width // num_cols, room_height // num_rows)
-    if cell < 1:
-        raise ValueError(f"size must have room for {num_rows}x{num_cols} cells, got {width}x{height} pixels")
-    left = (width - num_cols * cell) // 2
-    top = status_height + (room_height - num_rows * cell) // 2
-    return Layout(width, height, cell, left, top, margin)
-
-
-def draw(state: State, size: tuple[int, int] | None = None) -> pygame.Surface:
-    """Draws one game.
-
-    Args:
-      state: of one game, of JAX or NumPy arrays.
-      size: the picture's width and height in pixels; `natural_size` of the board if not given.
-
-    Returns:
-      A new picture.
-
-    Raises:
-      ValueError: if `size` has no room for the board.
-    """
+def draw(state: State) -> pygame.Surface:
+    """Returns a new picture of one game, whose state may be of JAX or NumPy arrays."""
     state = jax.device_get(state)
     num_rows, num_cols = state.body.shape
-    layout = fit(num_rows, num_cols, size or natural_size(num_rows, num_cols))
-    picture = pygame.Surface((layout.width, layout.height))
+    place = layout(num_rows, num_cols)
+    picture = pygame.Surface((place.width, place.height))
     picture.fill(BACKGROUND_COLOR)
-    board = _empty_board(num_rows, num_cols, layout.cell * SCALE)
-    canvas = _canvas(board.get_size())
+    board, canvas = _board_and_canvas(num_rows, num_cols, place.cell * SCALE)
     canvas.blit(board, (0, 0))
     if state.length < num_rows * num_cols:
-        _draw_fruit(canvas, state, layout.cell * SCALE)
-    _draw_snake(canvas, state, layout.cell * SCALE)
-    place = picture.subsurface((layout.left, layout.top, num_cols * layout.cell, num_rows * layout.cell))
-    pygame.transform.smoothscale(canvas, place.get_size(), place)
-    _draw_status(picture, state, layout)
+        _draw_fruit(canvas, state, place.cell * SCALE)
+    _draw_snake(canvas, state, place.cell * SCALE)
+    shown = picture.subsurface((place.left, place.top, num_cols * place.cell, num_rows * place.cell))
+    pygame.transform.smoothscale(canvas, shown.get_size(), shown)
+    _draw_status(picture, state)
     return picture
+
+
+def arrows(state: State) -> np.ndarray:
+    """Returns where the moves lead in a game's picture, float [4, 2, 2].
+
+    Of each move, the (x, y) where an arrow begins, at the head's rim, and as far as which it may go, within the margin:
+    it would hide the status line.
+    """
+    place = layout(*state.body.shape)
+    ahead = place.cell * MOVES[:, ::-1]
+    ends = place.center(*divmod(int(state.head), state.body.shape[1])) + np.stack([0.46 * ahead, 1.32 * ahead], axis=1)
+    ends[..., 1] = np.maximum(ends[..., 1], place.top - MARGIN)
+    return ends
 
 
 def pixels(picture: pygame.Surface) -> np.ndarray:
     """Returns a picture as an array of its own, uint8 [height, width, 3]."""
-    width, height = picture.get_size()
-    return np.frombuffer(bytearray(pygame.image.tobytes(picture, "RGB")), np.uint8).reshape(height, width, 3)
+    return np.ascontiguousarray(pygame.surfarray.array3d(picture).swapaxes(0, 1))
 
 
-class Window:
-    """A window on the screen that shows pictures, each in its own size."""
+def show(picture: pygame.Surface, caption: str, frames_per_second: int) -> None:
+    """Shows a picture on the screen, in a window of its size, not sooner than a frame's time after the one before."""
+    pygame.display.init()
+    screen = pygame.display.get_surface()
+    if screen is None or screen.get_size() != picture.get_size():
+        screen = pygame.display.set_mode(picture.get_size())
+    pygame.display.set_caption(caption)
+    screen.blit(picture, (0, 0))
+    pygame.event.pump()
+    _CLOCK.tick(frames_per_second)
+    pygame.display.flip()
 
-    def __init__(self, caption: str) -> None:
-        pygame.display.init()
-        pygame.display.set_caption(caption)
-        self._clock = pygame.time.Clock()
 
-    def show(self, picture: pygame.Surface, frames_per_second: int) -> None:
-        """Shows a picture, not sooner than a frame's time after the one before."""
-        screen = pygame.display.get_surface()
-        if screen is None or screen.get_size() != picture.get_size():
-            screen = pygame.display.set_mode(picture.get_size())
-        screen.blit(picture, (0, 0))
-        pygame.event.pump()
-        self._clock.tick(frames_per_second)
-        pygame.display.flip()
-
-    def close(self) -> None:
-        """Closes the window."""
-        pygame.display.quit()
+def close_window() -> None:
+    """Closes the window, if there is one."""
+    pygame.display.quit()
 
 
 @functools.lru_cache(maxsize=16)
-def _empty_board(num_rows: int, num_cols: int, cell: int) -> pygame.Surface:
-    board = pygame.Surface((num_cols * cell, num_rows * cell))
-    for row in range(num_rows):
-        for col in range(num_cols):
-            board.fill(CELL_COLORS[(row + col) % 2], (col * cell, row * cell, cell, cell))
-    return board
-
-
-@functools.lru_cache(maxsize=16)
-def _canvas(size: tuple[int, int]) -> pygame.Surface:
-    """Returns a surface to draw on, kept for the next picture: a new one of this size is dearer than the drawing."""
-    return pygame.Surface(size)
+def _board_and_canvas(num_rows: int, num_cols: int, cell: int) -> tuple[pygame.Surface, pygame.Surface]:
+    """Returns an empty board, and a surface to draw on: a new one for each picture is dearer than the drawing."""
+    board, canvas = (pygame.Surface((num_cols * cell, num_rows * cell)) for _ in range(2))
+    for row, col in np.ndindex(num_rows, num_cols):
+        board.fill(CELL_COLORS[(row + col) % 2], (col * cell, row * cell, cell, cell))
+    return board, canvas
 
 
 def _draw_fruit(canvas: pygame.Surface, state: State, cell: int) -> None:
@@ -190,8 +160,7 @@ def _draw_snake(canvas: pygame.Surface, state: State, cell: int) -> None:
 def _draw_head(canvas: pygame.Surface, state: State, centers: np.ndarray, cell: int) -> None:
     """Draws the head and its eyes, which look along the last move, and before the first one towards the fruit."""
     head = centers[-1]
-    num_cols = state.body.shape[1]
-    fruit = (np.array([state.fruit % num_cols, state.fruit // num_cols]) + 0.5) * cell
+    fruit = (np.array(divmod(int(state.fruit), state.body.shape[1])[::-1]) + 0.5) * cell
     gaze = head - centers[-2] if len(centers) > 1 else fruit - head
     ahead = gaze / np.hypot(*gaze)
     across = ahead[::-1] * [-1, 1]
@@ -199,26 +168,19 @@ def _draw_head(canvas: pygame.Surface, state: State, centers: np.ndarray, cell: 
     for side in (-1, 1):
         eye = head + cell * (0.15 * ahead + 0.22 * side * across)
         if state.crashed:
-            arms = 0.09 * cell * np.array([[1, 1], [-1, -1], [1, -1], [-1, 1]])
-            pygame.draw.line(canvas, PUPIL_COLOR, eye + arms[0], eye + arms[1], max(1, cell // 18))
-            pygame.draw.line(canvas, PUPIL_COLOR, eye + arms[2], eye + arms[3], max(1, cell // 18))
+            for arm in 0.09 * cell * np.array([[1, 1], [1, -1]]):
+                pygame.draw.line(canvas, PUPIL_COLOR, eye + arm, eye - arm, max(1, cell // 18))
         else:
             pygame.draw.circle(canvas, EYE_COLOR, eye, 0.14 * cell)
             pygame.draw.circle(canvas, PUPIL_COLOR, eye + 0.045 * cell * ahead, 0.08 * cell)
 
 
-def _draw_status(picture: pygame.Surface, state: State, layout: Layout) -> None:
+def _draw_status(picture: pygame.Surface, state: State) -> None:
     pygame.font.init()
     font = pygame.font.Font(None, 23 * SCALE)
-    shrink = _shrink(layout.width)
     length = int(state.length)
     texts = [f"score {length - 1}", f"length {length}", f"steps {int(state.step_count)}"]
     for place, text in zip((0.0, 0.5, 1.0), texts, strict=True):
-        label = pygame.transform.smoothscale_by(font.render(text, True, TEXT_COLOR), shrink / SCALE)
-        room = layout.width - 2 * MARGIN * shrink - label.get_width()
-        picture.blit(label, (MARGIN * shrink + place * room, (STATUS_HEIGHT * shrink - label.get_height()) / 2))
-
-
-def _shrink(width: int) -> float:
-    """Returns the size of the margin and the status line in a picture of this width, 1 in a wide one."""
-    return min(1.0, width / NARROWEST)
+        label = pygame.transform.smoothscale_by(font.render(text, True, TEXT_COLOR), 1 / SCALE)
+        room = picture.get_width() - 2 * MARGIN - label.get_width()
+        picture.blit(label, (MARGIN + place * room, (STATUS_HEIGHT - label.get_height()) / 2))

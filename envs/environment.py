@@ -18,7 +18,9 @@ class Environment(Protocol[State]):
     """Pure functions over one environment's state; `jax.vmap` makes a batch of them.
 
     A state is a tree of arrays, always of the same shapes and dtypes. An environment may also have a method `render`,
-    from a state of NumPy arrays to a picture, uint8 [height, width, 3], with which it can be watched.
+    from a state of NumPy arrays to a picture, uint8 [height, width, 3], with which it can be watched. One whose actions
+    lead somewhere in that picture may have `arrows`, from such a state to the (x, y) where an arrow for each action
+    begins, and as far as which it may go, float [num_actions, 2, 2].
     """
 
     @property

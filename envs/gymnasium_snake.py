@@ -11,7 +11,7 @@ the moves that do not crash, as `action_space.sample` takes it.
 """
 
 import functools
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import gymnasium
 import jax
@@ -24,16 +24,13 @@ from gymnasium.vector.utils import batch_space
 from envs import drawing
 from envs.snake import FEATURES, Observation, Snake, State
 
+Infos = dict[str, Any]
 ID = "metagrad/Snake-v0"
 FRAMES_PER_SECOND = 16  # a power of two: at others MoviePy, which RecordVideo calls, rounds the last frame away
 
 
-class _Outcome(NamedTuple):
-    state: State
-    observation: Observation
-    reward: jax.Array
-    terminated: jax.Array
-    truncated: jax.Array
+Moved = tuple[State, Observation, jax.Array, jax.Array, jax.Array]
+"""What `gymnasium.Env.step` returns, the state in front and no infos."""
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -43,7 +40,7 @@ def _reset(snake: Snake, key_data: np.ndarray) -> tuple[State, Observation]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _step(snake: Snake, state: State, action: np.ndarray, key_data: np.ndarray) -> _Outcome:
+def _step(snake: Snake, state: State, action: np.ndarray, key_data: np.ndarray) -> Moved:
     return _play(snake, state, action, _key(key_data), after_end=state)
 
 
@@ -54,29 +51,26 @@ def _reset_batch(
     """Starts every game anew, but for those that go on: where an array is true, from these states."""
     states = jax.vmap(snake.initial)(jax.random.split(_key(key_data), num_envs))
     if going_on is not None:
-        where, old_states = going_on
-        states = jax.vmap(_choose)(jnp.asarray(where), old_states, states)
+        states = jax.vmap(_choose)(*going_on, states)
     return states, jax.vmap(snake.observation)(states)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _step_batch(snake: Snake, states: State, actions: np.ndarray, key_data: np.ndarray) -> _Outcome:
-    keys = jax.random.split(_key(key_data), len(actions))
-    return jax.vmap(functools.partial(_step_or_reset, snake))(states, jnp.asarray(actions), keys)
+def _step_batch(snake: Snake, states: State, actions: np.ndarray, key_data: np.ndarray) -> Moved:
+    def step(state: State, action: jax.Array, key: jax.Array) -> Moved:
+        transition_key, reset_key = jax.random.split(key)
+        return _play(snake, state, action, transition_key, after_end=snake.initial(reset_key))
+
+    return jax.vmap(step)(states, actions, jax.random.split(_key(key_data), len(actions)))
 
 
-def _step_or_reset(snake: Snake, state: State, action: jax.Array, key: jax.Array) -> _Outcome:
-    transition_key, reset_key = jax.random.split(key)
-    return _play(snake, state, action, transition_key, after_end=snake.initial(reset_key))
-
-
-def _play(snake: Snake, state: State, action: jax.Array | np.ndarray, key: jax.Array, after_end: State) -> _Outcome:
+def _play(snake: Snake, state: State, action: jax.Array | np.ndarray, key: jax.Array, after_end: State) -> Moved:
     """Plays a move; where the game has ended, pays nothing and goes to `after_end`."""
     ended = snake.terminal(state) | snake.truncated(state)
     moved = snake.transition(state, action, key)
     reward = jnp.where(ended, 0.0, snake.reward(state, action, moved))
     state = _choose(ended, after_end, moved)
-    return _Outcome(state, snake.observation(state), reward, snake.terminal(state), snake.truncated(state))
+    return state, snake.observation(state), reward, snake.terminal(state), snake.truncated(state)
 
 
 def _choose(condition: jax.Array, chosen: State, other: State) -> State:
@@ -92,8 +86,10 @@ def _draw_key_data(generator: np.random.Generator) -> np.ndarray:
     return generator.integers(2**32, size=2, dtype=np.uint32)
 
 
-def _observation_space(snake: Snake) -> spaces.Box:
-    return spaces.Box(0.0, 1.0, (snake.num_rows, snake.num_cols, len(FEATURES)), np.float32)
+def _spaces(snake: Snake) -> tuple[spaces.Box, spaces.Discrete]:
+    """Returns the spaces of one game's observations and actions."""
+    shape = (snake.num_rows, snake.num_cols, len(FEATURES))
+    return spaces.Box(0.0, 1.0, shape, np.float32), spaces.Discrete(snake.num_actions)
 
 
 def _started(state: State | None) -> State:
@@ -105,6 +101,10 @@ def _started(state: State | None) -> State:
 def _check_render_mode(render_mode: str | None, known: list[str]) -> None:
     if render_mode is not None and render_mode not in known:
         raise ValueError(f"render_mode must be None or one of {known}, got {render_mode!r}")
+
+
+def _warn_of_no_render_mode(known: list[str]) -> None:
+    gymnasium.logger.warn(f"render_mode must be one of {known} to render, got None")
 
 
 class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
@@ -122,10 +122,7 @@ class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
       ValueError: if an argument is out of its range.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "render_modes": ["human", "rgb_array"],
-        "render_fps": FRAMES_PER_SECOND,
-    }
+    metadata: ClassVar[Infos] = {"render_modes": ["human", "rgb_array"], "render_fps": FRAMES_PER_SECOND}  # type: ignore[misc]
 
     def __init__(
         self, render_mode: str | None = None, num_rows: int = 12, num_cols: int = 12, time_limit: int = 4_000
@@ -135,13 +132,9 @@ class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
         self._snake = Snake(num_rows, num_cols, time_limit)
         self._state: State | None = None  # before the first reset
         self._ended = False
-        self._window: drawing.Window | None = None
-        self.observation_space = _observation_space(self._snake)
-        self.action_space = spaces.Discrete(self._snake.num_actions)
+        self.observation_space, self.action_space = _spaces(self._snake)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Infos | None = None) -> tuple[np.ndarray, Infos]:
         """Starts an episode; see `gymnasium.Env.reset`. There are no options."""
         super().reset(seed=seed, options=options)
         self._state, observation = _reset(self._snake, _draw_key_data(self.np_random))
@@ -150,7 +143,7 @@ class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
             self.render()
         return np.array(observation.grid), self._info(observation)
 
-    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, Infos]:
         """Plays a move; see `gymnasium.Env.step`. `ResetNeeded` before the first `reset`."""
         move = np.asarray(action)
         if move not in self.action_space:
@@ -165,30 +158,23 @@ class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
             self.render()
         return np.array(observation.grid), float(reward), bool(terminated), bool(truncated), self._info(observation)
 
+    def _info(self, observation: Observation) -> Infos:
+        mask = np.array(observation.action_mask, np.int8)
+        return {"score": int(_started(self._state).length) - 1, "action_mask": mask}
+
     def render(self) -> np.ndarray | None:
         """Returns a picture of the game, uint8 [height, width, 3], or shows it if `render_mode` is "human"."""
         if self.render_mode is None:
-            gymnasium.logger.warn(f"render_mode must be one of {self.metadata['render_modes']} to render, got None")
-            return None
-        picture = drawing.draw(_started(self._state))
+            return _warn_of_no_render_mode(self.metadata["render_modes"])
         if self.render_mode == "rgb_array":
-            return drawing.pixels(picture)
-        if self._window is None:
-            self._window = drawing.Window("Snake")
-        self._window.show(picture, FRAMES_PER_SECOND)
+            return self._snake.render(_started(self._state))
+        drawing.show(drawing.draw(_started(self._state)), "Snake", FRAMES_PER_SECOND)
         return None
 
     def close(self) -> None:
         """Closes the window if there is one."""
-        if self._window is not None:
-            self._window.close()
-            self._window = None
-
-    def _info(self, observation: Observation) -> dict[str, Any]:
-        return {
-            "score": int(_started(self._state).length) - 1,
-            "action_mask": np.array(observation.action_mask, np.int8),
-        }
+        if self.render_mode == "human":
+            drawing.close_window()
 
 
 class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -209,7 +195,7 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
       ValueError: if an argument is out of its range.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+    metadata: ClassVar[Infos] = {  # type: ignore[misc]
         "render_modes": ["rgb_array"],
         "render_fps": FRAMES_PER_SECOND,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
@@ -227,22 +213,17 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         if max_episode_steps is not None:
-            if max_episode_steps < 1:
-                raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}")
             time_limit = min(time_limit, max_episode_steps)
         _check_render_mode(render_mode, self.metadata["render_modes"])
         self.num_envs = num_envs
         self.render_mode = render_mode
         self._snake = Snake(num_rows, num_cols, time_limit)
         self._states: State | None = None  # before the first reset
-        self.single_observation_space = _observation_space(self._snake)
-        self.single_action_space = spaces.Discrete(self._snake.num_actions)
+        self.single_observation_space, self.single_action_space = _spaces(self._snake)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Infos | None = None) -> tuple[np.ndarray, Infos]:
         """Starts every episode; see `gymnasium.vector.VectorEnv.reset`.
 
         Args:
@@ -267,7 +248,7 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
         self._states, observation = _reset_batch(self._snake, self.num_envs, _draw_key_data(self.np_random), going_on)
         return np.array(observation.grid), self._infos(observation)
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Infos]:
         """Plays a move in every game; see `gymnasium.vector.VectorEnv.step`. `ResetNeeded` before the first `reset`."""
         actions = np.asarray(actions)
         if actions not in self.action_space:
@@ -276,30 +257,21 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
         self._states, observation, rewards, terminated, truncated = _step_batch(
             self._snake, _started(self._states), actions.astype(np.int32), _draw_key_data(self.np_random)
         )
-        return (
-            np.array(observation.grid),
-            np.array(rewards, np.float64),
-            np.array(terminated),
-            np.array(truncated),
-            self._infos(observation),
-        )
+        outcome = np.array(rewards, np.float64), np.array(terminated), np.array(truncated)
+        return np.array(observation.grid), *outcome, self._infos(observation)
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Returns a picture of every game, each uint8 [height, width, 3]."""
         if self.render_mode is None:
-            gymnasium.logger.warn(f"render_mode must be one of {self.metadata['render_modes']} to render, got None")
-            return None
+            return _warn_of_no_render_mode(self.metadata["render_modes"])
         games = zip(*jax.device_get(_started(self._states)), strict=True)
-        return tuple(drawing.pixels(drawing.draw(State(*game))) for game in games)
+        return tuple(self._snake.render(State(*game)) for game in games)
 
-    def _infos(self, observation: Observation) -> dict[str, Any]:
+    def _infos(self, observation: Observation) -> Infos:
         """Returns the infos as Gymnasium batches them: beside each entry, which of the games have it."""
-        return {
-            "score": np.array(_started(self._states).length, int) - 1,
-            "_score": np.ones(self.num_envs, bool),
-            "action_mask": np.array(observation.action_mask, np.int8),
-            "_action_mask": np.ones(self.num_envs, bool),
-        }
+        score = np.array(_started(self._states).length, int) - 1
+        infos = {"score": score, "action_mask": np.array(observation.action_mask, np.int8)}
+        return infos | {f"_{name}": np.ones(self.num_envs, bool) for name in infos}
 
 
 gymnasium.register(

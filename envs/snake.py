@@ -166,6 +166,18 @@ class Snake:
         occupied = state.body.at[rows, cols].get(mode="clip") > 1
         return inside & ~occupied
 
+    def render(self, state: State) -> np.ndarray:
+        """Draws one game of NumPy arrays, uint8 [height, width, 3]."""
+        from envs import drawing  # not above: what trains needs no pygame
+
+        return drawing.pixels(drawing.draw(state))
+
+    def arrows(self, state: State) -> np.ndarray:
+        """Returns where in the picture the moves lead, from the (x, y) at the head's rim on, float [4, 2, 2]."""
+        from envs import drawing
+
+        return drawing.arrows(state)
+
     def _cells(self) -> np.ndarray:
         return np.arange(self.num_cells, dtype=np.int32).reshape(self.num_rows, self.num_cols)
 

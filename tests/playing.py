@@ -6,12 +6,11 @@ import numpy as np
 import pygame
 from PIL import Image
 
+from agents.networks import mask_logits
 from envs import drawing
 from envs.snake import Snake
 from experiments import play
-from experiments.studies.play import games, panels
-from experiments.studies.play.match import Match
-from experiments.studies.play.players import Players
+from experiments.studies.play.games import Match, Players
 
 
 def play_command(*arguments):
@@ -22,9 +21,8 @@ def play_command(*arguments):
 def refused(capsys, *arguments):
     """Returns the one line with which the command refuses."""
     assert play_command(*arguments) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    return error
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
 
 
 def post(*keys):
@@ -32,33 +30,20 @@ def post(*keys):
         pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
 
 
-def new_match(players_on_show, grid=(1, 1)):
-    return Match(players_on_show, grid, greedy=False, seed=0)
+def _policy(params, observation):
+    return mask_logits(params, observation), observation.grid[..., 3].argmax() / 12
 
 
-def thinkers(num_players=1):
-    """Returns players that need no training: they move at random and have an opinion of their games."""
-
-    def policy(params, observation):
-        return games.random_policy(params, observation)[0], observation.grid[..., 3].argmax() / 12
-
-    return Players(
-        Snake(3, 4, time_limit=12),
-        policy,
-        np.zeros((num_players, 4), np.float32),
-        ("thinker",) * num_players,
-        ({"discount": 0.9},) * num_players,
-    )
+def match_of_thinkers(num_players=1, greedy=False):
+    """Returns a match of players that need no training: they move at random and have an opinion of their games."""
+    params = np.zeros((num_players, 4), np.float32)
+    hyperparameters = ({"discount": 0.9},) * num_players
+    players = Players(Snake(3, 4, time_limit=12), _policy, params, ("thinker",) * num_players, hyperparameters)
+    return Match(players, (1, num_players), greedy)
 
 
-def color_at_head(picture, match, index=0, grid=(1, 1)):
-    """Returns the colour of a cell's centre where the head of a game must be."""
-    num_rows, num_cols = match.state.body.shape[1:]
-    size = panels.board_size(num_rows, num_cols, grid)
-    x, y = drawing.fit(num_rows, num_cols, size).center(*divmod(int(match.state.head[index]), num_cols))
-    row, col = divmod(index, grid[1])
-    panel_width, panel_height = picture.get_width() // grid[1], picture.get_height() // grid[0]
-    return tuple(picture.get_at((panel_width * col + x, panel_height * row + panels.TITLE_HEIGHT + y)))[:3]
+def pixels(match, overlay=True):
+    return drawing.pixels(match.draw(overlay)).astype(int)
 
 
 def frames_of(path):

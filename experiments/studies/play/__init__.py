@@ -1,5 +1,8 @@
-"""Watching agents play, from a folder of agents to a window or a file.
+"""Watching agents play: loaded by `players`, at `games`, drawn by `panels`; in a window (`viewer`) or a `recording`.
 
-`players` are loaded from runs, their `games` go on side by side in one program, and a `match` draws both with the
-`panels`; a `viewer` shows it in a window and a `recording` keeps it. `python -m experiments.play` is the command.
+`python -m experiments.play` is the command; from Python, `recording.record` is what its `--record` does.
 """
+
+import os
+
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # before pygame is imported: it would greet on stdout

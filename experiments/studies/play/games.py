@@ -1,18 +1,20 @@
-"""Games side by side, each with a player of its own; one jitted program steps all of them.
-
-A game that has ended shows its end until the next step, which starts it anew.
-"""
+"""Games side by side, each with a player of its own; one jitted program steps all of them."""
 
 import functools
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+import pygame
 
 from agents.networks import mask_logits
 from envs.environment import Environment
+from experiments.config.ranges import UsageError
+from experiments.studies.play import panels
 
 FREE, WAIT = -1, -2
 """Orders beside the moves: play as the policy says; stand still."""
@@ -21,30 +23,101 @@ Policy = Callable[[Any, Any], tuple[chex.Array, chex.Array | None]]
 """From (parameters, observation) to the logits of the actions and the value, or None for no opinion of it."""
 
 
-class Rules(NamedTuple):
-    """What all games on show have in common; hashable, so that the programs are cached on it.
+class Players(NamedTuple):
+    """N players of one game."""
 
-    Attributes:
-      env: the rules of the game.
-      policy: the players' policy; each player has parameters of its own.
-      greedy: whether the most probable move is played instead of a sampled one.
-    """
-
-    env: Environment
+    env: Environment  # with a method `render`
     policy: Policy
-    greedy: bool
+    params: Any  # what each has of its own, [N, ...]
+    names: tuple[str, ...]
+    hyperparameters: tuple[dict[str, float], ...]  # what an agent tuned, or its fixed discount; none of no agent
 
 
-class Games(NamedTuple):
-    """N games and what their players think of them.
+def not_agents(name: str, num_players: int, env: Environment) -> Players:
+    """Returns players that need no checkpoint: they move at random, or where they are told to."""
+    params = np.zeros((num_players, env.num_actions), np.float32)
+    return Players(env, _random_policy, params, (name,) * num_players, ({},) * num_players)
+
+
+def _random_policy(params: chex.Array, observation: Any) -> tuple[chex.Array, None]:
+    return mask_logits(params, observation), None
+
+
+class Match:
+    """One game for each player, side by side. One that has ended shows its end until the next step, which restarts it.
+
+    Args:
+      players: N of them.
+      grid: rows and columns of the picture, N in all.
+      greedy: whether the most probable moves are played instead of sampled ones.
+      seed: of the games.
 
     Attributes:
-      state: of each game, [N, ...].
-      ended: bool [N], whether the game is over.
-      probabilities: float [N, A], of the actions.
-      value: float [N], the expected return; None where the policy has no opinion.
-      key: [N], for everything random that is still to come.
+      state: of the games, [N, ...], of NumPy arrays.
+      ended: bool [N], which games are over.
+      title: what is played.
+
+    Raises:
+      UsageError: if the environment's `render` returns no picture.
     """
+
+    def __init__(self, players: Players, grid: tuple[int, int], greedy: bool = False, seed: int = 0) -> None:
+        self.title = type(players.env).__name__
+        self._env: Any = players.env
+        self._players = players
+        self._grid = grid
+        self._start, self._step = _programs(players.env, players.policy, greedy)
+        self._params = jax.device_put(players.params)
+        self._seed = jax.random.key(np.int32(seed))
+        self._round = -1
+        self.restart()
+        picture = np.asarray(self._env.render(self._state_of(0)))
+        if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
+            returned = f"{picture.dtype}{list(picture.shape)}"
+            raise UsageError(f"render of {self.title} must return uint8 [height, width, 3], and returned {returned}")
+        self._size = panels.game_size(picture.shape, grid)
+
+    def restart(self) -> None:
+        """Starts every game anew, each on another board than before."""
+        self._round += 1
+        num_games = len(self._players.names)
+        self._values: list[deque[float]] = [deque(maxlen=panels.LONGEST_HISTORY) for _ in range(num_games)]
+        self.ended = np.ones(num_games, bool)
+        keys = jax.random.split(jax.random.fold_in(self._seed, self._round), num_games)
+        self._take(self._start(self._params, keys), np.ones(num_games, bool))
+
+    def step(self, orders: np.ndarray | int = FREE) -> None:
+        """Plays a move in every game; `orders`, int [N] or one for all, is that move, `FREE` or `WAIT`."""
+        orders = np.broadcast_to(np.int32(orders), len(self._players.names))
+        self._take(self._step(self._params, self._games, orders), orders != WAIT)
+
+    def draw(self, overlay: bool = True) -> pygame.Surface:
+        """Returns the picture of all games, of one size whether or not with what the players think (`overlay`)."""
+        shown = []
+        for index, (name, hyper) in enumerate(zip(self._players.names, self._players.hyperparameters, strict=True)):
+            state = self._state_of(index)
+            arrows = self._env.arrows(state) if hasattr(self._env, "arrows") and not self.ended[index] else None
+            game = np.asarray(self._env.render(state))
+            shown.append(panels.Panel(name, game, arrows, self._probabilities[index], self._values[index], hyper))
+        return panels.draw(shown, self._grid, self._size, overlay)
+
+    def _state_of(self, index: int) -> Any:
+        return jax.tree.map(lambda leaf: leaf[index], self.state)
+
+    def _take(self, games: "_Games", moved: np.ndarray) -> None:
+        """Goes on from these games, of which some have moved; brings what is shown of them here in one transfer."""
+        before = self.ended
+        self._games = games
+        self.state, self.ended, self._probabilities, values = jax.device_get(games[:-1])
+        for index in np.flatnonzero(moved):
+            if before[index]:  # its end was shown, and now its beginning is
+                self._values[index].clear()
+            if values is not None:
+                self._values[index].append(float(values[index]))
+
+
+class _Games(NamedTuple):
+    """N games, what their players think of them, and what is random in them from here on."""
 
     state: Any
     ended: chex.Array
@@ -53,65 +126,27 @@ class Games(NamedTuple):
     key: chex.PRNGKey
 
 
-def random_policy(params: chex.Array, observation: Any) -> tuple[chex.Array, None]:
-    """Plays every action that is not forbidden with the same probability; its parameters are zeros, float [A]."""
-    return mask_logits(params, observation), None
+@functools.lru_cache(maxsize=8)
+def _programs(env: Environment, policy: Policy, greedy: bool) -> tuple[Callable[..., _Games], Callable[..., _Games]]:
+    """Returns what starts games, from (parameters, keys), and what steps them, from (parameters, games, orders)."""
 
+    def consider(params: Any, state: Any, key: chex.PRNGKey) -> _Games:
+        logits, value = policy(params, env.observation(state))
+        return _Games(state, env.terminal(state) | env.truncated(state), jax.nn.softmax(logits), value, key)
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def start(rules: Rules, num_games: int, params: Any, seed: chex.Numeric, round_number: chex.Numeric) -> Games:
-    """Starts a game for each player.
+    def start(params: Any, key: chex.PRNGKey) -> _Games:
+        next_key, state_key = jax.random.split(key)
+        return consider(params, env.initial(state_key), next_key)
 
-    Args:
-      rules: of the games.
-      num_games: N.
-      params: of the players' policies, [N, ...].
-      seed: int32 [], of everything random in the games.
-      round_number: int32 []; the same seed plays other games in another round.
+    def choose(condition: chex.Array, chosen: _Games, other: _Games) -> _Games:
+        return jax.tree.map(lambda left, right: jnp.where(condition, left, right), chosen, other)
 
-    Returns:
-      The games before the first move.
-    """
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), round_number), num_games)
-    return jax.vmap(functools.partial(_start, rules))(params, keys)
+    def step(params: Any, game: _Games, order: chex.Array) -> _Games:
+        action_key, transition_key, next_key = jax.random.split(game.key, 3)
+        sampled = jax.random.categorical(action_key, jnp.log(game.probabilities))
+        chosen = jnp.argmax(game.probabilities) if greedy else sampled
+        action = jnp.where(order == FREE, chosen, jnp.maximum(order, 0)).astype(jnp.int32)
+        moved = consider(params, env.transition(game.state, action, transition_key), next_key)
+        return choose(order == WAIT, game, choose(game.ended, start(params, next_key), moved))
 
-
-@functools.partial(jax.jit, static_argnums=0)
-def step(rules: Rules, params: Any, games: Games, orders: chex.Array) -> Games:
-    """Plays a move in every game, or starts it anew where it has ended.
-
-    Args:
-      rules: of the games.
-      params: of the players' policies, [N, ...].
-      games: N games.
-      orders: int32 [N], an action in [0, A), `FREE` or `WAIT`.
-
-    Returns:
-      The games after the move; a game that was told to wait as it was.
-    """
-    return jax.vmap(functools.partial(_step, rules))(params, games, orders)
-
-
-def _start(rules: Rules, params: Any, key: chex.PRNGKey) -> Games:
-    next_key, state_key = jax.random.split(key)
-    return _consider(rules, params, rules.env.initial(state_key), next_key)
-
-
-def _step(rules: Rules, params: Any, game: Games, order: chex.Array) -> Games:
-    action_key, transition_key, next_key = jax.random.split(game.key, 3)
-    sampled = jax.random.categorical(action_key, jnp.log(game.probabilities))
-    chosen = jnp.argmax(game.probabilities) if rules.greedy else sampled
-    action = jnp.where(order == FREE, chosen, jnp.maximum(order, 0)).astype(jnp.int32)
-    moved = _consider(rules, params, rules.env.transition(game.state, action, transition_key), next_key)
-    next_game = _choose(game.ended, _start(rules, params, next_key), moved)
-    return _choose(order == WAIT, game, next_game)
-
-
-def _consider(rules: Rules, params: Any, state: Any, key: chex.PRNGKey) -> Games:
-    logits, value = rules.policy(params, rules.env.observation(state))
-    ended = rules.env.terminal(state) | rules.env.truncated(state)
-    return Games(state, ended, jax.nn.softmax(logits), value, key)
-
-
-def _choose(condition: chex.Array, chosen: Games, other: Games) -> Games:
-    return jax.tree.map(lambda left, right: jnp.where(condition, left, right), chosen, other)
+    return jax.jit(jax.vmap(start)), jax.jit(jax.vmap(step))

@@ -1,8 +1,10 @@
-"""The players that can be watched: agents from the folders that training leaves, and others."""
+"""Agents that can be watched, from the folders that training leaves."""
 
+import math
+import os
 import pathlib
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import haiku as hk
 import jax
@@ -10,37 +12,18 @@ import numpy as np
 
 from agents.training import Agent
 from envs.environment import Environment
-from envs.snake import Snake
 from experiments.config import settings as config_lib
-from experiments.config.ranges import UsageError, refuse
+from experiments.config import validation
+from experiments.config.ranges import UsageError, board_shape, refuse
 from experiments.config.settings import ESTIMATORS, Config
 from experiments.runs.building import init_seeds, make_agent
 from experiments.storage import checkpoints, config_file
-from experiments.storage import metrics as metrics_csv
+from experiments.storage.config_file import CONFIG
 from experiments.storage.folder import folder_name, local_path
-from experiments.studies.play.games import Policy, random_policy
+from experiments.storage.metrics import METRICS, read_metrics
+from experiments.studies.play.games import Players
 from metagrad import meta_parameters
 from metagrad.meta_parameters import MetaParameters
-
-
-class Players(NamedTuple):
-    """N players of one game.
-
-    Attributes:
-      env: the rules of their games.
-      policy: what they have in common.
-      params: what each has of its own, [N, ...].
-      names: of each.
-      hyperparameters: of each, by name: what it tuned, or the fixed discount where that is nothing; none if it is no
-        agent.
-    """
-
-    env: Environment
-    policy: Policy
-    params: Any
-    names: tuple[str, ...]
-    hyperparameters: tuple[dict[str, float], ...]
-
 
 SHARED = (
     *("environment", "board_size", "time_limit", "action_mask", "num_seeds"),
@@ -56,23 +39,37 @@ class Run(NamedTuple):
     config: Config
 
 
-def not_agents(name: str, num_players: int, env: Environment) -> Players:
-    """Returns players that need no checkpoint: random ones, which also follow orders."""
-    params = np.zeros((num_players, env.num_actions), np.float32)
-    return Players(env, random_policy, params, (name,) * num_players, ({},) * num_players)
+def agents(
+    logdir: str | os.PathLike[str], environment: str | None, seed_index: int | None, grid: str | None
+) -> tuple[Players, tuple[int, int]]:
+    """Returns who plays, and the rows and columns that show them; see `recording.record`.
+
+    Raises:
+      UsageError: if they cannot be loaded, or are too few.
+    """
+    runs = open_runs(logdir)
+    for run in runs:
+        validation.check_named(run.config, environment, run.folder / CONFIG)
+    num_seeds = runs[0].config.num_seeds
+    if seed_index is not None and not 0 <= seed_index < num_seeds:
+        refuse("seed_index", seed_index, f"in [0, {num_seeds - 1}], the run's seeds")
+    rankings = [ranked_seeds(run) if seed_index is None else [seed_index] for run in runs]
+    # The best seed of every run, then the second best of every run, ...: in a grid, a row or a column a run.
+    choice = [(run, seed) for seeds in zip(*rankings, strict=True) for run, seed in zip(runs, seeds, strict=True)]
+    rows = max(side for side in range(1, math.isqrt(len(runs)) + 1) if len(runs) % side == 0)
+    shape = (rows, len(runs) // rows) if grid is None else board_shape(grid)
+    if math.prod(shape) > len(choice):
+        refuse("grid", grid, f"of at most {len(choice)} cells, one for each agent to choose from")
+    return load(choice[: math.prod(shape)]), shape
 
 
 def check_visible(env: Environment, config: Config) -> None:
-    """Checks that an environment can be drawn.
-
-    Raises:
-      UsageError: if it cannot.
-    """
-    if not isinstance(env, Snake) and not callable(getattr(env, "render", None)):
+    """Raises a `UsageError` if an environment cannot be drawn."""
+    if not callable(getattr(env, "render", None)):
         refuse("environment", config.environment, "one with a method render to be watched, and this one has none")
 
 
-def open_runs(logdir: str) -> list[Run]:
+def open_runs(logdir: str | os.PathLike[str]) -> list[Run]:
     """Finds the runs in a folder: its own, or those of a comparison, in the order of `ESTIMATORS`, then by name.
 
     Raises:
@@ -80,19 +77,16 @@ def open_runs(logdir: str) -> list[Run]:
     """
     top = local_path("logdir", logdir)
     try:
-        folders = sorted(path.parent for path in top.glob(f"*/{config_file.CONFIG}"))
+        folders = sorted(path.parent for path in top.glob(f"*/{CONFIG}"))
         folders.sort(key=lambda folder: [folder.name.startswith(name) for name in ESTIMATORS], reverse=True)
-        if (top / config_file.CONFIG).exists() or not folders:
+        if (top / CONFIG).exists() or not folders:
             folders = [top]
     except OSError:
         refuse("logdir", logdir, "a folder that can be read")
-    runs = [Run(folder, config_file.load(folder / config_file.CONFIG)) for folder in folders]
+    runs = [Run(folder, config_file.load(folder / CONFIG)) for folder in folders]
     if len({tuple(getattr(run.config, name) for name in SHARED) for run in runs}) > 1:
-        refuse(
-            "logdir",
-            logdir,
-            "the folder of a run or of a comparison, and its runs differ in their game, seeds or networks",
-        )
+        allowed = "the folder of a run or of a comparison, and its runs differ in their game, seeds or networks"
+        refuse("logdir", logdir, allowed)
     return runs
 
 
@@ -102,11 +96,11 @@ def ranked_seeds(run: Run) -> list[int]:
     Raises:
       UsageError: if the metrics cannot be read.
     """
-    returns = metrics_csv.read_metrics(run.folder).get("episode_return")
+    path, returns = run.folder / METRICS, read_metrics(run.folder).get("episode_return")
     if returns is None:
-        raise UsageError(f"{run.folder / metrics_csv.METRICS}: is not the metrics of a run (it has no episode_return)")
+        raise UsageError(f"{path}: is not the metrics of a run (it has no episode_return)")
     if returns.shape[1] != run.config.num_seeds:
-        raise UsageError(f"{run.folder / metrics_csv.METRICS}: has not the seeds that {config_file.CONFIG} says")
+        raise UsageError(f"{path}: has not the seeds that {CONFIG} says")
     last = [max(column[np.isfinite(column)][-1:], default=-np.inf) for column in returns.T]
     return sorted(range(run.config.num_seeds), key=lambda seed: -last[seed])
 
@@ -120,35 +114,31 @@ def load(choice: list[tuple[Run, int]]) -> Players:
     Raises:
       UsageError: if a run has no checkpoint, or one that this version cannot read, or its environment no `render`.
     """
-    agents = {run.folder: make_agent(run.config) for run, _ in choice}
-    env = agents[choice[0][0].folder].env
-    check_visible(env, choice[0][0].config)
-    learned = {run.folder: _restore(run, agents[run.folder]) for run, _ in choice}
+    opened = {run: _open(run) for run in dict(choice)}
     params, names, hyperparameters = [], [], []
     for run, index in choice:
-        agent = agents[run.folder]
-        own_params, eta = jax.tree.map(lambda leaf, index=index: leaf[index], learned[run.folder])
-        hyper = meta_parameters.hyperparameters(agent.tuning, eta)
+        agent, learned = opened[run]
+        own_params, eta = jax.tree.map(lambda leaf, index=index: leaf[index], learned)
+        values = meta_parameters.hyperparameters(agent.tuning, eta)
+        tuned = {name: float(values[name]) for name in agent.tuning.tuned}
+        # Of runs that tune nothing there may be several, called by their folders.
+        title = (
+            config_lib.estimator_title(run.config.estimator, run.config.horizon) if tuned else folder_name(run.folder)
+        )
         params.append(own_params)
-        names.append(f"{_called(run)} · seed {run.config.seed + index}")
-        tuned = {name: float(hyper[name]) for name in agent.tuning.tuned}
-        hyperparameters.append(tuned or {"fixed discount": float(hyper["discount"])})
+        names.append(f"{title} · seed {run.config.seed + index}")
+        hyperparameters.append(tuned or {"fixed discount": float(values["discount"])})
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
-    return Players(env, agent.network.apply, stacked, tuple(names), tuple(hyperparameters))
+    return Players(agent.env, agent.network.apply, stacked, tuple(names), tuple(hyperparameters))
 
 
-def _called(run: Run) -> str:
-    """Returns the estimator with its horizon; of what tunes nothing there may be several, called by their folders."""
-    if run.config.estimator == "none":
-        return folder_name(run.folder)
-    return config_lib.estimator_title(run.config.estimator, run.config.horizon)
-
-
-def _restore(run: Run, agent: Agent) -> tuple[hk.Params, MetaParameters]:
-    """Returns the parameters and meta-parameters of a run's latest checkpoint, NumPy arrays [num_seeds, ...]."""
+def _open(run: Run) -> tuple[Agent, tuple[hk.Params, MetaParameters]]:
+    """Returns a run's agent, with the parameters and meta-parameters of its latest checkpoint, [num_seeds, ...]."""
+    agent = make_agent(run.config)
+    check_visible(agent.env, run.config)
     steps = checkpoints.checkpoint_steps(run.folder)
     if not steps:
         raise UsageError(f"{run.folder}: holds no checkpoint; one is written while `logdir`={run.folder} is trained")
     like = jax.eval_shape(partial(init_seeds, agent, run.config))
     state = checkpoints.read_checkpoint(run.folder, steps[-1], like)
-    return jax.device_get((state.position.learner_state.params, state.eta))
+    return agent, jax.device_get((state.position.learner_state.params, state.eta))

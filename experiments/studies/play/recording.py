@@ -1,17 +1,21 @@
 """Recordings as GIF or MP4, frame by frame; what is written before an interruption stays playable."""
 
-import contextlib
+import itertools
+import os
 import pathlib
-import signal
 import subprocess
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import imageio_ffmpeg
 import numpy as np
 
-from experiments.config.ranges import UsageError
-from experiments.runs import interrupts
+from envs import drawing
+from experiments.config.ranges import UsageError, refuse
+from experiments.runs import interrupts, progress
+from experiments.storage.folder import local_path
+from experiments.studies.play import players
+from experiments.studies.play.games import FREE, WAIT, Match
+from experiments.studies.play.ranges import check
 
 ENCODINGS: dict[str, list[str]] = {
     # One palette, made from the first frames, since making it from all would mean to keep them all.
@@ -24,93 +28,109 @@ ENCODINGS: dict[str, list[str]] = {
 """What FFmpeg needs to know, by a file's suffix; Pillow's and Imageio's GIF writers keep every frame until the end."""
 
 
-def write(path: pathlib.Path, frames: Iterable[np.ndarray], frames_per_second: float) -> int:
-    """Writes frames as they come, one at a time in memory.
+def record(
+    logdir: str | os.PathLike[str],
+    record: str | os.PathLike[str],
+    *,
+    environment: str | None = None,
+    seed_index: int | None = None,
+    grid: str | None = None,
+    greedy: bool = False,
+    speed: float = 8.0,
+    seed: int = 0,
+    episodes: int = 1,
+    max_steps: int = 1_000,
+) -> int:
+    """Records how trained agents play, as `python -m experiments.play --record` does.
 
     Args:
-      path: with a suffix of `ENCODINGS`; replaced if it exists.
-      frames: uint8 [height, width, 3], all of one size, whose sides are even.
-      frames_per_second: positive; a GIF rounds a frame's time to hundredths of a second.
+      logdir: folder of a training run or of a comparison.
+      record: file that ends in .gif or .mp4; replaced if it exists.
+      environment: of the runs, where it is your own code.
+      seed_index: which seed of a run plays, from 0; None for the best by its last logged return.
+      grid: players side by side, `N` or `ROWSxCOLS`, each in [1, 8], the best seeds first; None for one a run.
+      greedy: whether agents make the most probable moves instead of sampling them.
+      speed: steps a second, in [0.5, 60].
+      seed: of the games' randomness, at least 0.
+      episodes: games of each player, at least 1.
+      max_steps: after which the recording ends, at least 1.
 
     Returns:
       The number of frames.
 
     Raises:
-      UsageError: if the file cannot be written, or not to its end.
+      UsageError: if an argument is impossible, or the file cannot be written.
+      KeyboardInterrupt: after Ctrl-C or SIGTERM, when the file is complete so far.
     """
-    num_frames = 0
-    with contextlib.ExitStack() as stack:
-        for frame in frames:
-            if not num_frames:
-                height, width, _ = frame.shape
-                send = stack.enter_context(_encoder(path, (width, height), frames_per_second))
-            send(frame.tobytes())
-            num_frames += 1
-    return num_frames
+    check(grid=grid, speed=speed, seed=seed, episodes=episodes, max_steps=max_steps)
+    path = path_of(record)
+    match = Match(*players.agents(logdir, environment, seed_index, grid), greedy, seed)
+    return record_match(match, path, speed, episodes, max_steps)
 
 
-@contextlib.contextmanager
-def deferred_interruption() -> Iterator[Callable[[], bool]]:
-    """Keeps the signals that end a program from stopping what runs inside; gives a function that tells of them.
+def path_of(record: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the file to record to, or raises the `UsageError` that says why it cannot be."""
+    path = local_path("record", record)
+    if path.suffix.lower() not in ENCODINGS:
+        refuse("record", record, f"a file that ends in {' or '.join(ENCODINGS)}")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        refuse("record", record, "a file that can be written, in a folder that exists")
+    return path
 
-    They come from Ctrl-C, from `kill`, and from a terminal that is closed. Those that the process was started to
-    ignore, as by `nohup`, stay ignored.
+
+def record_match(match: Match, path: pathlib.Path, speed: float, episodes: int, max_steps: int) -> int:
+    """Records a match, with a frame before the first step and one after each; see `record`.
+
+    Games that have ended often enough stand still.
     """
-    received: list[int] = []
-    with interrupts.handled(lambda number, _: received.append(number), (*interrupts.SIGNALS, signal.SIGHUP)):
-        yield lambda: bool(received)
+
+    def frames() -> Iterator[np.ndarray]:
+        yield drawing.pixels(match.draw())
+        num_ended = np.zeros(len(match.ended), int)
+        while not noted and bar.n < max_steps and (num_ended < episodes).any():
+            running = num_ended < episodes
+            match.step(np.where(running, FREE, WAIT))
+            num_ended += match.ended & running
+            bar.update()
+            yield drawing.pixels(match.draw())
+
+    bar = progress.bar("recorded", max_steps, "steps", leave=False)  # the last line is what came of it
+    with interrupts.held_back(lambda: None) as noted, bar:
+        return write(path, frames(), speed)
 
 
-class _GivenUpError(Exception):
-    """FFmpeg takes no more frames; its exit status and its complaint say why."""
-
-
-@contextlib.contextmanager
-def _encoder(path: pathlib.Path, size: tuple[int, int], frames_per_second: float) -> Iterator[Callable[[bytes], None]]:
-    """Runs FFmpeg; gives the function that takes the next frame.
+def write(path: pathlib.Path, frames: Iterable[np.ndarray], frames_per_second: float) -> int:
+    """Writes frames, uint8 [height, width, 3] with even sides, as they come, at least one; returns their number.
 
     Imageio's own writer hides FFmpeg's exit status, the only sign that the last frames found no room on a disk.
 
     Raises:
       UsageError: if the file cannot be written, or not to its end.
     """
-    process = _start_encoder(path, size, frames_per_second)
-    stdin, stderr = process.stdin, process.stderr
-    assert stdin is not None
-    assert stderr is not None
-
-    def send(frame: bytes) -> None:
-        try:
-            stdin.write(frame)
-        except BrokenPipeError as error:
-            raise _GivenUpError from error
-
-    with stderr:
-        try:
-            yield send
-        except _GivenUpError:
-            pass
-        finally:
-            with contextlib.suppress(BrokenPipeError):
-                stdin.close()
-            process.wait()
-        if process.returncode:
-            # The first complaint, after the name of FFmpeg's part; the others follow from it.
-            complaint, *_ = stderr.read().decode(errors="replace").splitlines() or [f"status {process.returncode}"]
-            raise UsageError(f"{path}: cannot be written ({complaint.rpartition(': ')[2]})")
-    if not path.exists():
-        raise UsageError(f"{path}: has been removed while it was written")
-
-
-def _start_encoder(path: pathlib.Path, size: tuple[int, int], frames_per_second: float) -> subprocess.Popen[bytes]:
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "{}x{}".format(*size), "-r", str(frames_per_second)]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *source, "-i", "-"]
-    with warnings.catch_warnings():
-        # JAX warns of every fork; this one becomes FFmpeg at once and touches no lock.
-        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
-        return subprocess.Popen(
-            [*command, *ENCODINGS[path.suffix.lower()], f"file:{path}"],  # no name looks like an option or a protocol
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,  # read at the end: an error ends FFmpeg, so the pipe has room for what it says
-            start_new_session=True,  # which neither Ctrl-C nor a terminal that closes interrupts
-        )
+    frames = iter(frames)
+    first = next(frames)
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{first.shape[1]}x{first.shape[0]}"]
+    process = subprocess.Popen(
+        [
+            *(imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *source, "-r", str(frames_per_second), "-i", "-"),
+            *(*ENCODINGS[path.suffix.lower()], f"file:{path}"),  # no name looks like an option or a protocol
+        ],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,  # read at the end: an error ends FFmpeg, so the pipe has room for what it says
+        start_new_session=True,  # which neither Ctrl-C nor a terminal that closes interrupts
+    )
+    assert process.stdin is not None
+    num_frames = 0
+    try:
+        for frame in itertools.chain([first], frames):
+            process.stdin.write(frame.tobytes())
+            num_frames += 1
+    except BrokenPipeError:
+        pass  # FFmpeg has given up, and says why
+    finally:
+        _, complaints = process.communicate()
+    if process.returncode:
+        # The first complaint, after the name of FFmpeg's part; the others follow from it.
+        complaint, *_ = complaints.decode(errors="replace").splitlines() or [f"status {process.returncode}"]
+        raise UsageError(f"{path}: cannot be written ({complaint.rpartition(': ')[2]})")
+    return num_frames
