@@ -469,10 +469,3 @@ def test_settings_from_python_are_checked_as_flags_are(settings, complaint, tmp_
             with pytest.raises(UsageError, match=complaint):
                 function(dataclasses.replace(Config(), **settings), tmp_path / "new")
     assert not (tmp_path / "new").exists()
-
-
-def test_a_study_from_python_is_checked_too():
-    with pytest.raises(UsageError, match="--num_samples=3: must be at least 8"):
-        variance.variance(num_samples=3)
-    with pytest.raises(UsageError, match="colour"):
-        variance.variance(colour="red")

@@ -18,8 +18,9 @@ from experiments.config import settings as config_lib
 from experiments.config.settings import Config
 from experiments.runs.building import make_agent
 from experiments.storage import checkpoints as saved
-from experiments.storage import config_file, run_folder
-from experiments.studies.variance import analysis, sampling, settings, snake_points, truth
+from experiments.storage import config_file
+from experiments.storage.files import WriteError
+from experiments.studies.variance import agent_points, analysis, sampling, settings, study, truth
 from experiments.studies.variance.sampling import OUTER_CRITIC, OWN_CRITIC
 from metagrad import windows
 from metagrad.statistics import Estimate
@@ -34,7 +35,7 @@ def walked():
     agent = tables.agent(termination=0.0)
     state = tables.start(agent)
     fixed = (state.position.learner_state, state.position.actor_state)
-    start = jax.jit(snake_points.make_start(agent, training.inner_problem(agent), BURN_IN))
+    start = jax.jit(agent_points.make_start(agent, training.inner_problem(agent), BURN_IN))
     return agent, fixed, [start(fixed, key) for key in jax.random.split(jax.random.key(1), 2)]
 
 
@@ -62,7 +63,7 @@ def test_neither_the_agent_nor_the_outer_critic_learns_during_the_walk(walked):
 
 def test_each_outer_loss_takes_its_advantages_from_the_critic_that_it_is_called_by(walked):
     agent, _, (start, _) = walked
-    losses = snake_points._outer_losses(agent, start.learner_state, start.batch)
+    losses = agent_points.outer_losses(agent, start.learner_state, start.batch)
     outer_loss = partial(training.inner_problem(agent).outer_loss, start.learner_state)
     assert losses[OUTER_CRITIC] == pytest.approx(outer_loss(start.batch))
     assert losses[OWN_CRITIC] == pytest.approx(outer_loss(start.batch._replace(outer_targets=None)))
@@ -112,7 +113,7 @@ def checkpoints(tmp_path, monkeypatch):
 
     def read(run, env_steps, like):
         def fill(leaf):
-            if run_folder._is_key(leaf):
+            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
                 return jax.random.split(jax.random.key(0), leaf.shape)
             by_seed = env_steps + np.arange(leaf.shape[0])
             return np.broadcast_to(by_seed.reshape(-1, *[1] * (leaf.ndim - 1)), leaf.shape).astype(leaf.dtype)
@@ -122,18 +123,19 @@ def checkpoints(tmp_path, monkeypatch):
     def play(agent, learner, key):
         return evaluation.Returns(jnp.array([1.0, 3.0]), jnp.array([10.0, 30.0]), jnp.array([5, 6]))
 
-    monkeypatch.setattr(run_folder, "read_checkpoint", read)
-    monkeypatch.setattr(run_folder, "checkpoint_steps", lambda run: [1, 2, 3, 4, 5])
-    monkeypatch.setattr(snake_points, "_fresh_episodes", play)
+    monkeypatch.setattr(saved, "read_checkpoint", read)
+    monkeypatch.setattr(saved, "checkpoint_steps", lambda run: [1, 2, 3, 4, 5])
+    monkeypatch.setattr(agent_points, "fresh_episodes", play)
     config_file.save(RUN, tmp_path / config_file.CONFIG)
     return tmp_path
 
 
-ASKED = snake_points.Asked(3, NAMES, 2, (1, 3), 1.0)
+def study_of(run, **given):
+    return settings.make_study({"checkpoint": run, "horizon": 3, "burn_in": 2, **given})
 
 
 def test_the_agent_that_is_asked_for_is_studied_at_checkpoints_from_early_to_late(checkpoints):
-    points = snake_points.checkpoint_points(RUN, ASKED, checkpoints, 3, seed_index=2)
+    points = agent_points.checkpoint_points(study_of(checkpoints, seed_index=2))
     assert [(point.name, point.about["env_steps"]) for point in points] == [("early", 1), ("middle", 3), ("late", 5)]
     for point in points:
         assert point.about["seed"] == 7
@@ -149,38 +151,43 @@ def test_the_agent_that_is_asked_for_is_studied_at_checkpoints_from_early_to_lat
 
 def test_every_point_is_asked_for_the_same(checkpoints, monkeypatch):
     """The programs are replaced by what they are made of."""
-    monkeypatch.setattr(snake_points, "make_start", lambda agent, problem, burn_in: f"after {burn_in} rollouts")
+    monkeypatch.setattr(agent_points, "make_start", lambda agent, problem, burn_in: f"after {burn_in} rollouts")
     monkeypatch.setattr(sampling, "make_windows", lambda *arguments: arguments)
     monkeypatch.setattr(sampling, "make_lifetimes", lambda *arguments: arguments)
-    asked = snake_points.Asked(3, ("lambda",), 2, (1, 3), 0.7)
+    chosen = {"meta_params": ["lambda"], "reference": "return", "perturbation": 0.7, "num_checkpoints": 2}
     for outer_critic, critics in ((True, (OUTER_CRITIC, OWN_CRITIC)), (False, (OWN_CRITIC,))):
-        config = dataclasses.replace(RUN, outer_critic=outer_critic)
-        config_file.save(config, checkpoints / config_file.CONFIG)
-        for point in snake_points.checkpoint_points(config, asked, checkpoints, 2, seed_index=0):
+        config_file.save(dataclasses.replace(RUN, outer_critic=outer_critic), checkpoints / config_file.CONFIG)
+        for point in agent_points.checkpoint_points(study_of(checkpoints, **chosen)):
             assert point.windows[1:5] == ("after 2 rollouts", 3, ("lambda",), critics)
             _, start, worth, *rest, _ = point.lifetimes
             assert (start, *rest) == ("after 2 rollouts", (1, 3), 0.7, ("lambda",))
             assert worth(point.fixed[0], jax.random.key(0)) == 2.0
             assert point.about["episodes"] == {"discounted": 2.0, "undiscounted": 20.0, "length": 5.5, "cut": 0.0}
-            lifetimes = 2 * (12 + snake_points.EPISODES * 5.5)
+            lifetimes = 2 * (12 + agent_points.EPISODES * 5.5)
             cost = {"single_step": 4, "multi_step": 12, "mixing": 12, "evolution": lifetimes}
             assert point.about["env_steps_of_a_sample"] == cost
 
 
 def test_flags_reach_the_study(checkpoints, monkeypatch):
-    values = settings.define_flags()
+    values = variance.define_flags()
     arguments = ["--horizon=7", "--meta_params=lambda", "--burn_in=4", "--seed_index=2", "--num_checkpoints=2"]
     more = ["--seed=9", "--num_samples=11", "--chunk_size=3", "--reference=return", "--perturbation=0.5"]
-    values(["variance", *arguments, *more, "--num_lifetimes=12", f"--checkpoint={checkpoints}"])
-    study = settings.study_from_flags(values)
-    assert study.asked == snake_points.Asked(7, ("lambda",), 4, (1, 5, 7), 0.5)
-    assert (study.seed, study.num_samples, study.chunk_size, study.num_lifetimes) == (9, 11, 3, 12)
-    assert study.reference == "return"
-    given = []
-    monkeypatch.setattr(snake_points, "checkpoint_points", lambda *arguments: given.extend(arguments))
-    variance._prepare(study, str(checkpoints / "study"), quiet=True)
-    config = dataclasses.replace(RUN, horizon=7)
-    assert given == [config, study.asked, checkpoints.resolve(), 2, 2]
+    values(["variance", *arguments, *more, "--num_lifetimes=12", f"--checkpoint={checkpoints}", "--logdir=here"])
+    carried_out = []
+
+    def carry_out(asked, logdir):
+        carried_out.append((asked, logdir))
+        raise WriteError
+
+    monkeypatch.setattr(study, "carry_out", carry_out)
+    with pytest.raises(SystemExit):
+        variance.main(values)
+    ((asked, logdir),) = carried_out
+    assert (asked.checkpoint, logdir) == (str(checkpoints.resolve()), "here")
+    assert (asked.config, asked.names) == (dataclasses.replace(RUN, horizon=7), ("lambda",))
+    assert (asked.burn_in, asked.return_horizons, asked.perturbation) == (4, (1, 5, 7), 0.5)
+    assert (asked.seed, asked.num_samples, asked.chunk_size, asked.num_lifetimes) == (9, 11, 3, 12)
+    assert (asked.reference, asked.seed_index, asked.num_checkpoints) == ("return", 2, 2)
 
 
 def test_agents_that_are_trained_keep_discounts_of_their_own(checkpoints, monkeypatch):
@@ -191,12 +198,13 @@ def test_agents_that_are_trained_keep_discounts_of_their_own(checkpoints, monkey
         folder.mkdir()
         config_file.save(config, folder / config_file.CONFIG)
 
-    monkeypatch.setattr(snake_points, "train", train)
+    monkeypatch.setattr(agent_points, "train", train)
     configs = {
         name: dataclasses.replace(RUN, discount=discount, num_env_steps=steps)
         for name, discount, steps in [("poor", 0.8, 40), ("good", 0.9, 80)]
     }
-    points = snake_points.trained_points(configs, ASKED._replace(names=("lambda",)), checkpoints)
+    asked = dataclasses.replace(settings.make_study({"horizon": 3}), trained=configs, names=("lambda",))
+    points = agent_points.trained_points(asked, checkpoints)
     assert [(config.discount, config.num_env_steps) for config in trained] == [(0.8, 40), (0.9, 80)]
     assert {(config.estimator, config.num_seeds, config.seed) for config in trained} == {("none", 1, 5)}
     for point, (name, config) in zip(points, configs.items(), strict=True):
@@ -210,13 +218,14 @@ def test_an_agents_worth_is_its_return_under_the_outer_discount(monkeypatch):
     given = []
     monkeypatch.setattr(evaluation, "episode_returns", lambda *arguments: given.extend(arguments))
     agent = make_agent(dataclasses.replace(RUN, outer_discount=0.9))
-    snake_points._fresh_episodes(agent, actor_critic.LearnerState("params", None), "key")
+    agent_points.fresh_episodes(agent, actor_critic.LearnerState("params", None), "key")
     env, network, params, discount, _, max_steps, key = given
     assert (env, network, params, discount, key) == (agent.env, agent.network, "params", 0.9, "key")
-    assert 0.9**max_steps <= snake_points.BEYOND < 0.9 ** (max_steps - 1)
+    assert 0.9**max_steps <= agent_points.BEYOND < 0.9 ** (max_steps - 1)
 
 
 def test_points_streams_and_seeds_do_not_share_their_keys(tmp_path, monkeypatch):
+    """The programs are their own names, and so are the samples."""
     keys = []
 
     def draw(point, program, key, *rest):
@@ -224,16 +233,15 @@ def test_points_streams_and_seeds_do_not_share_their_keys(tmp_path, monkeypatch)
         return program
 
     monkeypatch.setattr(sampling, "draw", draw)
-    points = [sampling.Point(name, {}, (OWN_CRITIC,), None, None, None, {}, {}) for name in ("one", "two")]
+    points = [
+        sampling.Point(name, {}, (OWN_CRITIC,), f"windows of {name}", f"lifetimes of {name}", None, {}, {})
+        for name in ("one", "two")
+    ]
     for seed in (0, 1):
-        study = Study(seed=seed)
-        for stream in (variance.WINDOWS, variance.PAIRS):
-            drawn = variance._sample(8, 4, stream, study, points, ["of one", "of two"], tmp_path, "", quiet=True)
-            assert drawn == {"one": "of one", "two": "of two"}
+        for what in ("windows", "lifetimes"):
+            drawn = study.draw(what, Study(seed=seed), points, 8, 4, tmp_path, quiet=True)
+            assert drawn == {name: f"{what} of {name}" for name in ("one", "two")}
     assert len(set(keys)) == 8
-
-
-SAMPLED = "lifetimes were drawn, not known exactly"
 
 
 @dataclasses.dataclass
@@ -262,8 +270,8 @@ def test_a_return_is_compared_at_the_longest_horizon_by_the_first_critic_and_the
     noise = 0.1 * np.random.default_rng(1).normal(size=(16, 2, 3, 2))
     gradients = noise + np.array([1.0, -1.0])[:, None, None]  # the critics disagree
     lifetimes = noise[:12, 0, :2] + np.array([-1.0, 1.0])[:, None]  # and so do the horizons
-    point = sampling.Point("late", {"num_envs": 4}, (OUTER_CRITIC, OWN_CRITIC), None, SAMPLED, None, {}, {})
-    described = variance._describe(Study(), point, gradients, lifetimes)
+    point = sampling.Point("late", {"num_envs": 4}, (OUTER_CRITIC, OWN_CRITIC), None, None, None, {}, {})
+    described = study.describe(Study(), point, gradients, lifetimes)
     assert described["critic"] == OUTER_CRITIC
     assert described["num_lifetimes"] == 12
     assert described["perturbation"] == 0.5
@@ -287,7 +295,7 @@ def test_the_truths_estimators_look_at_their_own_horizon():
     noise = 0.1 * np.random.default_rng(2).normal(size=(16, 4, 2))
     windows_by_horizon = noise + np.array([1.0, -2.0, 3.0, -4.0])[:, None]
     lifetimes = noise[:, :3] + 1.0
-    entries = truth.describe({OWN_CRITIC: windows_by_horizon}, lifetimes, (1, 2, 4), NAMES)["truth"]
+    entries = truth.describe({OWN_CRITIC: windows_by_horizon}, lifetimes, (1, 2, 4), NAMES)
     means = [
         {name: part["discount"]["mean"]["estimate"] for name, part in entry["critics"][OWN_CRITIC].items()}
         for entry in entries
@@ -306,11 +314,10 @@ def test_the_truths_estimators_look_at_their_own_horizon():
     ],
 )
 def test_a_verdict_needs_both_means_told_from_zero(interval, true_interval, verdict):
-    signs = [
-        truth._signs(Estimate(*np.array([[sum(ends) / 2], [ends[0]], [ends[1]]])))[0]
-        for ends in (interval, true_interval)
-    ]
-    assert truth._verdict(*signs) == verdict
+    mean, true_mean = (
+        Estimate(*np.array([[sum(ends) / 2], *np.transpose([ends])])) for ends in (interval, true_interval)
+    )
+    assert truth.verdicts(mean, true_mean) == [verdict]
 
 
 def test_a_seed_that_was_dropped_is_not_studied_as_if_it_had_learned_on(checkpoints, monkeypatch):
@@ -319,8 +326,8 @@ def test_a_seed_that_was_dropped_is_not_studied_as_if_it_had_learned_on(checkpoi
     def stopped_early(run, env_steps, like):
         return read(run, env_steps, like)._replace(num_updates=np.array([9, 10, 9]))  # of ten
 
-    monkeypatch.setattr(run_folder, "read_checkpoint", stopped_early)
-    monkeypatch.setattr(run_folder, "checkpoint_steps", lambda run: [40])
-    snake_points.checkpoint_points(RUN, ASKED, checkpoints, 1, seed_index=1)
-    with pytest.raises(config_lib.UsageError, match=r"--seed_index=2: must be of a seed that .* had not dropped by 40"):
-        snake_points.checkpoint_points(RUN, ASKED, checkpoints, 1, seed_index=2)
+    monkeypatch.setattr(saved, "read_checkpoint", stopped_early)
+    monkeypatch.setattr(saved, "checkpoint_steps", lambda run: [40])
+    agent_points.checkpoint_points(study_of(checkpoints, num_checkpoints=1, seed_index=1))
+    with pytest.raises(config_lib.UsageError, match=r"seed_index=2: must be of a seed that .* had not dropped by 40"):
+        agent_points.checkpoint_points(study_of(checkpoints, num_checkpoints=1, seed_index=2))

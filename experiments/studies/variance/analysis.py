@@ -1,4 +1,4 @@
-"""Makes the numbers of `variance.json` from samples of horizon gradients: a pure function of arrays.
+"""Makes the numbers of `variance.json` from samples of horizon gradients: pure functions of arrays.
 
 Every estimator is a weighted sum of the horizons' gradients, so all are compared on the same windows. Their
 expectations are compared with a reference: the gradient of the true return, or the expectation of the multi-step
@@ -6,14 +6,13 @@ estimator at the longest horizon; its exact limit for many environments where th
 other half of the windows, whose noise is independent.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from experiments.figures.tables import as_json
 from metagrad import estimators, statistics
-from metagrad.estimators import Weights
 from metagrad.statistics import Estimate
 
 DECAYS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -21,9 +20,6 @@ DECAYS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 TOTAL = "total"
 """Stands for all meta-parameters together: the gradient as one vector."""
-
-CURVES = ("mixing_decays", "by_horizon")
-"""The parts of an analysis that are more than a summary."""
 
 Json = dict[str, Any]
 
@@ -46,39 +42,33 @@ def analyse(
       `mixing_reduction`; `by_horizon`, the same two estimators and ratios at every horizon; and `mixing_decays`.
     """
     horizons = range(1, gradients.shape[1] + 1)
-    longest = horizons[-1]
-    weights: dict[tuple[str, float], Weights] = {
-        **{("multi_step", horizon): estimators.multi_step(horizon) for horizon in horizons},
-        **{("mixing", horizon): estimators.mixing(horizon) for horizon in horizons},
-        **{("decay", decay): estimators.mixing(longest, decay) for decay in DECAYS},
-    }
-    samples = {key: np.tensordot(gradients[:, : len(one)], one, (1, 0)) for key, one in weights.items()}
-    descriptions = _describe(
-        np.stack(list(samples.values()), axis=1), gradients[:, -1], names, reference, in_same_units
-    )
-    described = dict(zip(samples, descriptions, strict=True))
-    pairs = [np.stack([samples[name, horizon] for horizon in horizons], 1) for name in ("multi_step", "mixing")]
-    variance_ratios = _by_name(statistics.variance_ratio, names, *pairs)
-    noise_ratios = _by_name(statistics.noise_ratio, names, *pairs)
+    labels = [*names, TOTAL]
+    weights = [
+        *map(estimators.multi_step, horizons),
+        *map(estimators.mixing, horizons),
+        *(estimators.mixing(horizons[-1], decay) for decay in DECAYS),
+    ]
+    samples = np.stack([np.tensordot(gradients[:, : len(one)], one, (1, 0)) for one in weights], axis=1)
+    multi_step, mixing, decaying = np.split(np.arange(len(weights)), [len(horizons), 2 * len(horizons)])
+    described = _describe(samples, gradients[:, -1], names, reference, in_same_units)
+    pair = samples[:, multi_step], samples[:, mixing]
+    variance_ratios = named(labels, each(statistics.variance_ratio, *pair))
+    noise_ratios = named(labels, each(statistics.noise_ratio, *pair))
     by_horizon = [
         {
             "horizon": horizon,
-            "estimators": {name: described[name, horizon] for name in ("multi_step", "mixing")},
-            "variance_ratio": variance_ratios[horizon - 1],
-            "noise_ratio": noise_ratios[horizon - 1],
+            "estimators": {"multi_step": described[multi_step[place]], "mixing": described[mixing[place]]},
+            "variance_ratio": variance_ratios[place],
+            "noise_ratio": noise_ratios[place],
         }
-        for horizon in horizons
+        for place, horizon in enumerate(horizons)
     ]
     return {
-        "estimators": {
-            "single_step": described["multi_step", 1],
-            "multi_step": described["multi_step", longest],
-            "mixing": described["mixing", longest],
-        },
+        "estimators": {"single_step": described[multi_step[0]], **by_horizon[-1]["estimators"]},
         "variance_ratio": variance_ratios[-1],
         "noise_ratio": noise_ratios[-1],
-        "mixing_reduction": _mixing_reduction(gradients, names),
-        "mixing_decays": [{"decay": decay, **described["decay", decay]} for decay in DECAYS],
+        "mixing_reduction": reduction(gradients, names),
+        "mixing_decays": [{"decay": decay, **described[place]} for decay, place in zip(DECAYS, decaying, strict=True)],
         "by_horizon": by_horizon,
     }
 
@@ -96,59 +86,49 @@ def _describe(
         half = len(samples) // 2
         compared, reference = samples[0::2][:half], last_horizon[1::2]
     truth = np.broadcast_to(reference[:, None], (len(reference), *samples.shape[1:]))
-    single = {
-        "mean": statistics.mean(samples),
-        **({"bias": statistics.bias(compared, truth)} if in_same_units else {}),
-        "sign_agreement": statistics.sign_agreement(compared, truth),
+    labels = [*names, TOTAL]
+    columns = {
+        "mean": named(names, statistics.mean(samples)),
+        "bias": named(names, statistics.bias(compared, truth)) if in_same_units else None,
+        "sign_agreement": named(names, statistics.sign_agreement(compared, truth)),
+        "variance": named(labels, each(statistics.variance, samples)),
+        "snr": named(labels, each(statistics.signal_to_noise, samples)),
+        "scaled_error": named(labels, each(statistics.scaled_error, compared, truth)),
+        "cosine": [{TOTAL: as_json(Estimate(*one))} for one in zip(*statistics.cosine(compared, truth), strict=True)],
     }
-    both = {
-        "variance": _by_name(statistics.variance, names, samples),
-        "snr": _by_name(statistics.signal_to_noise, names, samples),
-        "scaled_error": _by_name(statistics.scaled_error, names, compared, truth),
-    }
-    cosine = statistics.cosine(compared, truth)
     return [
-        {
-            **{
-                name: {
-                    **{statistic: as_json(_pick(values, (index, place))) for statistic, values in single.items()},
-                    **{statistic: columns[index][name] for statistic, columns in both.items()},
-                }
-                for place, name in enumerate(names)
-            },
-            TOTAL: {
-                **{statistic: columns[index][TOTAL] for statistic, columns in both.items()},
-                "cosine": as_json(_pick(cosine, index)),
-            },
-        }
+        turned({statistic: column[index] for statistic, column in columns.items() if column})
         for index in range(samples.shape[1])
     ]
 
 
-def _mixing_reduction(gradients: np.ndarray, names: Sequence[str]) -> Json:
-    single = statistics.reduction_by_mixing(gradients[..., None])
-    together = statistics.reduction_by_mixing(gradients)
-    return {
-        **{
-            name: {part: as_json(_pick(getattr(single, part), place)) for part in statistics.Reduction._fields}
-            for place, name in enumerate(names)
-        },
-        TOTAL: {part: as_json(getattr(together, part)) for part in statistics.Reduction._fields},
-    }
+def reduction(gradients: np.ndarray, names: Sequence[str]) -> Json:
+    """Returns, by meta-parameter and for all, the two factors of `statistics.Reduction`; gradients [N, n, M]."""
+    components, whole = (statistics.reduction_by_mixing(one) for one in (gradients[..., None], gradients))
+    factors = zip(statistics.Reduction._fields, components, whole, strict=True)
+    return turned({factor: named([*names, TOTAL], _joined(parts, all_)) for factor, parts, all_ in factors})
 
 
-def _by_name(statistic: Callable[..., Estimate], names: Sequence[str], *samples: np.ndarray) -> list[Json]:
-    """Computes a statistic of E estimators, samples [N, E, M], for each meta-parameter and for all together."""
-    single = statistic(*(array[..., None] for array in samples))
-    together = statistic(*samples)
-    return [
-        {
-            **{name: as_json(_pick(single, (index, place))) for place, name in enumerate(names)},
-            TOTAL: as_json(_pick(together, index)),
-        }
-        for index in range(samples[0].shape[1])
-    ]
+def each(statistic: Callable[..., Estimate], *samples: np.ndarray) -> Estimate:
+    """Computes a statistic of vectors, samples [N, ..., M], for each component, then for the vector: [..., M + 1]."""
+    return _joined(statistic(*(array[..., None] for array in samples)), statistic(*samples))
 
 
-def _pick(estimate: Estimate, index: Any) -> Estimate:
-    return Estimate(*(part[index] for part in estimate))
+def _joined(components: Estimate, whole: Estimate) -> Estimate:
+    return Estimate(*(np.append(parts, one[..., None], -1) for parts, one in zip(components, whole, strict=True)))
+
+
+def named(labels: Sequence[str], estimate: Estimate) -> Any:
+    """Returns, for JSON, what lies on an estimate's last axis by its label; a list of that for each axis before it."""
+    if estimate.estimate.ndim > 1:
+        return [named(labels, Estimate(*parts)) for parts in zip(*estimate, strict=True)]
+    return {label: as_json(Estimate(*one)) for label, *one in zip(labels, *estimate, strict=True)}
+
+
+def turned(columns: Mapping[str, Json]) -> Json:
+    """Returns by label, and then by column, what columns have by label."""
+    rows: Json = {}
+    for name, column in columns.items():
+        for label, value in column.items():
+            rows.setdefault(label, {})[name] = value
+    return rows

@@ -15,11 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config.ranges import UsageError
+from experiments.config.ranges import UsageError, refuse
 from experiments.runs import compilation
 from experiments.runs.divergence import SLOPES, NonFiniteError
 from experiments.storage import checkpoints, files
-from experiments.storage.files import write_whole, written_whole
 from metagrad import evolution, windows
 from metagrad.meta_parameters import MetaParameters
 from metagrad.windows import InnerProblem, Position
@@ -29,7 +28,6 @@ OUTER_CRITIC, OWN_CRITIC = "outer_critic", "own_critic"
 
 Start = Callable[[Any, chex.PRNGKey], Position]
 """From whatever is held fixed and a key to the beginning of a window, drawn independently for each key."""
-
 
 Program = Callable[[Any, MetaParameters, chex.PRNGKey], chex.Array]
 """From what is held fixed, eta and keys [N] to as many samples, float [N, ..., M]; jitted."""
@@ -63,29 +61,24 @@ class Point(NamedTuple):
 
 
 def make_windows(
-    problem: InnerProblem, start: Start, horizon: int, names: tuple[str, ...], critics: Sequence[str], mapped: Mapped
+    problem: InnerProblem, start: Start, horizon: int, names: Sequence[str], critics: Sequence[str], mapped: Mapped
 ) -> Program:
-    """Makes the program that draws windows.
+    """Makes the program that draws windows, float [C, n, M]: gradients by each critic, at every horizon.
 
     Args:
-      problem: the inner problem, whose outer loss is a dictionary of losses: one by each critic.
+      problem: whose outer loss is a dictionary of losses: one by each critic.
       start: of a window.
       horizon: n.
       names: M meta-parameters to differentiate; the others stay as they are.
       critics: C names.
       mapped: over windows.
-
-    Returns:
-      The program, whose samples are float [C, n, M].
     """
 
-    def draw(fixed: Any, eta: MetaParameters, key: chex.PRNGKey) -> chex.Array:
-        start_key, window_key = jax.random.split(key)
-        selected, selecting = _select(problem, eta, names)
-        gradients, _, _ = windows.horizon_gradients(selecting, horizon, selected, start(fixed, start_key), window_key)
+    def sample(selecting: InnerProblem, eta: MetaParameters, position: Position, key: chex.PRNGKey) -> chex.Array:
+        gradients, _, _ = windows.horizon_gradients(selecting, horizon, eta, position, key)
         return jnp.stack([_stack(gradients[critic], names) for critic in critics])
 
-    return _over_keys(draw, mapped)
+    return _over_keys(sample, problem, start, names, mapped)
 
 
 def make_lifetimes(
@@ -94,52 +87,45 @@ def make_lifetimes(
     evaluate: Callable[[Any, chex.PRNGKey], chex.Array],
     horizons: Sequence[int],
     scale: float,
-    names: tuple[str, ...],
+    names: Sequence[str],
     mapped: Mapped,
 ) -> Program:
-    """Makes the program that draws pairs of lifetimes, see `evolution.lifetime_gradients`.
+    """Makes the program that draws pairs of lifetimes, float [H, M], by `evolution.lifetime_gradients`.
 
-    Args:
-      problem: the inner problem.
-      start: of a lifetime.
-      evaluate: the return of a learner, to be raised.
-      horizons: H numbers of updates after which to evaluate.
-      scale: of eta's perturbation.
-      names: M meta-parameters to differentiate; the others stay as they are.
-      mapped: over pairs.
-
-    Returns:
-      The program, whose samples are float [H, M]. They point downhill, as those of an outer loss do.
+    The samples point downhill, as those of an outer loss do. `evaluate` is the return of a learner, to be raised, after
+    each of H `horizons`; `scale` is of eta's perturbation; all else is as in `make_windows`.
     """
 
-    def draw(fixed: Any, eta: MetaParameters, key: chex.PRNGKey) -> chex.Array:
-        start_key, lifetime_key = jax.random.split(key)
-        selected, selecting = _select(problem, eta, names)
-        gradients = evolution.lifetime_gradients(
-            selecting, evaluate, horizons, scale, selected, start(fixed, start_key), lifetime_key
-        )
-        return -_stack(gradients, names)
+    def sample(selecting: InnerProblem, eta: MetaParameters, position: Position, key: chex.PRNGKey) -> chex.Array:
+        return -_stack(evolution.lifetime_gradients(selecting, evaluate, horizons, scale, eta, position, key), names)
 
-    return _over_keys(draw, mapped)
+    return _over_keys(sample, problem, start, names, mapped)
 
 
-def _select(problem: InnerProblem, eta: MetaParameters, names: tuple[str, ...]) -> tuple[MetaParameters, InnerProblem]:
-    """Returns some of the meta-parameters, and the problem as theirs alone."""
-
-    def update(learner: Any, selected: MetaParameters, batch: Any) -> tuple[Any, Any]:
-        return problem.update(learner, eta | selected, batch)
-
-    return {name: eta[name] for name in names}, problem._replace(update=update)
-
-
-def _stack(gradients: MetaParameters, names: tuple[str, ...]) -> chex.Array:
+def _stack(gradients: MetaParameters, names: Sequence[str]) -> chex.Array:
     return jnp.stack([gradients[name] for name in names], axis=-1)
 
 
-def _over_keys(draw: Callable[[Any, MetaParameters, chex.PRNGKey], chex.Array], mapped: Mapped) -> Program:
+def _over_keys(
+    sample: Callable[[InnerProblem, MetaParameters, Position, chex.PRNGKey], chex.Array],
+    problem: InnerProblem,
+    start: Start,
+    names: Sequence[str],
+    mapped: Mapped,
+) -> Program:
+    """Draws a sample for each key, from a start of its own, with the named meta-parameters alone as eta."""
+
     @jax.jit
     def program(fixed: Any, eta: MetaParameters, keys: chex.PRNGKey) -> chex.Array:
-        return mapped(lambda key: draw(fixed, eta, key))(keys)
+        def update(learner: Any, selected: MetaParameters, batch: Any) -> tuple[Any, Any]:
+            return problem.update(learner, eta | selected, batch)
+
+        def draw(key: chex.PRNGKey) -> chex.Array:
+            start_key, sample_key = jax.random.split(key)
+            selected = {name: eta[name] for name in names}
+            return sample(problem._replace(update=update), selected, start(fixed, start_key), sample_key)
+
+        return mapped(draw)(keys)
 
     return program
 
@@ -165,14 +151,22 @@ def draw(
       progress: told how many samples have come.
 
     Returns:
-      The samples, float [N, ..., M].
+      The samples, float64 [N, ..., M].
 
     Raises:
       UsageError: if the samples on disk were drawn from another agent, or with another key, or cannot be read.
       WriteError: if the folder cannot be written to any more.
       NonFiniteError: if a sample is not finite; leaving it out would bend every statistic.
     """
-    _claim(folder, point, key)
+    leaves = jax.tree.leaves(checkpoints.without_keys((point.fixed, point.eta, key)))
+    mark = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest() + "\n"
+    owner = folder / "drawn_from"
+    if not owner.exists():
+        with files.told(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            files.write_whole(owner, mark)
+    if owner.read_bytes() != mark.encode():
+        refuse("logdir", folder, "another: it holds samples of another agent than this, or in another precision")
     chunks: list[np.ndarray] = []
     drawn = 0
     while drawn < num_samples:
@@ -185,10 +179,9 @@ def draw(
                 chunk = np.asarray(program(point.fixed, point.eta, keys))
             finite = np.isfinite(chunk).reshape(len(chunk), -1).all(1)
             if not finite.all():
-                sample = drawn + int(np.argmin(finite))
-                what = f"the gradients of sample {sample} at {point.name}"
+                what = f"the gradients of sample {drawn + int(np.argmin(finite))} at {point.name}"
                 raise NonFiniteError(f"stopped: {what} are not finite{SLOPES}")
-            with files.told(folder), written_whole(file) as stream:
+            with files.told(folder), files.written_whole(file) as stream:
                 np.save(stream, chunk)
         progress(min(len(chunk), num_samples - drawn))
         chunks.append(chunk)
@@ -196,30 +189,13 @@ def draw(
     return np.concatenate(chunks)[:num_samples].astype(np.float64)
 
 
-def _claim(folder: pathlib.Path, point: Point, key: chex.PRNGKey) -> None:
-    """Marks the folder as this agent's and this key's, or checks that it is."""
-    leaves = jax.tree.leaves(checkpoints.without_keys((point.fixed, point.eta, key)))
-    mark = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest() + "\n"
-    file = folder / "drawn_from"
-    if not file.exists():
-        with files.told(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(file, mark)
-    if file.read_bytes() != mark.encode():
-        raise UsageError(
-            f"{folder}: holds samples of another agent than this, or in another precision; choose another --logdir"
-        )
-
-
-def _read(file: pathlib.Path, before: list[np.ndarray]) -> np.ndarray:
+def _read(file: pathlib.Path, before: Sequence[np.ndarray]) -> np.ndarray:
     """Reads a chunk of samples, which must be like those before it."""
     try:
-        with file.open("rb") as stream:
-            chunk = np.lib.format.read_array(stream, allow_pickle=False)
+        chunk = np.load(file)
         if not (chunk.size and np.issubdtype(chunk.dtype, np.floating) and np.isfinite(chunk).all()):
             raise ValueError("it holds something else than finite numbers")
-        if before and chunk.shape[1:] != before[0].shape[1:]:
-            raise ValueError(f"its samples have the shape {chunk.shape[1:]}, others {before[0].shape[1:]}")
+        np.concatenate([*before[:1], chunk])  # which needs the same shapes
     except Exception as error:  # whatever a damaged file leads to
         raise UsageError(f"{file}: is not a file of samples; without it they are drawn again ({error})") from error
     return chunk

@@ -4,7 +4,7 @@ As environments are added, the mean of `multi_step(n)` approaches the meta-gradi
 left with few environments is bias. The true return's meta-gradient, which nothing in a window sees, stands beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import chex
 import jax
@@ -15,8 +15,7 @@ from agents import actor_critic, tabular, training
 from agents.actor_critic import LearnerState
 from agents.training import Agent
 from envs.tabular import Tabular
-from experiments.figures.tables import as_json
-from experiments.studies.variance.analysis import Json
+from experiments.studies.variance.analysis import Json, named
 from experiments.studies.variance.sampling import OWN_CRITIC, Point, Program, make_windows
 from metagrad import meta_parameters, statistics
 from metagrad.meta_parameters import MetaParameters
@@ -52,16 +51,12 @@ def points(horizon: int) -> list[Point]:
         OF_RETURN: -_stack(truth.return_gradients, names),  # downhill, as a loss's
     }
     final_return = exact[OF_RETURN][-1]
-    cosines = (
-        exact[OF_UPDATES] @ final_return / np.linalg.norm(exact[OF_UPDATES], axis=-1) / np.linalg.norm(final_return)
-    )
+    lengths = np.linalg.norm(exact[OF_UPDATES], axis=-1)
+    cosines = exact[OF_UPDATES] @ final_return / lengths / np.linalg.norm(final_return)
     about = {
         "hyperparameters": {name: float(value) for name, value in agent.tuning.initial.items()},
         "exact": {
-            **{
-                truth: {name: gradients[:, place].tolist() for place, name in enumerate(names)}
-                for truth, gradients in exact.items()
-            },
+            **{truth: dict(zip(names, gradients.T.tolist(), strict=True)) for truth, gradients in exact.items()},
             "cosine_to_return": cosines.tolist(),  # of the multi-step gradients, to the return's at the longest horizon
         },
     }
@@ -80,7 +75,7 @@ def points(horizon: int) -> list[Point]:
     ]
 
 
-def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: tuple[str, ...]) -> Json:
+def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: Sequence[str]) -> Json:
     """Compares the means of the multi-step estimators with the exact meta-gradients, batch size by batch size.
 
     Args:
@@ -100,27 +95,20 @@ def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: t
         studies = gradients[: num_studies * STUDY_SIZE].reshape(num_studies, STUDY_SIZE, *gradients.shape[1:])
         repeated = statistics.mean(studies.swapaxes(0, 1))
         covered = (repeated.low <= exact) & (exact <= repeated.high)
-        mean = statistics.mean(gradients)
-        bias = statistics.bias(gradients, np.broadcast_to(exact, gradients.shape))
+        means = named(names, statistics.mean(gradients))
+        biases = named(names, statistics.bias(gradients, np.broadcast_to(exact, gradients.shape)))
         longest = gradients.shape[1]
         for horizon in [*(shown for shown in HORIZONS_SHOWN if shown < longest), longest]:
             at = horizon - 1
+            coverage = covered[:, at].mean(0).tolist() if num_studies else [None] * len(names)
             entries.append(
                 {
                     "num_envs": point.about["num_envs"],
                     "horizon": horizon,
-                    "exact": {name: float(exact[at, place]) for place, name in enumerate(names)},
-                    **{
-                        key: {
-                            name: as_json(statistics.Estimate(*(part[at, place] for part in estimate)))
-                            for place, name in enumerate(names)
-                        }
-                        for key, estimate in (("mean", mean), ("bias", bias))
-                    },
-                    "coverage": {
-                        name: float(covered[:, at, place].mean()) if num_studies else None
-                        for place, name in enumerate(names)
-                    },
+                    "exact": dict(zip(names, exact[at].tolist(), strict=True)),
+                    "mean": means[at],
+                    "bias": biases[at],
+                    "coverage": dict(zip(names, coverage, strict=True)),
                 }
             )
     return {
@@ -146,5 +134,5 @@ def _windows(agent: Agent, horizon: int) -> Program:
     )
 
 
-def _stack(gradients: MetaParameters, names: tuple[str, ...]) -> np.ndarray:
+def _stack(gradients: MetaParameters, names: Sequence[str]) -> np.ndarray:
     return np.stack([gradients[name] for name in names], axis=-1)

@@ -1,0 +1,328 @@
+"""The pictures of a study, from the content of `variance.json`.
+
+Lines stand for estimators by their colour, and for agents or meta-parameters by their stroke and marker; bands and bars
+are 95% confidence intervals.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import FigureBase
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from experiments.config.settings import estimator_title
+from experiments.figures import styles
+from experiments.studies.variance.analysis import DECAYS, TOTAL, Json
+from experiments.studies.variance.text import NOT_DETERMINED, row_title, title
+from experiments.studies.variance.truth import RIGHT, UNCLEAR, UNKNOWN, WRONG
+
+ESTIMATORS = ("multi_step", "mixing")
+MARKERS = "osD^vPX"
+
+CLAIM = 3.0
+"""The paper's: mixing's variance is that many times smaller."""
+
+RATIOS: dict[str, dict[str, Any]] = {
+    "raw": {"marker": "o", "color": "black"},
+    "at equal scale": {"marker": "D", "color": "black", "markerfacecolor": "white"},
+}
+REFERENCES: dict[float, tuple[str, dict[str, Any]]] = {
+    CLAIM: (f"the paper's claim, {CLAIM:g}", {"color": "#009E73", "linestyle": "--"}),
+    1.0: ("equal variances, 1", {"color": "#999999", "linewidth": 0.8}),
+}
+EXACT: dict[str, tuple[str, str]] = {
+    "expected_updates": ("of the outer loss", styles.COLOURS["multi_step"]),
+    "return": ("of minus the return", "black"),
+}
+
+VERDICTS: dict[str, tuple[str, str, str]] = {
+    UNKNOWN: ("#FFFFFF", "", "the truth cannot be told from zero"),
+    UNCLEAR: ("#DDDDDD", "·", "its mean cannot be told from zero"),
+    RIGHT: ("#56B4E9", "✓", "its mean has the true sign"),
+    WRONG: ("#D55E00", "✗", "its mean has the wrong sign"),
+}
+"""The colour, sign and meaning of each in `truth.png`."""
+
+COLUMNS = 12
+"""Of `truth.png`; points that do not fit beside the others are in a further band below."""
+
+
+def draw(results: Json, folder: pathlib.Path) -> list[str]:
+    """Draws all pictures of a study into a folder; returns their names."""
+    pictures = {"variance.png": draw_answer, "variance_details.png": draw_details}
+    if results["reference_is"] == "return" and results["problem"] != "tabular":
+        pictures["truth.png"] = draw_truth
+    for name, function in pictures.items():
+        function(results, folder / name)
+    return list(pictures)
+
+
+def draw_answer(results: Json, picture: pathlib.Path) -> None:
+    """Draws how much less variance mixing has: by horizon, and as ratios at the longest one."""
+    points = {title(name, point): point for name, point in results["points"].items()}
+    explained = _legend(list(points))
+    with styles.picture(picture, 2.8 + 0.35 * len(points) + 0.06 * len(explained)) as figure:
+        variance, ratio = figure.subplots(1, 2)
+        _variances(variance, [(point, TOTAL) for point in points.values()])
+        variance.set_title("Variance of one window's gradient")
+        rows = {name.replace(" after ", "\nafter "): (point, TOTAL) for name, point in points.items()}
+        _ratios(ratio, rows, results["horizon"], f"at equal scale: {NOT_DETERMINED}")
+        about = f"On the {results['problem']} problem, {results['num_samples']:,} windows, all hyperparameters together"
+        styles.title(figure, f"How much less variance does mixing have? {about}, bands and bars: 95% intervals")
+        styles.legend(figure, list(explained.values()), list(explained))
+
+
+def draw_details(results: Json, picture: pathlib.Path) -> None:
+    """Draws all that a study found: five panels for each point, and for the tabular problem what converges."""
+    points, names = results["points"], results["meta_params"]
+    converging = "convergence" in results
+    heights = [4.4 + 0.26 * len(names)] * len(points) + [3.4] * converging
+    with styles.picture(picture, sum(heights) + 0.5) as figure:
+        rows = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for row, (name, point) in zip(rows, points.items(), strict=False):
+            axes = row.subplots(2, 3, height_ratios=[2.5, 1.9 + 0.26 * len(names)])
+            _draw_point(axes.ravel(), point, results)
+            hyper = ", ".join(f"{key} {point['hyperparameters'][key]:.3g}" for key in names)
+            styles.title(row, f"{title(name, point)}: {hyper}")
+        if converging:
+            _draw_convergence(rows[-1], results)
+        about = f"{results['problem']}, horizons to {results['horizon']}, {results['num_samples']:,} windows"
+        about += f" ({results['num_windows']:,} in f)" if converging else ""
+        styles.title(figure, f"Meta-gradient estimators on {about}, bands and bars: 95% intervals")
+
+
+def _draw_point(axes: Sequence[Axes], point: Json, results: Json) -> None:
+    variance, cosine, signal, ratio, trade_off, explained = axes
+    names = [*results["meta_params"], TOTAL]
+    _variances(variance, [(point, name) for name in names])
+    variance.set_title("(a) variance")
+    _draw_cosine(cosine, point, len(names) - 1, results)
+    for index, name in enumerate(names):
+        _curves(signal, point, name, "snr", index)
+    signal.set(title="(c) signal-to-noise ratio", ylabel="|mean| / deviation", ylim=(0.0, None))
+    _ratios(ratio, {name: (point, name) for name in names}, results["horizon"])
+    ratio.set_title(f"(d) {ratio.get_title()}")
+    _draw_trade_off(trade_off, point)
+    handles = {"single-step": Line2D([], [], color=styles.COLOURS["single_step"])} | _legend(names)
+    explained.axis("off")
+    explained.legend(handles.values(), handles, loc="center", frameon=False)
+
+
+def _draw_cosine(axes: Axes, point: Json, index: int, results: Json) -> None:
+    """Draws how well the means point along the reference, and on tables what they are estimates of."""
+    _curves(axes, point, TOTAL, "cosine", index)
+    of_return = results["reference_is"] == "return"
+    compared = "the true return" if of_return else estimator_title("multi_step", results["horizon"])
+    axes.set(title=f"(b) cosine to {compared}'s", ylabel="cosine of the mean")
+    if "exact" in point:
+        to_return = point["exact"]["cosine_to_return"]
+        style: dict[str, Any] = {"color": "black", "linestyle": styles.STROKES[2]}
+        axes.plot(range(1, len(to_return) + 1), to_return, label="exact one to\nthe return's", **style)
+        axes.legend(loc="lower right")
+    if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
+        _say_undetermined(axes)
+
+
+def _draw_trade_off(axes: Axes, point: Json) -> None:
+    """Draws every estimator as a point: how far its mean is off in direction, and how noisy it is for its length."""
+    single_step, multi_step = (point["estimators"][name] for name in ("single_step", "multi_step"))
+    decaying = [("mixing", described) for described in point["mixing_decays"]]
+    places = []
+    for estimator, described in [("single_step", single_step), *decaying, ("multi_step", multi_step)]:
+        cosine, snr = described[TOTAL]["cosine"], described[TOTAL]["snr"]
+        if cosine["estimate"] is None or not snr["estimate"]:
+            continue
+        style: dict[str, Any] = {"color": styles.COLOURS[estimator]}
+        angle, *angles = np.degrees(np.arccos(np.clip([cosine["estimate"], *cosine["ci95"]], -1.0, 1.0)))
+        noise = snr["estimate"] ** -2
+        noises = np.maximum(np.array(snr["ci95"], float), 0.5 * snr["estimate"]) ** -2.0
+        places.append((angle, noise))
+        axes.plot(angles, [noise, noise], alpha=0.3, **style)
+        axes.plot([angle, angle], noises, alpha=0.3, **style)
+        axes.plot(angle, noise, "o", **style)
+        if described.get("decay") == DECAYS[0]:
+            axes.annotate(f"decay {DECAYS[0]:g}", (angle, noise), (5, -3), textcoords="offset points")
+        elif described.get("decay") == DECAYS[-1]:
+            axes.annotate(f"decay {DECAYS[-1]:g}", (angle, noise), (0, -15), textcoords="offset points", ha="center")
+    axes.set(title="(e) bias against noise", xlabel="angle to (b)'s [degrees]", ylabel="variance / |mean|²")
+    if not places:
+        _say_undetermined(axes)
+        return
+    axes.plot(*np.transpose(places), color="#999999", linewidth=0.8, zorder=0)
+    styles.set_scale(axes, "y", "log")
+    axes.margins(0.2)
+
+
+def _draw_convergence(figure: FigureBase, results: Json) -> None:
+    """Draws multi-step's bias against the batch size for each meta-parameter, and the two truths by horizon."""
+    names, entries = results["meta_params"], results["convergence"]
+    *of_names, truths = figure.subplots(1, len(names) + 1)
+    horizons = sorted({entry["horizon"] for entry in entries})
+    sizes = sorted({entry["num_envs"] for entry in entries})
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, len(horizons)))
+    handles: dict[str, Any] = {}
+    for axes, name in zip(of_names, names, strict=True):
+        for index, (horizon, shade) in enumerate(zip(horizons, shades, strict=True)):
+            shown = [entry for entry in entries if entry["horizon"] == horizon]
+            scale = 100.0 / abs(shown[0]["exact"][name])
+            bias = scale * np.array([entry["bias"][name]["estimate"] for entry in shown])
+            ends = scale * np.array([entry["bias"][name]["ci95"] for entry in shown]).T
+            beside = np.array(sizes) * 1.08 ** (index - 1.5)
+            handles[estimator_title("multi_step", horizon)] = axes.errorbar(
+                beside, bias, yerr=np.abs(ends - bias), color=shade, fmt="o-", capsize=2, markersize=3.5
+            )
+        axes.axhline(0.0, color="#999999", linewidth=0.8)
+        axes.set(title=f"(f) bias: {name}", xlabel="environments", ylabel="% of the exact gradient", xscale="log")
+        axes.set_xticks(sizes, map(str, sizes))
+        axes.xaxis.set_minor_locator(NullLocator())
+    for truth, (meaning, colour) in EXACT.items():
+        for index, name in enumerate(names):
+            heights = results["exact"][truth][name]
+            line = truths.plot(range(1, len(heights) + 1), heights, color=colour, **_stroke(index))[0]
+            handles[f"g: {name}, {meaning}"] = line
+    truths.xaxis.set_major_locator(MaxNLocator(integer=True))
+    truths.set(title="(g) exact gradients", xlabel="horizon n [updates]", ylabel="d / d eta")
+    truths.axhline(0.0, color="#999999", linewidth=0.8)
+    styles.legend(figure, list(handles.values()), list(handles))
+
+
+def _curves(axes: Axes, point: Json, name: str, statistic: str, index: int) -> None:
+    """Draws a statistic of both estimators against the horizon, with gaps where it is undetermined."""
+    horizons = [entry["horizon"] for entry in point["by_horizon"]]
+    for estimator in ESTIMATORS:
+        values = [entry["estimators"][estimator][name][statistic] for entry in point["by_horizon"]]
+        heights = np.array([value["estimate"] for value in values], float)
+        low, high = np.array([value["ci95"] for value in values], float).T
+        colour = styles.COLOURS[estimator]
+        axes.plot(horizons, heights, color=colour, **_stroke(index))
+        axes.fill_between(horizons, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.vlines(horizons, low, high, color=colour, alpha=0.15)  # beside gaps, a band has no width
+    axes.set(xlabel="horizon n [updates]", xlim=(0.5, horizons[-1] + 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _variances(axes: Axes, described: Sequence[tuple[Json, str]]) -> None:
+    """Draws the variance of both estimators for pairs of a point and one of its meta-parameters or the total."""
+    for index, (point, name) in enumerate(described):
+        _curves(axes, point, name, "variance", index)
+    if np.isfinite(axes.dataLim.minposy):  # else nothing varies
+        styles.set_scale(axes, "y", "log")
+    axes.set_ylabel("(d outer loss / d eta)²")
+
+
+def _ratios(axes: Axes, rows: Mapping[str, tuple[Json, str]], horizon: int, undetermined: str = NOT_DETERMINED) -> None:
+    """Draws multi-step's variance over mixing's, for pairs of a point and one of its meta-parameters or the total."""
+    for place, (point, name) in enumerate(rows.values()):
+        ratios = point["variance_ratio"][name], point["noise_ratio"][name]
+        for ratio, style, height in zip(ratios, RATIOS.values(), (place - 0.17, place + 0.17), strict=True):
+            if ratio["ci95"][0] is not None:  # an interval need not lie around its estimate, so it is drawn by itself
+                axes.plot(ratio["ci95"], [height] * 2, color="black", marker="|", markersize=7, linewidth=1.2)
+            if ratio["estimate"] is not None:
+                axes.plot(ratio["estimate"], height, **style)
+        if ratios[1]["estimate"] is None:
+            box = {"facecolor": "white", "linewidth": 0.0, "pad": 1.0}
+            axes.text(1.1, place + 0.17, undetermined, va="center", bbox=box)
+    for reference, (_, style) in REFERENCES.items():
+        axes.axvline(reference, zorder=0, **style)
+    styles.set_scale(axes, "x", "log")
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 0.8), max(high, 12.0))
+    axes.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5), xlabel="ratio of variances")
+    axes.set_title(" / ".join(estimator_title(name, horizon) for name in ESTIMATORS))
+
+
+def _legend(names: Sequence[str]) -> dict[str, Line2D]:
+    """Returns what explains the panels, by its text; strokes stand for `names`, of which one needs no explanation."""
+    lines = {estimator_title(name, "n"): {"color": styles.COLOURS[name]} for name in ESTIMATORS}
+    if len(names) > 1:
+        lines |= {name: {"color": "black", **_stroke(index)} for index, name in enumerate(names)}
+    lines |= {f"ratio, {name}": {**style, "linestyle": ""} for name, style in RATIOS.items()}
+    lines |= dict(REFERENCES.values())
+    return {text: Line2D([], [], **style) for text, style in lines.items()}
+
+
+def _stroke(index: int) -> dict[str, Any]:
+    """Returns the stroke and marker of what comes at this place among others."""
+    strokes, markers = styles.STROKES, MARKERS
+    return {"linestyle": strokes[index % len(strokes)], "marker": markers[index % len(markers)], "markersize": 3.5}
+
+
+def _say_undetermined(axes: Axes) -> None:
+    axes.text(0.5, 0.5, NOT_DETERMINED, transform=axes.transAxes, ha="center", va="center")
+    axes.set(xticks=[], yticks=[])
+
+
+def draw_truth(results: Json, picture: pathlib.Path) -> None:
+    """Draws whether each estimator's mean has the sign of the true return's gradient.
+
+    A column for each point and meta-parameter, a row for each critic and estimator. Colours and signs say the same.
+    """
+    names = results["meta_params"]
+    points = [(title(name, point), point["truth"]) for name, point in results["points"].items()]
+    first = points[0][1]
+    rows = [
+        (critic, place, estimator)
+        for critic in first[0]["critics"]
+        for place, entry in enumerate(first)
+        for estimator in entry["critics"][critic]
+    ]
+    labels = [f"true d J / d eta, n = {entry['horizon']}" for entry in first]
+    labels += [row_title(critic, estimator, first[place]["horizon"]) for critic, place, estimator in rows]
+    beside = max(COLUMNS // (len(names) + 1), 1)
+    bands = [points[start : start + beside] for start in range(0, len(points), beside)]
+    with styles.picture(picture, 1.2 + len(bands) * (1.5 + 0.19 * len(labels))) as figure:
+        for axes, band in zip(figure.subplots(len(bands), 1, squeeze=False)[:, 0], bands, strict=True):
+            _draw_band(axes, band, rows, names)
+            axes.set_yticks(range(len(labels)), labels)
+            axes.set_xlim(-0.5, beside * (len(names) + 1) - 0.5)
+        about = "by 95% intervals? Arrows: to where the return rises, ? where that is unknown"
+        styles.title(figure, f"Which means point the right way, {about}")
+        patches = [Patch(facecolor=colour, edgecolor="#999999") for colour, _, _ in VERDICTS.values()]
+        styles.legend(figure, patches, [f"{sign} {meaning}".strip() for _, sign, meaning in VERDICTS.values()])
+
+
+def _draw_band(
+    axes: Axes, points: Sequence[tuple[str, list[Json]]], rows: Sequence[tuple[str, int, str]], names: Sequence[str]
+) -> None:
+    """Draws some points beside each other: what each is called, and its truth at each horizon where it was taken."""
+    width, num_truths = len(names) + 1, len(points[0][1])
+    shades = np.full((num_truths + len(rows), width * len(points)), np.nan)
+    texts: dict[tuple[int, int], str] = {}
+    for left, (_, truth) in zip(range(0, shades.shape[1], width), points, strict=True):
+        for column, name in enumerate(names, left):
+            texts |= {(row, column): arrow(entry["truth"][name]) for row, entry in enumerate(truth)}
+        for row, (critic, place, estimator) in enumerate(rows, num_truths):
+            found = truth[place]["critics"][critic][estimator]
+            for column, name in enumerate(names, left):
+                shades[row, column] = list(VERDICTS).index(found[name]["sign"])
+                texts[row, column] = VERDICTS[found[name]["sign"]][1]
+            cosine = found[TOTAL]["cosine"]["estimate"]
+            texts[row, left + len(names)] = "" if cosine is None else f"{cosine:.1f}"
+        axes.axvline(left - 0.5, color="black", linewidth=0.8)
+    for (row, column), text in texts.items():
+        axes.text(column, row, text, ha="center", va="center")
+    colours = ListedColormap([colour for colour, _, _ in VERDICTS.values()])
+    axes.imshow(shades, cmap=colours, vmin=-0.5, vmax=len(VERDICTS) - 0.5, aspect="auto")
+    critics = [critic for critic, _, _ in rows]
+    for critic in dict.fromkeys(critics):
+        axes.axhline(num_truths + critics.index(critic) - 0.5, color="black", linewidth=0.8)
+    axes.set_xticks(range(shades.shape[1]), [*names, "cosine"] * len(points), rotation=90)
+    above = axes.secondary_xaxis("top")
+    middles = np.arange(len(points)) * width + (width - 1) / 2
+    above.set_xticks(middles, [name.replace(" after ", "\nafter ") for name, _ in points])
+    for side in (axes, above):
+        side.tick_params(length=0)
+    axes.grid(False)
+
+
+def arrow(truth: Json) -> str:
+    """Points to where the hyperparameter must move to raise the return; the truth is that of minus the return."""
+    low, high = truth["ci95"]
+    return "?" if low is None or low <= 0.0 <= high else "↓" if low > 0.0 else "↑"

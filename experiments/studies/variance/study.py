@@ -1,0 +1,172 @@
+"""A study from its settings to `variance.json`; stopped in the middle, it goes on from the samples that are on disk."""
+
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.config.ranges import refuse
+from experiments.figures.tables import lay_out
+from experiments.runs import progress
+from experiments.runs.layout import fits_memory
+from experiments.storage import files
+from experiments.storage import folder as storage_folder
+from experiments.studies.variance import agent_points, analysis, sampling, tabular_points, text, truth
+from experiments.studies.variance.analysis import Json
+from experiments.studies.variance.sampling import Point
+from experiments.studies.variance.settings import Study, make_study
+
+RESULTS, STUDY = "variance.json", "study.json"
+
+FOLDERS = {"windows": "samples", "lifetimes": "lifetimes"}
+
+STREAMS = {"windows": 2**31 - 1, "lifetimes": 2**31 - 2}
+"""Set the keys of samples apart from those that training derives from the same seed by small numbers."""
+
+LEVELS, LEVELS_OF = 5, {"points": 2, "convergence": 1, "exact": 1, "truth": 1, "own_critic": 1}
+"""So many levels of `variance.json` have lines of their own, but fewer of what is so long that it is for programs."""
+
+LIFETIMES_AT_ONCE = 8
+"""Pairs of lifetimes in a file."""
+
+
+def variance(folder: str | os.PathLike[str] | None = None, *, quiet: bool = False, **settings: Any) -> Json:
+    """Studies what the command `experiments.variance` does, but for its pictures.
+
+    Args:
+      folder: new, empty, or that of the same study, to go on with it. None leaves nothing on disk.
+      quiet: whether to show no progress.
+      **settings: fields of `settings.Study` and of `Config`, and `preset`; those left out are as on the command line.
+
+    Returns:
+      The content of `variance.json`.
+
+    Raises:
+      UsageError: if a setting is impossible, the folder holds anything else, or the memory is too small.
+      WriteError: if the folder cannot be written to any more.
+      NonFiniteError: if an agent that is trained for the study broke, or a sample is not finite.
+    """
+    study = make_study(settings)
+    if folder is not None:
+        return carry_out(study, folder, quiet)
+    with tempfile.TemporaryDirectory() as place:
+        return carry_out(study, place, quiet)
+
+
+def carry_out(study: Study, logdir: str | os.PathLike[str] | None, quiet: bool = False) -> Json:
+    """Carries a study out as `variance` does, in a folder that is made only for one that can begin; None is refused."""
+    if study.problem == "tabular":
+        folder, points = _open_folder(logdir, study), tabular_points.points(study.config.horizon)
+    elif study.checkpoint is None:
+        folder = _open_folder(logdir, study)
+        points = agent_points.trained_points(study, folder, quiet)
+    else:
+        points = agent_points.checkpoint_points(study)
+        folder = _open_folder(logdir, study)
+    fits = fits_memory("horizon", study.config.horizon, "so long a window")
+    if study.chunk_size > jax.local_device_count():
+        fits = fits_memory("chunk_size", study.chunk_size, "so many windows at once")
+    with fits:
+        windows = draw("windows", study, points, study.num_samples, study.chunk_size, folder, quiet)
+    lifetimes = {}
+    if study.reference == "return":
+        sampled = [point for point in points if point.lifetimes is not None]
+        with fits_memory("horizon", study.config.horizon, f"{LIFETIMES_AT_ONCE} pairs of so long lifetimes"):
+            lifetimes = draw("lifetimes", study, sampled, study.num_lifetimes, LIFETIMES_AT_ONCE, folder, quiet)
+    results = _results(study, points, windows, lifetimes)
+    with files.told(folder):
+        files.write_whole(folder / RESULTS, lay_out(results, LEVELS, LEVELS_OF) + "\n")
+    return results
+
+
+def _open_folder(logdir: str | os.PathLike[str] | None, study: Study) -> pathlib.Path:
+    """Makes the folder, or opens that of the same study, to go on with it."""
+    file = storage_folder.local_path("logdir", logdir or "") / STUDY
+    asked = study.determining()
+    if logdir and file.exists():
+        # The keys of a point's samples depend on its place.
+        if not files.holds(file, asked) or list(json.loads(files.read_text(file))["trained"]) != list(study.trained):
+            refuse("logdir", logdir, "a new or empty folder, or one of a study with the same settings")
+        return file.parent
+    folder = storage_folder.new_logdir(logdir and os.fspath(logdir), (f"{STUDY}{files.PARTIAL}",))
+    with files.told(folder):
+        files.write_whole(file, json.dumps(asked, indent=2) + "\n")
+    return folder
+
+
+def draw(
+    what: str, study: Study, points: list[Point], number: int, at_once: int, folder: pathlib.Path, quiet: bool
+) -> dict[str, np.ndarray]:
+    """Draws so many windows, float [N, C, n, M], or lifetimes, float [L, H, M], at every point, by its name."""
+    key = jax.random.fold_in(jax.random.key(study.seed), STREAMS[what])
+    samples = {}
+    for index, point in enumerate(points):
+        point_key, place = jax.random.fold_in(key, index), folder / FOLDERS[what] / point.name
+        program = getattr(point, what)
+        with progress.bar(f"agent {index + 1}/{len(points)}, {point.name}", number, what, quiet=quiet) as bar:
+            samples[point.name] = sampling.draw(point, program, point_key, number, at_once, place, bar.update)
+    return samples
+
+
+def _results(study: Study, points: list[Point], windows: dict[str, Any], lifetimes: dict[str, Any]) -> Json:
+    """Returns the content of `variance.json`; its top level repeats the first point, or the largest tabular one."""
+    problem = study.config.environment
+    converging: Json = {}
+    if study.problem == "tabular":
+        problem = study.problem
+        # All windows show what converges, and how often intervals cover; some of the largest batch's do for the rest.
+        own = {name: drawn[:, 0] for name, drawn in windows.items()}
+        converging = tabular_points.convergence(own, points, study.names)
+        points = points[-1:]
+        windows = {name: drawn[: tabular_points.DESCRIBED] for name, drawn in windows.items()}
+    described = {point.name: describe(study, point, windows[point.name], lifetimes.get(point.name)) for point in points}
+    headline = points[0].name
+    results: Json = {
+        "problem": problem,
+        "horizon": study.config.horizon,
+        "meta_params": list(study.names),
+        "reference_is": study.reference,
+        "point": headline,
+        **{key: value for key, value in described[headline].items() if key not in ("mixing_decays", "by_horizon")},
+        **converging,
+        "points": described,
+    }
+    return {"summary": text.summarize(results)} | results
+
+
+def describe(study: Study, point: Point, windows: np.ndarray, lifetimes: np.ndarray | None) -> Json:
+    """Returns what `variance.json` says of a point: by its first critic and, under its name, by the other.
+
+    Args:
+      study: what is studied.
+      point: where.
+      windows: float [N, C, n, M].
+      lifetimes: float [L, H, M], where they were sampled.
+    """
+    about: Json = {**point.about, "critic": point.critics[0], "num_samples": len(windows)}
+    by_critic = dict(zip(point.critics, windows.swapaxes(0, 1), strict=True))
+    reference: np.ndarray | None = None
+    if study.reference == "return":
+        if lifetimes is not None:
+            about |= {"num_lifetimes": len(lifetimes), "perturbation": study.perturbation}
+            outcomes = lifetimes
+        else:  # known exactly, at every horizon
+            exact = point.exact[tabular_points.OF_RETURN][[horizon - 1 for horizon in study.return_horizons]]
+            outcomes = np.broadcast_to(exact, (len(windows), *exact.shape))
+        reference = outcomes[:, -1]
+        about["truth"] = truth.describe(by_critic, outcomes, study.return_horizons, study.names)
+        about["reference"] = about["truth"][-1]["truth"]
+    elif tabular_points.OF_UPDATES in point.exact:
+        exact = point.exact[tabular_points.OF_UPDATES][-1]
+        reference = np.broadcast_to(exact, (len(windows), *exact.shape))
+    first, *others = (
+        analysis.analyse(gradients, study.names, reference, in_same_units=study.reference != "return")
+        for gradients in by_critic.values()
+    )
+    if lifetimes is not None:
+        first["estimators"]["evolution"] = truth.describe_lifetimes(lifetimes[:, -1], study.names)
+    return about | first | dict(zip(point.critics[1:], others, strict=True))

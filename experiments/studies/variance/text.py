@@ -1,0 +1,163 @@
+"""What a study says in words and tables: how much less variance does mixing have, and all numbers behind it."""
+
+import functools
+import textwrap
+
+from experiments.config.settings import estimator_title
+from experiments.figures.tables import INTERVALS_NOTE, WIDTH, cell, table
+from experiments.studies.variance.analysis import TOTAL, Json
+
+NOT_DETERMINED = "not determined"
+
+FEW = 30
+"""Windows below which the bootstrap's intervals are too narrow."""
+
+fold = functools.partial(textwrap.fill, width=WIDTH, break_on_hyphens=False)
+
+
+def summarize(results: Json) -> Json:
+    """Answers by the other parts of a `variance.json`.
+
+    Args:
+      results: its `points`, `horizon` and `num_samples`.
+
+    Returns:
+      Its part `summary`: `question` and `meaning` in words, and in `answers` by point the `raw` ratio of multi-step's
+      variance to mixing's at the longest horizon, the one `at_equal_scale`, and both `in_words`.
+    """
+    answers = {}
+    for name, point in results["points"].items():
+        raw, scaled = point["variance_ratio"], point["noise_ratio"]
+        words = f"{title(name, point)}: raw {_compared(raw[TOTAL])}; at equal scale {_compared(scaled[TOTAL])}"
+        if NOT_DETERMINED in _compared(scaled[TOTAL]):
+            alone = {name: _compared(ratio) for name, ratio in scaled.items() if name != TOTAL}
+            words += "".join(f", {name} alone {text}" for name, text in alone.items() if NOT_DETERMINED not in text)
+        answers[name] = {"raw": raw[TOTAL], "at_equal_scale": scaled[TOTAL], "in_words": f"{words}."}
+    mixing, multi_step = (estimator_title(name, results["horizon"]) for name in ("mixing", "multi_step"))
+    meaning = (
+        "Raw, a gradient that is merely shorter counts as less noisy; at equal scale, with the same mean, it does not. "
+        f"{INTERVALS_NOTE}"
+    )
+    if any(NOT_DETERMINED in answer["in_words"] for answer in answers.values()):
+        meaning += (
+            f" {NOT_DETERMINED.capitalize()}: a mean cannot be told from zero, or the ratio from 1; "
+            "more windows may tell (--num_samples)."
+        )
+    if results["num_samples"] < FEW:
+        meaning += f" With fewer than {FEW} windows, intervals are narrower than they should be."
+    return {
+        "question": f"How much less variance does one window's gradient have by {mixing} than by {multi_step}?",
+        "answers": answers,
+        "meaning": meaning,
+    }
+
+
+def _compared(ratio: Json) -> str:
+    """Says how many times less variance mixing has, by the ratio of multi-step's to its own."""
+    estimate, (low, high) = ratio["estimate"], ratio["ci95"]
+    if estimate is None or (low is None) != (high is None):
+        return NOT_DETERMINED
+    if low is None or low <= 0.0 or low <= 1.0 <= high:
+        return f"{NOT_DETERMINED} (ratio {cell(ratio)})"
+    if low > 1.0:
+        return f"{cell(ratio)} times less"
+    return f"{cell({'estimate': 1.0 / estimate, 'ci95': [1.0 / high, 1.0 / low]})} times more"
+
+
+def title(name: str, point: Json) -> str:
+    """Returns what texts and pictures call a point."""
+    if name.startswith("discount_"):  # of an agent that was trained at it
+        name = f"discount {point['hyperparameters']['discount']:.4g}"
+    steps = f" after {point['env_steps']:,} steps" if "env_steps" in point else ""
+    return name.replace("_", " ") + steps
+
+
+def row_title(critic: str, estimator: str, horizon: int) -> str:
+    """Returns what texts and pictures call an estimator by a critic."""
+    return f"{critic.replace('_', ' ')}: {estimator_title(estimator, horizon)}"
+
+
+def answer(summary: Json) -> str:
+    """Lays out the part `summary` of `variance.json`."""
+    told = [answer["in_words"] for answer in summary["answers"].values()]
+    lines = [fold(text, initial_indent="- ", subsequent_indent="  ") for text in told]
+    return "\n".join([summary["question"], *lines, fold(summary["meaning"])])
+
+
+def describe(results: Json) -> str:
+    """Lays out the content of `variance.json` in tables for each point."""
+    parts, names, horizon = [], results["meta_params"], results["horizon"]
+    for name, point in results["points"].items():
+        hyper = ", ".join(f"{key} {value:.3g}" for key, value in point["hyperparameters"].items())
+        parts += [fold(f"{title(name, point)}: {hyper}"), *_truth(point.get("truth", []), names)]
+        titles = [estimator_title(estimator, horizon) for estimator in point["estimators"]]
+        signals = [
+            [name, *(cell(described[name]["snr"]) for described in point["estimators"].values())]
+            for name in (*names, TOTAL)
+        ]
+        ratios = [
+            [
+                name,
+                cell(point["variance_ratio"][name]),
+                cell(point["noise_ratio"][name], NOT_DETERMINED),
+                *map(cell, point["mixing_reduction"][name].values()),
+            ]
+            for name in (*names, TOTAL)
+        ]
+        parts.append(table(["signal-to-noise", *titles], signals))
+        parts.append(table(["variance ratio", "raw", "at equal scale", "shorter horizons", "averaging"], ratios))
+    if "convergence" in results:
+        parts.append(_convergence(results))
+    multi_step, mixing = (estimator_title(name, horizon) for name in ("multi_step", "mixing"))
+    note = (
+        f"{INTERVALS_NOTE} Signal-to-noise: of one sample. Variance ratio: {multi_step}'s over {mixing}'s; then the "
+        "part of multi-step's variance that shorter horizons leave, and the part of that which averaging leaves. "
+        f"{NOT_DETERMINED}: a mean cannot be told from zero with that many windows; -: without variance."
+    )
+    return "\n\n".join([*parts, fold(note)])
+
+
+def _truth(entries: list[Json], names: list[str]) -> list[str]:
+    """Lays out the truth, and which estimator's mean points the right way at each horizon where it was taken."""
+    if not entries:
+        return []
+    truths = [[name, *(cell(entry["truth"][name]) for entry in entries)] for name in names]
+    signs = []
+    for entry in entries:
+        for critic, compared in entry["critics"].items():
+            for estimator, found in compared.items():
+                often = [found[name]["sign_agreement"]["estimate"] for name in names]
+                signs.append(
+                    [
+                        row_title(critic, estimator, entry["horizon"]),
+                        *(
+                            found[name]["sign"] + ("" if part is None else f" {part:.0%}")
+                            for name, part in zip(names, often, strict=True)
+                        ),
+                        cell(found[TOTAL]["cosine"], NOT_DETERMINED),
+                    ]
+                )
+    return [
+        table(["the truth: -dJ / d eta", *(f"n = {entry['horizon']}" for entry in entries)], truths),
+        table(["sign: of the mean, a window's", *names, "cosine to the truth"], signs),
+    ]
+
+
+def _convergence(results: Json) -> str:
+    rows = [
+        [
+            str(entry["num_envs"]),
+            estimator_title("multi_step", entry["horizon"]),
+            name,
+            f"{entry['exact'][name]:.4g}",
+            cell(entry["bias"][name]),
+            "-" if entry["coverage"][name] is None else f"{entry['coverage'][name]:.0%}",
+        ]
+        for entry in results["convergence"]
+        for name in results["meta_params"]
+    ]
+    header = ["environments", "estimator", "meta-parameter", "exact", "bias", "coverage"]
+    return (
+        f"{table(header, rows)}\n\n{results['num_windows']} windows; coverage: of the 95% intervals of "
+        f"{results['num_studies']} studies of {results['study_size']} windows each"
+    )
