@@ -5,7 +5,7 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -191,7 +191,7 @@ def _logging_points(config: Config, done: int) -> Iterator[int]:
         yield done
 
 
-def _signals_of_all(signals: list[int], hosts: Hosts) -> list[int]:
+def _signals_of_all(signals: Sequence[int], hosts: Hosts) -> list[int]:
     """Returns the signal that came to any of the processes: it stops all, at the same point."""
     number = int(hosts.all_gather(np.array(signals[:1] or [0])).max())
     return [number] if number else []
