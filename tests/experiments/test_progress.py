@@ -19,16 +19,16 @@ def test_the_time_left_follows_the_runs_most_alike_and_says_what_is_not_known():
     series = Series({"none": FIXED, "trial": trial, "mixing": TUNED, "mixing_10": longer, "baseline": FIXED})
     none, own, last = (series.turn(title).in_all for title in ("none", "trial", "mixing_10"))
     assert series.turn("baseline").title == "run 5/5, baseline"
-    assert none(100, None, 0.0) == "in all ?"
+    assert none(0.0, None) == "in all ?"
     # Nothing that tunes is measured: 30 s of this run, the baseline's 40, and at least 20, 40 and 40 of the others.
-    assert none(75, 0.4, 10.0) == "in all >02:50"
+    assert none(10.0, 30.0) == "in all >02:50"
     series.finish("none", 40.0)
-    assert own(100, None, 0.0) == "in all >02:20"
+    assert own(0.0, None) == "in all >02:20"
     # 50 s of steps after 10 s of compilation were half of this run: 110 s for two seeds, so 220 s for four.
-    assert own(50, 1.0, 60.0) == "in all ~08:50"  # 50 + 220 + 220 + 40
+    assert own(60.0, 50.0) == "in all ~08:50"  # 50 + 220 + 220 + 40
     series.finish("trial", 110.0)
     series.finish("mixing", 300.0)
-    assert last(100, None, 0.0) == "in all ~05:00"  # another horizon, by the mean of 220 and 300, and 40
+    assert last(0.0, None) == "in all ~05:00"  # another horizon, by the mean of 220 and 300, and 40
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
