@@ -71,20 +71,16 @@ class Hosts:
             return multihost_utils.process_allgather(tree, tiled=True)
 
     def broadcast(self, tree: Any) -> Any:
-        """Sends arrays [N, ...] of the first process to all, to the bit; elsewhere only shapes and dtypes matter.
+        """Sends NumPy arrays [N, ...] of the first process to all, to the bit; all have the same shapes and dtypes.
 
         Raises:
           LostError: if another process has ended.
         """
-        if self.number == 1:
-            return tree
-        # As bytes, for JAX adds up what it sends, to zeros, and minus zero would not arrive.
-        arrays = jax.tree.map(
-            lambda leaf: np.ascontiguousarray(leaf) if self.first else np.zeros(leaf.shape, leaf.dtype), tree
-        )
         with _losing():
-            sent = multihost_utils.broadcast_one_to_all(jax.tree.map(lambda leaf: leaf.view(np.uint8), arrays))
-        return jax.tree.map(lambda data, leaf: np.asarray(data).view(leaf.dtype), sent, arrays)
+            # As bytes, for JAX adds up what it sends, to zeros, and minus zero would not arrive.
+            data = jax.tree.map(lambda leaf: np.ascontiguousarray(leaf).view(np.uint8), tree)
+            sent = multihost_utils.broadcast_one_to_all(data)
+        return jax.tree.map(lambda data, leaf: np.asarray(data).view(leaf.dtype), sent, tree)
 
     def check_alike(self, settings: Mapping[str, Any]) -> None:
         """Makes sure that all processes have the same settings, given under their flags' names.
@@ -93,10 +89,8 @@ class Hosts:
           UsageError: names the setting that differs from the first process's.
           LostError: if another process has ended.
         """
-        if self.number == 1:
-            return
-        text = json.dumps(settings).encode()
-        theirs = json.loads(self.broadcast(np.frombuffer(text.ljust(LARGEST_TEXT), np.uint8)).tobytes())
+        text = json.dumps(settings).encode().ljust(LARGEST_TEXT)
+        theirs = json.loads(self.broadcast(np.frombuffer(text, np.uint8)).tobytes())
         for name, value in json.loads(text).items():
             if value != theirs.get(name):
                 refuse(name, value, f"{theirs.get(name)}, as process 0 has it")

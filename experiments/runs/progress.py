@@ -1,16 +1,11 @@
 """Bars: what goes on, how far it is and how long it still takes. In a file or a pipe they are lines, now and then."""
 
-import math
-import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from tqdm.auto import tqdm
-
-from experiments.config.settings import Config
 
 LINE_SECONDS = 60.0
 """From one line to the next, where there is no terminal."""
@@ -49,36 +44,30 @@ def bar(what: str, total: int, unit: str, done: int = 0, *, quiet: bool = False,
     return tqdm(desc=what, total=total, initial=done, **shown)
 
 
-def notes(*parts: str) -> str:
-    """Returns what a bar says at its end."""
-    return ", ".join(filter(None, parts))
-
-
 class Turn(NamedTuple):
     """A run's place among others.
 
     Attributes:
       title: what its bar is called.
-      in_all: from the seconds that the run took so far and those that it still takes, None before that is known, to
-        what its bar says of all runs.
+      to_come: environment steps of all seeds of the runs after it, in multiples of its own.
+      bound: what stands before the time left in all: `>` where the runs after it are slower, since they tune, else `~`.
     """
 
     title: str = ""
-    in_all: Callable[[float, float | None], str] = lambda so_far, left: ""
+    to_come: float = 0.0
+    bound: str = "~"
 
 
 ALONE = Turn()
 
 
 class RunBar:
-    """The bar of a run in training: what its episodes return, which seeds it lost, and what is left of all runs."""
+    """The bar of a run in training: what its episodes return, which seeds it lost, and about what is left in all."""
 
-    def __init__(self, num_env_steps: int, done: int, seconds: float, turn: Turn, quiet: bool) -> None:
-        """Starts the bar where the run goes on, after so many environment steps and seconds; its program compiles."""
-        self._first, self._seconds, self._turn = done, seconds, turn
-        told = notes(turn.in_all(seconds, None), "compiling")
-        self._bar = bar(turn.title, num_env_steps, "steps", done, quiet=quiet, postfix=told)
-        self._began = self._clock = time.monotonic()
+    def __init__(self, num_env_steps: int, done: int, turn: Turn, quiet: bool) -> None:
+        """Starts the bar where the run goes on, after so many environment steps; its program compiles."""
+        self._first, self._turn = done, turn
+        self._bar = bar(turn.title, num_env_steps, "steps", done, quiet=quiet, postfix="compiling")
 
     def __enter__(self) -> Self:
         return self
@@ -101,59 +90,12 @@ class RunBar:
 
     def advance(self, env_steps: int, returns: np.ndarray, num_dropped: int) -> None:
         """Shows a logging point: environment steps so far, returns, float [seeds], and how many seeds were dropped."""
-        now = time.monotonic()
-        left = (now - self._clock) / (env_steps - self._first) * (self._bar.total - env_steps)
-        mean = np.nanmean(returns) if np.isfinite(returns).any() else math.nan
-        told = notes(
-            self._turn.in_all(self._seconds + now - self._began, left),
-            f"return {mean:.2f}",
-            f"{num_dropped} seeds dropped" if num_dropped else "",
-        )
-        self._bar.set_postfix_str(told, refresh=False)
+        told = [f"return {np.nanmean(returns) if np.isfinite(returns).any() else np.nan:.2f}"]
+        if num_dropped:
+            told.append(f"{num_dropped} seeds dropped")
+        if self._turn.to_come:
+            a_step = (time.monotonic() - self._clock) / (env_steps - self._first)
+            left = a_step * (self._bar.total * (1.0 + self._turn.to_come) - env_steps)
+            told.insert(0, f"in all {self._turn.bound}{tqdm.format_interval(left)}")
+        self._bar.set_postfix_str(", ".join(told), refresh=False)
         self._bar.update(env_steps - self._bar.n)
-
-
-class Series:
-    """Runs one after another, and how long they still take by what was measured so far."""
-
-    def __init__(self, configs: Mapping[str, Config]) -> None:
-        """Plans runs, given by their settings under their titles, in order."""
-        self._configs = configs
-        self._measured: dict[str, float] = {}  # seconds of a step of one seed, with their share of compilation
-
-    def turn(self, title: str) -> Turn:
-        """Returns a run's place."""
-        place = list(self._configs).index(title)
-
-        def in_all(so_far: float, left: float | None) -> str:
-            if left is not None:
-                self.finish(title, so_far + left)
-            to_come = list(self._configs.values())[place if left is None else place + 1 :]
-            guesses = [self._guess(config) for config in to_come]
-            seconds = (left or 0.0) + sum(guess for guess, _ in guesses)
-            if math.isnan(seconds):
-                return "in all ?"
-            return f"in all {'>' if any(least for _, least in guesses) else '~'}{tqdm.format_interval(seconds)}"
-
-        return Turn(f"run {place + 1}/{len(self._configs)}, {title}", in_all)
-
-    def finish(self, title: str, seconds: float) -> None:
-        """Notes how long a run takes, compilation and earlier calls included."""
-        config = self._configs[title]
-        self._measured[title] = seconds / config.num_env_steps / config.num_seeds
-
-    def _guess(self, config: Config) -> tuple[float, bool]:
-        """Returns the seconds of a run by those most like it, NaN before any, and whether it takes more than that.
-
-        It does where it tunes and all that was measured tunes nothing: tuning is work on top of that.
-        """
-        measured = [(self._kind(self._configs[title]), seconds) for title, seconds in self._measured.items()]
-        alike = [seconds for kind, seconds in measured if kind == self._kind(config)]
-        tunes = config.estimator != "none"
-        similar = [seconds for (tuned, *_), seconds in measured if tuned == tunes]
-        seconds = statistics.fmean(alike or similar or self._measured.values()) if measured else math.nan
-        return seconds * config.num_seeds * config.num_env_steps, tunes and not similar
-
-    @staticmethod
-    def _kind(config: Config) -> tuple[bool, str, int]:
-        return config.estimator != "none", config.estimator, config.updates_per_window
