@@ -114,7 +114,7 @@ def test_processes_must_have_the_same_settings(tmp_path):
     ("arguments", "complaint"),
     [
         ("--num_processes=2", "--num_processes=2: must be left out, or given with --coordinator=HOST:PORT"),
-        ("--coordinator=auto --process_id=1", "--process_id=1: must be left out with --coordinator=auto"),
+        ("--coordinator=auto --process_id=1", "--process_id=1: must be left out, or given with"),
         ("--coordinator=a:1 --num_processes=1 --process_id=0", "--num_processes=1: must be given with"),
         ("--coordinator=a:1 --num_processes=2 --process_id=2", "--process_id=2: must be in [0, 1], with"),
         ("--coordinator=a:65536 --num_processes=2 --process_id=0", "--coordinator=a:65536: must be HOST:PORT of"),
