@@ -32,7 +32,7 @@ class UsageError(Exception):
 
 def refuse(name: str, value: Any, allowed: str) -> NoReturn:
     """Raises the `UsageError` that says that an argument's value is not what is allowed."""
-    shown = ",".join(value) if isinstance(value, tuple | list) else value
+    shown = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
     raise UsageError(f"`{name}`={shown}: must be {allowed}")
 
 

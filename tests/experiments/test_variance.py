@@ -12,146 +12,83 @@ import numpy as np
 import pytest
 
 from agents import actor_critic, tabular, training
-from experiments import variance
+from experiments import variance as command
 from experiments.config.ranges import UsageError
 from experiments.config.settings import Config
-from experiments.runs import divergence
-from experiments.runs import training as loop
+from experiments.runs.divergence import NonFiniteError
+from experiments.runs.training import train
 from experiments.storage.files import WriteError
-from experiments.studies.variance import (
-    analysis,
-    answer_picture,
-    details_picture,
-    sampling,
-    settings,
-    summary,
-    tables,
-    truth_picture,
-)
-from experiments.studies.variance import truth as truth_lib
+from experiments.studies.variance import analysis, pictures, sampling, text
+from experiments.studies.variance.settings import TABULAR_NAMES, make_study
+from experiments.studies.variance.study import STUDY, variance
 from metagrad import estimators, windows
 from metagrad.meta_parameters import INTERVALS
 
-SETTINGS = {
-    "board_size": "3",
-    "num_seeds": 2,
-    "num_envs": 4,
-    "rollout_length": 5,
-    "num_env_steps": 400,
-    "num_channels": 4,
-    "policy_width": 8,
-    "value_width": 8,
-    "time_limit": 50,
-}
-NETWORK = ["--num_channels=4", "--policy_width=8", "--value_width=8"]
-SMALL = [*NETWORK, "--environment=tables:process", "--num_envs=4", "--rollout_length=5", "--at_env_steps=400"]
+AGENT = {"num_envs": 4, "rollout_length": 5, "num_channels": 4, "policy_width": 8, "value_width": 8}
+SMALL = AGENT | {"environment": "tables:process", "at_env_steps": [400], "meta_params": ["discount", "value_cost"]}
+STUDY_SIZE = {"horizon": 3, "chunk_size": 4, "burn_in": 2, "num_samples": 8}
 RESULTS = pathlib.Path(__file__).parents[2] / "results"
-STUDY = ["--horizon=3", "--chunk_size=4", "--burn_in=2", "--num_samples=8"]
+POOR, GOOD = "discount_0.8_steps_400", "discount_0.97_steps_400"
 
 
-def study(*arguments):
+def study(logdir, *arguments, **settings):
     """Runs the command; returns its exit status."""
-    return command_line.run(variance, *arguments)
+    flags = {name: ",".join(map(str, it)) if isinstance(it, list) else it for name, it in settings.items()}
+    return command_line.run(
+        command, *(f"--{name}={it}" for name, it in flags.items()), *arguments, f"--logdir={logdir}"
+    )
 
 
 def results(folder):
     return json.loads((folder / "variance.json").read_text())
 
 
+def on_disk(folder):
+    return np.concatenate([np.load(file) for file in sorted(folder.glob("*.npy"))]).astype(np.float64)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A study of agents that it trains itself."""
     folder = tmp_path_factory.mktemp("trained")
-    assert not study(*SMALL, *STUDY, "--meta_params=discount,value_cost", f"--logdir={folder}")
+    assert not study(folder, **SMALL, **STUDY_SIZE)
     return folder
-
-
-POOR, GOOD = "discount_0.8_steps_400", "discount_0.97_steps_400"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A training run that tunes two hyperparameters."""
-    folder = tmp_path_factory.mktemp("run") / "single_step"
-    loop.train(Config(estimator="single_step", meta_params=("discount", "entropy_cost"), **SETTINGS), folder)
+    folder = tmp_path_factory.mktemp("run")
+    budget = {"environment": "catch", "num_seeds": 2, "num_env_steps": 400}
+    train(Config(estimator="single_step", meta_params=("discount", "entropy_cost"), **AGENT, **budget), folder)
     return folder
 
 
-def test_a_study_covers_a_low_and_a_high_discount(trained):
+def test_a_study_covers_a_low_and_a_high_discount_with_the_documented_numbers(trained):
     content = results(trained)
+    assert next(iter(content)) == "summary"
+    assert len((trained / "variance.json").read_text().splitlines()) < 300  # what is for programs is not in the way
     assert list(content["points"]) == [POOR, GOOD]
-    assert content["point"] == POOR
+    assert (content["point"], content["num_samples"], content["horizon"]) == (POOR, 8, 3)
     for name, discount in ((POOR, 0.8), (GOOD, 0.97)):
         point = content["points"][name]
         assert point["hyperparameters"]["discount"] == pytest.approx(discount)
         assert json.loads((trained / f"train_{name}" / "config.json").read_text())["flags"]["discount"] == discount
-        assert point["env_steps"] == 400
-        assert point["critic"] == "outer_critic"
+        assert (point["env_steps"], point["critic"]) == (400, "outer_critic")
         assert point["episodes"]["length"] >= 1.0
-    assert content["num_samples"] == 8
-    assert content["horizon"] == 3
-    assert (trained / "variance.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_variance_json_has_the_documented_numbers(trained):
-    content = results(trained)
-    assert next(iter(content)) == "summary"
-    assert len((trained / "variance.json").read_text().splitlines()) < 300  # what is for programs is not in the way
-    for point in [content, *content["points"].values()]:
-        for estimator in ("single_step", "multi_step", "mixing"):
-            for name in ("discount", "value_cost"):
-                for statistic in ("mean", "variance", "snr"):
-                    number = point["estimators"][estimator][name][statistic]
-                    assert set(number) == {"estimate", "ci95"}
-                    if (estimator, name) != ("single_step", "value_cost"):
-                        low, high = number["ci95"]
-                        assert low <= number["estimate"] <= high
+        for ratio in ("variance_ratio", "noise_ratio", "mixing_reduction"):
+            assert set(point[ratio]) == {"discount", "value_cost", "total"}
         # One update of the critic does not touch the policy, which alone the outer loss sees.
         unseen = point["estimators"]["single_step"]["value_cost"]
         assert unseen["variance"] == {"estimate": 0.0, "ci95": [None, None]}
         assert unseen["snr"]["estimate"] is None
-        for ratio in ("variance_ratio", "noise_ratio"):
-            assert set(point[ratio]) == {"discount", "value_cost", "total"}
-
-
-def told(raw, at_equal_scale, num_samples=64, **alone):
-    """What is said of a point, by ratios that are an estimate and the ends of its interval."""
-
-    def as_json(ratios):
-        return {name: {"estimate": estimate, "ci95": list(ends)} for name, (estimate, *ends) in ratios.items()}
-
-    point = {"variance_ratio": as_json({"total": raw}), "noise_ratio": as_json({**alone, "total": at_equal_scale})}
-    content = {"horizon": 10, "num_samples": num_samples, "points": {"256_environments": point}}
-    told = summary.summarize(content)
-    (answer,) = told["answers"].values()
-    return f"{told['question']} {answer['in_words']} {told['meaning']}"
-
-
-UNKNOWN = (None, None, None)
-
-
-@pytest.mark.parametrize(
-    ("ratios", "words"),
-    [
-        ({}, "256 environments: raw 30 [20, 40] times less; at equal scale 3 [2, 4] times less."),
-        ({"raw": (0.5, 0.25, 0.8)}, "raw 2 [1.25, 4] times more;"),
-        ({"raw": UNKNOWN}, "raw not determined;"),
-        ({"at_equal_scale": (0.9, 0.5, 1.5)}, "at equal scale not determined (ratio 0.9 [0.5, 1.5])."),
-        (
-            {"at_equal_scale": UNKNOWN, "discount": (2.0, 1.5, 3.0), "lambda": (2.0, 0.9, 3.0)},
-            "at equal scale not determined, discount alone 2 [1.5, 3] times less.",
-        ),
-        ({"num_samples": 8}, "intervals are narrower than they should be"),
-    ],
-)
-def test_how_much_less_variance_mixing_has_is_told_in_words(ratios, words):
-    assert words in told(**{"raw": (30.0, 20.0, 40.0), "at_equal_scale": (3.0, 2.0, 4.0), **ratios})
+    for picture in ("variance.png", "variance_details.png"):
+        assert (trained / picture).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_numbers_are_those_of_the_samples_on_disk(trained):
     outer = results(trained)["points"][POOR]
-    files = sorted((trained / "samples" / POOR).glob("*.npy"))
-    drawn = np.concatenate([np.load(file) for file in files]).astype(np.float64)
+    drawn = on_disk(trained / "samples" / POOR)
     assert drawn.shape == (8, 2, 3, 2)
     assert not np.allclose(drawn[:, 0], drawn[:, 1], rtol=0.1, atol=0.0)
     for gradients, content in ((drawn[:, 0], outer), (drawn[:, 1], outer["own_critic"])):
@@ -165,127 +102,56 @@ def test_the_numbers_are_those_of_the_samples_on_disk(trained):
             assert content["variance_ratio"][name]["estimate"] == pytest.approx(ratio, rel=1e-5)
 
 
-def test_more_samples_go_on_from_those_on_disk(trained, tmp_path):
+def test_more_samples_and_the_truth_go_on_from_what_is_on_disk(trained):
     def snapshot():
         return {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in trained.rglob("*.npy")}
 
     before = snapshot()
-    more = [*STUDY[:-1], "--num_samples=12"]
-    assert not study(*SMALL, *more, "--meta_params=discount,value_cost", f"--logdir={trained}")
+    more = SMALL | STUDY_SIZE | {"num_samples": 12, "reference": "return", "num_lifetimes": 16}
+    assert not study(trained, **more)
     after = snapshot()
-    assert len(before) == 4
-    assert len(after) == 6
+    assert (len(before), len(after)) == (4, 6 + 4)
     assert before.items() <= after.items()
-    assert results(trained)["num_samples"] == 12
-
-
-@pytest.fixture(scope="module")
-def judged(trained):
-    """The same study, held against the true return's gradient."""
-    arguments = ["--meta_params=discount,value_cost", "--reference=return", "--num_lifetimes=16", "--num_samples=8"]
-    assert not study(*SMALL, *STUDY[:-1], *arguments, f"--logdir={trained}")
-    return trained
-
-
-def test_the_truth_is_that_of_the_lifetimes_on_disk(judged):
-    content = results(judged)
-    assert content["reference_is"] == "return"
-    for point in (POOR, GOOD):
-        described = content["points"][point]
-        files = sorted((judged / "lifetimes" / point).glob("*.npy"))
-        lifetimes = np.concatenate([np.load(file) for file in files]).astype(np.float64)
+    content = results(trained)
+    assert (content["num_samples"], content["reference_is"]) == (12, "return")
+    assert (trained / "truth.png").exists()
+    for name, described in content["points"].items():
+        lifetimes = on_disk(trained / "lifetimes" / name)
         assert lifetimes.shape == (16, 2, 2)  # at horizons 1 and 3
         assert described["num_lifetimes"] == 16
         assert [entry["horizon"] for entry in described["truth"]] == [1, 3]
         for place, entry in enumerate(described["truth"]):
-            truth = lifetimes[:, place].mean(0)
-            assert entry["truth"]["discount"]["estimate"] == pytest.approx(truth[0], rel=1e-5)
-            assert set(entry["critics"]) == {"outer_critic", "own_critic"}
-        assert described["reference"] == described["truth"][-1]["truth"]
-        assert list(described["truth"][0]["critics"]["outer_critic"]) == ["single_step"]
-        evolution = described["estimators"]["evolution"]
-        assert evolution["discount"]["variance"]["estimate"] == pytest.approx(lifetimes[:, -1, 0].var(ddof=1), rel=1e-5)
-        steps = described["env_steps_of_a_sample"]
-        assert steps["multi_step"] == steps["mixing"] == 3 * steps["single_step"] == 3 * 4 * 5
-        assert steps["evolution"] > 2 * (60 + 256)
-        multi_step = described["estimators"]["multi_step"]
-        assert multi_step["total"].keys() >= {"cosine", "scaled_error"}
-        assert "bias" not in multi_step["discount"]
+            assert entry["truth"]["discount"]["estimate"] == pytest.approx(lifetimes[:, place, 0].mean(), rel=1e-5)
+        evolution = described["estimators"]["evolution"]["discount"]["variance"]["estimate"]
+        assert evolution == pytest.approx(lifetimes[:, -1, 0].var(ddof=1), rel=1e-5)
 
 
-def test_lifetimes_do_not_depend_on_the_outer_critic(judged, tmp_path):
-    """The agents and their lifetimes are the same without it; windows then have one critic."""
-    arguments = ["--meta_params=discount,value_cost", "--reference=return", "--num_lifetimes=8", "--noouter_critic"]
-    assert not study(*SMALL, *STUDY, *arguments, "--at_discounts=0.8", f"--logdir={tmp_path}")
-    for kind, own in (("samples", 1), ("lifetimes", None)):
-        with_critic, without = (
-            np.concatenate([np.load(file) for file in sorted((folder / kind / POOR).glob("*.npy"))])[:8]
-            for folder in (judged, tmp_path)
-        )
-        expected = with_critic if own is None else with_critic[:, own:]
-        np.testing.assert_allclose(without, expected, rtol=2e-4, atol=1e-7)
+def test_another_study_may_not_go_on_in_the_same_folder(trained, capsys):
+    assert study(trained, **SMALL | STUDY_SIZE | {"meta_params": ["discount"]}) == 2
+    assert "one of a study with the same settings" in capsys.readouterr().err
+    file = trained / STUDY
+    original = file.read_text()
+    content = json.loads(original)
+    file.write_text(json.dumps(content | {"trained": dict(reversed(content["trained"].items()))}))
+    assert study(trained, **SMALL | STUDY_SIZE) == 2  # the keys of an agent's samples depend on its place
+    file.write_text(original)
 
 
-def verdict(samples, truth):
-    return truth_lib.describe({"own_critic": samples[:, None]}, truth[:, None], (1,), ("discount",))["truth"][0]
-
-
-@pytest.mark.parametrize(
-    ("mean", "true_mean", "expected"),
-    [(1.0, 2.0, "right"), (-1.0, -2.0, "right"), (1.0, -2.0, "wrong"), (0.0, 2.0, "unclear"), (1.0, 0.0, "unknown")],
-)
-def test_signs_are_told_only_where_both_means_are_known(mean, true_mean, expected):
-    rng = np.random.default_rng(0)
-    samples, truth = (rng.normal(size=(count, 1)) for count in (60, 40))
-    samples, truth = samples - samples.mean(0) + mean, truth - truth.mean(0) + true_mean
-    entry = verdict(samples, truth)
-    assert entry["critics"]["own_critic"]["single_step"]["discount"]["sign"] == expected
-
-
-def test_each_horizon_is_held_against_its_own_truth():
-    rng = np.random.default_rng(1)
-    means = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    gradients = means + 0.01 * rng.normal(size=(50, 3, 2))
-    lifetimes = means[[0, 2]] + 0.01 * rng.normal(size=(30, 2, 2))
-    first, last = truth_lib.describe({"outer_critic": gradients}, lifetimes, (1, 3), ("discount", "lambda"))["truth"]
-    assert first["critics"]["outer_critic"]["single_step"]["total"]["cosine"]["estimate"] > 0.99
-    multi_step, mixing = (last["critics"]["outer_critic"][name] for name in ("multi_step", "mixing"))
-    assert multi_step["total"]["cosine"]["estimate"] > 0.99
-    assert multi_step["lambda"]["sign"] == "right"
-    assert abs(mixing["total"]["cosine"]["estimate"]) < 0.1  # the mean of the three, (1/3, 0)
-
-
-def test_a_study_that_was_killed_goes_on_to_the_same_numbers(tmp_path, monkeypatch):
-    arguments = [*SMALL, *STUDY, "--meta_params=discount,value_cost", "--at_discounts=0.8"]
-    save, saved = np.save, []
-
-    def save_once(stream, chunk):
-        if saved:
-            raise RuntimeError
-        saved.append(chunk)
-        save(stream, chunk)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(np, "save", save_once)
-        with pytest.raises(RuntimeError):
-            study(*arguments, f"--logdir={tmp_path / 'killed'}")
-    assert [file.name for file in (tmp_path / "killed").rglob("*.npy")] == ["00000000.npy"]
-    assert not study(*arguments, f"--logdir={tmp_path / 'killed'}")
-    assert not study(*arguments, f"--logdir={tmp_path / 'whole'}")
-    killed, whole = (results(tmp_path / name)["points"][POOR] for name in ("killed", "whole"))
-    assert killed | {"checkpoint": None} == whole | {"checkpoint": None}
+def test_samples_of_other_studies_do_not_mix():
+    """What a folder does not ask for again is what its samples do not depend on."""
+    asked = make_study(SMALL)
+    kept = asked.determining()
+    assert set(vars(asked)) - set(kept) == {
+        *("num_samples", "num_lifetimes", "reference", "chunk_size"),
+        *("checkpoint", "at_discounts", "at_env_steps"),  # which are there as `run` and in `trained`
+    }
+    assert {"run", "trained"} <= set(kept)
 
 
 def test_checkpoints_are_studied_from_early_to_late(run, tmp_path, capsys):
     # A setting that is the run's own may be said again.
-    assert not study(
-        *STUDY,
-        "--num_envs=4",
-        f"--checkpoint={run}",
-        "--meta_params=discount",
-        "--seed_index=1",
-        f"--logdir={tmp_path}",
-    )
+    chosen = STUDY_SIZE | {"num_envs": 4, "meta_params": ["discount"], "seed_index": 1}
+    assert not study(tmp_path, checkpoint=run, **chosen)
     points = results(tmp_path)["points"]
     assert list(points) == ["early", "middle", "late"]
     steps = [point["env_steps"] for point in points.values()]
@@ -294,22 +160,60 @@ def test_checkpoints_are_studied_from_early_to_late(run, tmp_path, capsys):
     assert {point["seed"] for point in points.values()} == {1}
     # The other meta-parameter stays where the run had moved it to.
     assert len({point["hyperparameters"]["entropy_cost"] for point in points.values()}) == 3
-    printed = capsys.readouterr().out
-    assert "late after 400 steps: discount" in printed
+    assert "late after 400 steps: discount" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("flags", "exact"), [([], True), (["--noexact_targets"], False)])
-def test_what_a_study_of_checkpoints_leaves_open_is_taken_from_the_flags(flags, exact, run):
-    values = settings.define_flags()
-    values(["variance", f"--checkpoint={run}", "--horizon=7", "--noouter_critic", *flags])
-    with pytest.raises(UsageError, match="--outer_critic=False: must be left out, or True, as in"):
-        settings.study_from_flags(values)
-    values = settings.define_flags()
-    values(["variance", f"--checkpoint={run}", "--horizon=7", "--meta_params=discount", *flags])
-    study = settings.study_from_flags(values)
-    assert (study.config.horizon, study.config.exact_targets) == (7, exact)
-    assert study.names == ("discount",)
-    assert study.config.meta_params == ("discount", "entropy_cost")
+def test_what_a_study_of_checkpoints_leaves_open_is_chosen_anew(run):
+    for chosen, exact in (({}, True), ({"exact_targets": False}, False)):
+        asked = make_study({"checkpoint": run, "horizon": 7, "meta_params": ["discount"], **chosen})
+        assert (asked.config.horizon, asked.config.exact_targets, asked.names) == (7, exact, ("discount",))
+        assert asked.config.meta_params == ("discount", "entropy_cost")
+
+
+def test_a_refused_study_leaves_no_folder(run, tmp_path, capsys):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(run / "config.json", bare)
+    assert study(tmp_path / "study", checkpoint=bare) == 2
+    assert "--num_checkpoints=3: must be at most" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+TABLES = {"problem": "tabular", "horizon": 2, "num_samples": 512, "chunk_size": 256}
+
+
+@pytest.fixture(scope="module")
+def tables_folder(tmp_path_factory):
+    """Where the tabular study's samples lie."""
+    folder = tmp_path_factory.mktemp("tables")
+    variance(folder, quiet=True, **TABLES)
+    return folder
+
+
+def test_the_tabular_study_converges_to_the_truth(tables_folder, capsys):
+    assert not study(tables_folder, **TABLES)
+    content = results(tables_folder)
+    assert content["meta_params"] == list(TABULAR_NAMES) == list(tabular.study_agent(1).tuning.tuned)
+    assert [entry["num_envs"] for entry in content["convergence"]] == [4, 4, 16, 16, 64, 64, 256, 256]
+    for entry in content["convergence"][-2:]:
+        for name in TABULAR_NAMES:
+            low, high = entry["bias"][name]["ci95"]
+            assert abs(entry["bias"][name]["estimate"]) < high - low  # four standard errors
+            assert entry["coverage"][name] >= 0.75  # of 8 studies
+            assert entry["exact"][name] == content["exact"]["expected_updates"][name][entry["horizon"] - 1]
+    assert content["variance_ratio"]["discount"]["ci95"][0] > 1.0
+    assert capsys.readouterr().out.endswith(f"{text.answer(content['summary'])}\n")
+    assert "times less; at equal scale" in content["summary"]["answers"]["256_environments"]["in_words"]
+
+
+def test_the_tabular_truth_is_exact_and_python_gets_what_the_command_writes(tables_folder):
+    content = variance(tables_folder, quiet=True, reference="return", **TABLES)
+    assert content == results(tables_folder)
+    (point,) = content["points"].values()
+    entry = point["truth"][-1]
+    for name in TABULAR_NAMES:
+        assert entry["truth"][name]["estimate"] == pytest.approx(point["exact"]["return"][name][1], rel=1e-5)
+    assert entry["critics"]["own_critic"]["multi_step"]["discount"]["sign"] == "right"
 
 
 def test_samples_are_the_gradients_of_reverse_mode():
@@ -338,42 +242,6 @@ def test_samples_are_the_gradients_of_reverse_mode():
     np.testing.assert_allclose(gradients[:, 0].mean(), expected["lambda"], rtol=1e-4)
 
 
-TABULAR = ["--problem=tabular", "--horizon=2", "--num_samples=512", "--chunk_size=256"]
-
-
-@pytest.fixture(scope="module")
-def tables_folder(tmp_path_factory):
-    """Where the tabular study's samples lie, once a test has drawn them."""
-    return tmp_path_factory.mktemp("tables")
-
-
-def test_the_tabular_study_converges_to_the_truth(tables_folder, capsys):
-    assert not study(*TABULAR, f"--logdir={tables_folder}")
-    content = results(tables_folder)
-    assert [entry["num_envs"] for entry in content["convergence"]] == [4, 4, 16, 16, 64, 64, 256, 256]
-    for entry in content["convergence"][-2:]:
-        for name in ("discount", "lambda"):
-            low, high = entry["bias"][name]["ci95"]
-            assert abs(entry["bias"][name]["estimate"]) < high - low  # four standard errors
-            assert entry["coverage"][name] >= 0.75  # of 8 studies
-            exact = content["exact"]["expected_updates"][name][entry["horizon"] - 1]
-            assert entry["exact"][name] == exact
-    assert content["variance_ratio"]["discount"]["ci95"][0] > 1.0
-    printed = capsys.readouterr().out
-    assert "coverage" in printed
-    assert printed.endswith(f"{tables.answer(content['summary'])}\n")
-    assert "times less; at equal scale" in content["summary"]["answers"]["256_environments"]["in_words"]
-
-
-def test_the_tabular_truth_is_exact(tables_folder):
-    assert not study(*TABULAR, "--reference=return", f"--logdir={tables_folder}")
-    (point,) = results(tables_folder)["points"].values()
-    entry = point["truth"][-1]
-    for place, name in enumerate(("discount", "lambda")):
-        assert entry["truth"][name]["estimate"] == pytest.approx(point["exact"]["return"][name][1], rel=1e-5), place
-    assert entry["critics"]["own_critic"]["multi_step"]["discount"]["sign"] == "right"
-
-
 def test_analysis_is_undetermined_where_there_is_no_signal():
     noise = np.random.default_rng(1).normal(size=(64, 3, 2))
     result = analysis.analyse(noise - noise.mean(0), ("discount", "lambda"), None)
@@ -395,23 +263,28 @@ def test_analysis_tells_bias_from_the_reference():
     assert decays == sorted(decays)
 
 
+def test_mixing_gains_by_shorter_horizons_and_by_averaging():
+    """Horizons with deviations of 1, 2 and 6 that do not depend on one another."""
+    gradients = np.random.default_rng(0).normal(size=(4_000, 3, 1)) * np.array([1.0, 2.0, 6.0])[:, None]
+    found = analysis.reduction(gradients, ("discount",))["discount"]
+    assert found["shorter_horizons"]["estimate"] == pytest.approx((1 + 4 + 36) / 3 / 36, rel=0.05)
+    assert found["averaging"]["estimate"] == pytest.approx(1 / 3, rel=0.05)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("at_equal_scale", "words"),
     [
-        (["--chunk_size=5"], "--chunk_size=5: must be below 5, since the memory does not hold so many windows at once"),
-        (["--chunk_size=1"], "--horizon=5: must be below 5, since the memory does not hold so long a window"),
+        ((3.0, 2.0, 4.0), "raw 30 [20, 40] times less; at equal scale 3 [2, 4] times less."),
+        ((0.5, 0.25, 0.8), "at equal scale 2 [1.25, 4] times more."),
+        ((0.9, 0.5, 1.5), "not determined (ratio 0.9 [0.5, 1.5]), discount alone 2 [1.5, 3] times less."),
     ],
 )
-def test_too_small_a_memory_is_one_line_that_names_the_flag(arguments, complaint, tmp_path, monkeypatch, capsys):
-    def exhausted(*_):
-        raise jax.errors.JaxRuntimeError(
-            "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes."
-        )
-
-    monkeypatch.setattr(sampling, "draw", exhausted)
-    arguments = ["--problem=tabular", "--horizon=5", *arguments, f"--logdir={tmp_path}"]
-    assert command_line.run(variance, *arguments) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == complaint
+def test_how_much_less_variance_mixing_has_is_told_in_words(at_equal_scale, words):
+    ratios = {"discount": (2.0, 1.5, 3.0), "lambda": (2.0, 0.9, 3.0), "total": at_equal_scale}
+    noise = {name: {"estimate": estimate, "ci95": ends} for name, (estimate, *ends) in ratios.items()}
+    point = {"variance_ratio": {"total": {"estimate": 30.0, "ci95": [20.0, 40.0]}}, "noise_ratio": noise}
+    summary = text.summarize({"horizon": 10, "num_samples": 64, "points": {"256_environments": point}})
+    assert words in summary["answers"]["256_environments"]["in_words"]
 
 
 @pytest.mark.parametrize(
@@ -420,225 +293,144 @@ def test_too_small_a_memory_is_one_line_that_names_the_flag(arguments, complaint
         (["--problem=chess"], "--problem=chess"),
         (["--num_samples=7"], "--num_samples=7: must be at least 8"),
         (["--horizon=1"], "--horizon=1: must be at least 2"),
-        (["--meta_params="], "--meta_params="),
         (["--meta_params=discount,luck"], "--meta_params=discount,luck"),
-        (["--chunk_size=0"], "--chunk_size=0"),
-        (["--burn_in=-1"], "--burn_in=-1"),
         (["--burn_in=2147483648"], "--burn_in=2147483648: must be at least 0 and below 2^31"),
-        (["--at_discounts=0.8,1.2"], "--at_discounts=1.2: must be in (0, 1)"),
-        (["--at_discounts=0.8,x"], "--at_discounts=0.8,x: must be a comma list"),
+        (["--num_envs=0"], "--num_envs=0: must be at least 1"),
+        (["--at_discounts=0.8,1.2"], "--at_discounts=0.8,1.2: must be a comma list, without repetition, of numbers in"),
+        (["--at_discounts=0.8,x"], "--at_discounts=0.8,x: could not convert string to float: 'x'"),
         (["--at_env_steps=400,400"], "--at_env_steps=400,400: must be a comma list, without repetition"),
         (["--at_env_steps=641"], "--at_env_steps=641: must be a multiple of"),
-        (["--reference=luck"], "--reference=luck: must be one of multi_step, return"),
         (["--num_lifetimes=8"], "--num_lifetimes=8: must be left out with --reference=multi_step"),
-        (["--reference=return", "--num_lifetimes=7"], "--num_lifetimes=7: must be at least 8"),
-        (["--reference=return", "--perturbation=0"], "--perturbation=0.0: must be in (0, 10]"),
         (["--problem=tabular", "--at_env_steps=400"], "--at_env_steps=400: must be left out with --problem=tabular"),
-        (["--checkpoint=RUN", "--at_discounts=0.9"], "--at_discounts=0.9: must be left out with --checkpoint"),
-        (
-            ["--checkpoint=RUN", "--outer_discount=0.9"],
-            "--outer_discount=0.9: must be left out, or 0.999, which the run's",
-        ),
-        (["--checkpoint=RUN", "--outer_lambda=0.5"], "--outer_lambda=0.5: must be left out, or 1.0, which the run's"),
+        (["--problem=tabular", "--lambda=0.5"], "--lambda=0.5: must be left out with --problem=tabular"),
         (["--seed_index=1"], "--seed_index=1: must be left out with no --checkpoint"),
-        (["--problem=tabular", "--board_size=8"], "--board_size=8: must be left out with --problem=tabular"),
-        (["--problem=tabular", "--meta_params=discount"], "--meta_params=discount: must be left out"),
         (["--checkpoint=nowhere"], "--checkpoint=nowhere: must be the folder of a training run"),
-        (["--checkpoint=RUN", "--board_size=8"], "--board_size=8: must be left out, or 3, as in"),
-        (["--checkpoint=RUN", "--num_channels=8"], "--num_channels=8: must be left out, or 4, as in"),
+        (["--checkpoint=RUN", "--at_discounts=0.9"], "--at_discounts=0.9: must be left out with --checkpoint"),
+        (["--checkpoint=RUN", "--outer_lambda=0.5"], "--outer_lambda=0.5: must be left out, or 1.0, as in"),
+        (["--checkpoint=RUN", "--noouter_critic"], "--outer_critic=False: must be left out, or True, as in"),
         (["--checkpoint=RUN", "--meta_params=lambda"], "--meta_params=lambda: must be among"),
-        (["--checkpoint=RUN", "--meta_params=discount,discount"], "--meta_params=discount,discount: must be among"),
-        (["--meta_learning_rate_halving=7"], "Unknown command line flag 'meta_learning_rate_halving'"),
         (["--checkpoint=RUN", "--seed_index=2"], "--seed_index=2: must be in [0, 1]"),
-        (["--checkpoint=RUN", "--num_checkpoints=4"], "--num_checkpoints=4: must be 1, 2 or 3"),
-        (["--logdir=RUN"], "--logdir="),
     ],
 )
 def test_bad_input_is_one_line_with_status_2(arguments, complaint, run, tmp_path, capsys):
-    logdir = [] if any(argument.startswith("--logdir") for argument in arguments) else [f"--logdir={tmp_path / 'new'}"]
-    assert study(*logdir, *(argument.replace("RUN", str(run)) for argument in arguments)) == 2
+    assert study(tmp_path / "new", *(argument.replace("RUN", str(run)) for argument in arguments)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
+    assert not (tmp_path / "new").exists()
 
 
-def test_a_checkpoint_that_does_not_fit_is_one_line(run, tmp_path, capsys):
-    config = run / "config.json"
-    original = config.read_text()
-    try:
-        config.write_text(original.replace('"policy_width": 8', '"policy_width": 9'))
-        assert study(*STUDY, f"--checkpoint={run}", f"--logdir={tmp_path / 'study'}") == 2
-    finally:
-        config.write_text(original)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "does not fit its run's settings" in line
+@pytest.mark.parametrize("settings", [{"num_samples": 3}, {"colour": "red"}, {"preset": "huge"}, {"discount": 0.9}])
+def test_a_study_from_python_is_checked_too(settings):
+    with pytest.raises(UsageError, match=f"^{next(iter(settings))}="):
+        variance(**settings)
 
 
-def fake_point(learner=1.0, gradient=1.0):
+@pytest.mark.parametrize(("chunk_size", "complaint"), [(5, "--chunk_size=5: must be below 5"), (1, "--horizon=5: ")])
+def test_too_small_a_memory_is_one_line_that_names_the_flag(chunk_size, complaint, tmp_path, monkeypatch, capsys):
+    def exhausted(*_):
+        raise jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes."
+        )
+
+    monkeypatch.setattr(sampling, "draw", exhausted)
+    assert study(tmp_path, problem="tabular", horizon=5, chunk_size=chunk_size) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(complaint)
+
+
+def fake_point(learner=1.0, gradient=1.0, fixed=0):
     """A point whose windows cost nothing: each gradient is its window's random number times `gradient`."""
 
     def program(fixed, eta, keys):
-        return gradient * fixed * jax.vmap(lambda key: jax.random.normal(key, (3, 2)))(keys)
+        return gradient * fixed[0] * jax.vmap(lambda key: jax.random.normal(key, (3, 2)))(keys)
 
-    return sampling.Point("late", {}, ("own_critic",), program, None, jnp.float32(learner), {}, {})
+    held = (jnp.float32(learner), jax.random.key(fixed))
+    return sampling.Point("late", {}, ("own_critic",), program, None, held, {}, {})
 
 
-def draw(point, folder, num_samples=8, chunk_size=4, seed=0):
-    return sampling.draw(
-        point, point.windows, jax.random.key(seed), num_samples, chunk_size, folder, lambda count: None
-    )
+def draw(folder, point=None, num_samples=8, chunk_size=4, seed=0):
+    point = point or fake_point()
+    key = jax.random.key(seed)
+    return sampling.draw(point, point.windows, key, num_samples, chunk_size, folder, lambda count: None)
 
 
 def test_windows_do_not_depend_on_the_chunks_they_come_in(tmp_path):
-    whole = draw(fake_point(), tmp_path / "whole", num_samples=9, chunk_size=9)
-    draw(fake_point(), tmp_path / "parts", num_samples=3, chunk_size=2)
-    parts = draw(fake_point(), tmp_path / "parts", num_samples=9, chunk_size=3)
-    np.testing.assert_array_equal(whole, parts)
+    whole = draw(tmp_path / "whole", num_samples=9, chunk_size=9)
+    draw(tmp_path / "parts", num_samples=3, chunk_size=2)
+    np.testing.assert_array_equal(whole, draw(tmp_path / "parts", num_samples=9, chunk_size=3))
     assert whole.shape == (9, 3, 2)
 
 
-@pytest.mark.parametrize("other", [{"point": fake_point(learner=2.0)}, {"point": fake_point(), "seed": 1}])
-def test_samples_of_another_agent_or_key_are_refused(other, tmp_path):
-    draw(fake_point(), tmp_path)
+@pytest.mark.parametrize(
+    "other", [{"point": fake_point(learner=2.0)}, {"point": fake_point(fixed=1)}, {"seed": 1}], ids=str
+)
+def test_samples_of_another_agent_environment_or_key_are_refused(other, tmp_path):
+    draw(tmp_path)
     with pytest.raises(UsageError, match="holds samples of another agent"):
-        draw(folder=tmp_path, **other)
+        draw(tmp_path, **other)
 
 
-def _damage(file, how):
-    content = file.read_bytes()
-    if how == "cut":
-        file.write_bytes(content[:-3])
-    elif how == "garbage":
-        file.write_bytes(b"no samples at all")
-    elif how == "empty":
-        file.write_bytes(b"")
-    else:
-        chunk = np.load(file)
-        np.save(file, {"nan": chunk * np.nan, "shape": chunk[:, :1], "text": chunk.astype(str), "none": chunk[:0]}[how])
-
-
-@pytest.mark.parametrize("how", ["cut", "garbage", "empty", "nan", "shape", "text", "none"])
-def test_a_damaged_file_of_samples_is_refused_by_name(how, tmp_path):
-    draw(fake_point(), tmp_path)
+@pytest.mark.parametrize("how", ["cut", "nan", "shape"])
+def test_a_damaged_file_of_samples_is_refused_by_name_and_drawn_again_without_it(how, tmp_path):
+    before = draw(tmp_path)
     file = tmp_path / "00000004.npy"
-    _damage(file, how)
+    chunk = np.load(file)
+    if how == "cut":
+        file.write_bytes(file.read_bytes()[:-3])
+    else:
+        np.save(file, {"nan": chunk * np.nan, "shape": chunk[:, :1]}[how])
     with pytest.raises(UsageError, match=f"{file}: is not a file of samples"):
-        draw(fake_point(), tmp_path)
+        draw(tmp_path)
     file.unlink()
-    draw(fake_point(), tmp_path)
+    np.testing.assert_array_equal(draw(tmp_path), before)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_study(tmp_path):
-    draw(fake_point(), tmp_path, num_samples=4)
-    with pytest.raises(divergence.NonFiniteError, match="sample 4 at late"):
-        draw(fake_point(gradient=jnp.nan), tmp_path)
+    draw(tmp_path, num_samples=4)
+    with pytest.raises(NonFiniteError, match="sample 4 at late"):
+        draw(tmp_path, fake_point(gradient=jnp.nan))
     assert len(list(tmp_path.glob("*.npy"))) == 1
 
 
-@pytest.mark.parametrize("scale", [0.0, 1.0])
-def test_all_meta_parameters_and_odd_numbers_are_shown(scale, figures):
+def test_a_full_disk_stops_a_study_in_one_line_and_it_goes_on(tmp_path, monkeypatch):
+    def full(stream, chunk):
+        raise OSError("2400 requested and 9 written")  # as NumPy says it, without a number
+
+    draw(tmp_path, num_samples=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        with pytest.raises(WriteError, match=r"cannot be written to \(2400 requested and 9 written\)"):
+            draw(tmp_path)
+    assert [file.name for file in tmp_path.glob("*.npy")] == ["00000000.npy"]
+    np.testing.assert_array_equal(draw(tmp_path), draw(tmp_path / "whole"))
+
+
+def test_all_meta_parameters_and_odd_numbers_are_shown(figures):
     names = tuple(INTERVALS)
-    gradients = scale * np.random.default_rng(3).normal(size=(16, 2, len(names)))
+    gradients = np.random.default_rng(3).normal(size=(16, 2, len(names)))
     gradients[..., 0] = 0.0
-    nothing = analysis.analyse(np.zeros_like(gradients), names, None)
-    point = analysis.analyse(gradients, names, None)
+    point, nothing = (analysis.analyse(scale * gradients, names, None) for scale in (1.0, 0.0))
     point["variance_ratio"]["total"]["ci95"] = [9.0, 10.0]  # not around its estimate, which can happen
-    content = {
-        "problem": "snake",
-        "reference_is": "multi_step",
-        "horizon": 2,
-        "num_samples": 16,
-        "meta_params": list(names),
-        "points": {
-            name: {"hyperparameters": dict.fromkeys(names, 0.5), **one}
-            for name, one in (("late", point), ("dead", nothing))
-        },
+    shown = {
+        name: one | {"hyperparameters": dict.fromkeys(names, 0.5)} for name, one in (("late", point), ("dead", nothing))
     }
-    answer_picture.draw(content, "variance.png")
-    details_picture.draw(content, "variance_details.png")
+    content = {"problem": "snake", "reference_is": "multi_step", "meta_params": list(names), "points": shown}
+    content |= {"horizon": 2, "num_samples": 16}
+    assert pictures.draw(content, pathlib.Path()) == ["variance.png", "variance_details.png"]
     assert [len(figure.axes) for figure in figures] == [2, 12]
-    printed = tables.describe(content)
+    printed = text.describe(content)
     assert "not determined" in printed
     assert max(map(len, printed.splitlines())) <= 100
 
 
 def test_committed_studies_can_be_drawn(figures):
     """The truth of nine agents, which is the largest study, and all panels of the tabular one."""
-    truth_picture.draw(json.loads((RESULTS / "truth.json").read_text()), "truth.png")
+    pictures.draw_truth(json.loads((RESULTS / "truth.json").read_text()), "truth.png")
     tabular_study = json.loads((RESULTS / "variance_tabular.json").read_text())
-    details_picture.draw({"reference_is": "multi_step", **tabular_study}, "variance_details.png")
+    pictures.draw_details({"reference_is": "multi_step", **tabular_study}, "variance_details.png")
     assert [len(figure.axes) for figure in figures] == [3, 9]
 
 
-def test_a_refused_study_leaves_no_folder(run, tmp_path, capsys):
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    shutil.copy(run / "config.json", bare)
-    assert study(*STUDY, f"--checkpoint={bare}", f"--logdir={tmp_path / 'study'}") == 2
-    assert "--num_checkpoints=3: must be at most" in capsys.readouterr().err
-    assert not (tmp_path / "study").exists()
-
-
-def test_another_study_may_not_go_on_in_the_same_folder(trained, capsys):
-    assert study(*SMALL, *STUDY, "--meta_params=discount", f"--logdir={trained}") == 2
-    assert "one of a study with the same settings" in capsys.readouterr().err
-
-
-def test_the_order_of_the_settings_in_a_folder_does_not_matter_but_that_of_its_agents(tmp_path):
-    """Another version may write them in another order; the keys of an agent's samples depend on its place."""
-    values = settings.define_flags()
-    values(["variance", *SMALL])
-    asked = settings.study_from_flags(values)
-    file = variance.open_folder(str(tmp_path), asked) / variance.STUDY
-    content = json.loads(file.read_text())
-
-    def turned(key):
-        return json.dumps(content | {key: dict(reversed(content[key].items()))})
-
-    file.write_text(turned("config"))
-    assert variance.open_folder(str(tmp_path), asked) == tmp_path
-    file.write_text(turned("trained"))
-    with pytest.raises(UsageError, match="a study with the same settings"):
-        variance.open_folder(str(tmp_path), asked)
-
-
-def test_samples_of_other_studies_do_not_mix():
-    """What a folder does not ask for again is what its samples do not depend on."""
-    values = settings.define_flags()
-    values(["variance", *SMALL])
-    asked = settings.study_from_flags(values)
-    left_out = set(asked._fields) - set(asked.determining())
-    assert left_out == {"num_samples", "num_lifetimes", "reference", "chunk_size"}
-
-
-def test_a_full_disk_stops_a_study_in_one_line(tmp_path, monkeypatch):
-    def full(stream, chunk):
-        raise OSError("2400 requested and 9 written")  # as NumPy says it, without a number
-
-    monkeypatch.setattr(np, "save", full)
-    drawn = sampling.Point("late", {}, (), None, None, (), {}, {})
-    with pytest.raises(WriteError, match=r"cannot be written to \(2400 requested and 9 written\); what was complete"):
-        sampling.draw(drawn, lambda *_: np.ones((4, 1)), jax.random.key(0), 8, 4, tmp_path / "late", lambda _: None)
-
-
-def test_a_folder_knows_an_agent_by_its_environments_keys_too(tmp_path):
-    points = [sampling.Point("late", {}, (), None, None, (jax.random.key(seed),), {}, {}) for seed in (0, 1)]
-    for _ in range(2):
-        sampling._claim(tmp_path, points[0], jax.random.key(5))
-    with pytest.raises(UsageError, match="holds samples of another agent"):
-        sampling._claim(tmp_path, points[1], jax.random.key(5))
-
-
-@pytest.mark.parametrize(
-    ("ends", "arrow"), [((-2.0, -1.0), "↑"), ((1.0, 2.0), "↓"), ((-1.0, 1.0), "?"), ((None,) * 2, "?")]
-)
-def test_arrows_point_to_where_the_return_rises(ends, arrow):
+def test_arrows_point_to_where_the_return_rises():
     """The truth is a gradient of minus the return."""
-    assert truth_picture._arrow({"ci95": list(ends)}) == arrow
-
-
-def test_mixing_gains_by_shorter_horizons_and_by_averaging():
-    """Horizons with deviations of 1, 2 and 6 that do not depend on one another."""
-    gradients = np.random.default_rng(0).normal(size=(4_000, 3, 1)) * np.array([1.0, 2.0, 6.0])[:, None]
-    found = analysis._mixing_reduction(gradients, ("discount",))["discount"]
-    assert found["shorter_horizons"]["estimate"] == pytest.approx((1 + 4 + 36) / 3 / 36, rel=0.05)
-    assert found["averaging"]["estimate"] == pytest.approx(1 / 3, rel=0.05)
+    intervals = ((-2.0, -1.0), (1.0, 2.0), (-1.0, 1.0), (None, None))
+    assert [pictures.arrow({"ci95": list(ends)}) for ends in intervals] == ["↑", "↓", "?", "?"]
