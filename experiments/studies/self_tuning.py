@@ -34,16 +34,16 @@ from metagrad import statistics
 from metagrad.statistics import Estimate
 
 RESULTS = pathlib.Path(__file__).parents[2] / "results"
-RUNS, PUBLISHED = RESULTS / "self_tuning", RESULTS / "self_tuning" / "published.csv"
+RUNS = RESULTS / "self_tuning"
 
 OWN_CRITIC = "#CC79A7"
 """Of agents whose outer loss takes its advantages from their own critic; all others have an outer critic."""
 
-STROKES: dict[str, dict[str, Any]] = {
-    "discount": {"linewidth": 2.0, "linestyle": "solid"},
-    "unmasked": {"linewidth": 2.0, "linestyle": "solid"},
-    "as_published": {"linewidth": 2.0, "linestyle": (0, (1, 1))},
-    "published": {"linewidth": 1.2, "linestyle": (0, (4, 2))},
+STROKES: dict[str, Any] = {
+    "discount": "solid",
+    "unmasked": "solid",
+    "as_published": (0, (1, 1)),
+    "published": (0, (4, 2)),
 }
 
 GAMES: dict[str, dict[str, tuple[str, str, str]]] = {
@@ -126,7 +126,7 @@ def read_curve(folder: str, name: str) -> Curve:
         paths = metrics["hyper/discount"]
         means = (statistics.mean(values.T) for values in (metrics["episode_return"], paths))
         return Curve(metrics["env_steps"][:, 0], *means, paths, final_returns(metrics))
-    with PUBLISHED.open() as file:
+    with (RUNS / "published.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["agent"] == name]
     columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0] if name != "agent"}
     ends = ("", "_low", "_high")
@@ -145,7 +145,8 @@ def draw(picture: pathlib.Path) -> None:
 def _draw_game(figure: SubFigure, title: str, lines: dict[str, tuple[str, str, str]]) -> None:
     returns, discounts = figure.subplots(1, 2)
     for label, (folder, name, colour) in lines.items():
-        curve, style = read_curve(folder, name), STROKES[folder] | {"color": colour}
+        curve = read_curve(folder, name)
+        style = {"color": colour, "linestyle": STROKES[folder], "linewidth": 1.2 if folder == "published" else 2.0}
         drawn = [(returns, curve.returns)]
         if curve.paths is None:
             drawn.append((discounts, curve.discounts))

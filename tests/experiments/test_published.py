@@ -8,6 +8,7 @@ import jax
 
 from envs.snake import Snake
 from experiments.config import environments
+from experiments.config import settings as config_lib
 from experiments.config.settings import PRESETS, Config
 from experiments.runs.building import make_agent
 from experiments.storage import config_file
@@ -16,12 +17,9 @@ RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED = Config(**PRESETS["published"], estimator="single_step")
 
 
-def test_the_agents_play_the_published_game():
-    assert make_agent(PUBLISHED).env == Snake(6, 6, time_limit=500, masked=False, time_limit_terminates=True)
-
-
-def test_policy_and_both_critics_have_two_hidden_layers():
+def test_the_published_agents_have_two_hidden_layers_a_head_and_play_the_published_game():
     agent = make_agent(PUBLISHED)
+    assert agent.env == Snake(6, 6, time_limit=500, masked=False, time_limit_terminates=True)
     grids = jax.ShapeDtypeStruct((3, 6, 6, 5), float)
     for network, halves in ((agent.network, ("policy", "value")), (agent.outer_critic.network, ("value",))):
         params = jax.eval_shape(network.init, jax.random.key(1), grids)
@@ -50,11 +48,8 @@ def test_every_committed_run_is_readable_and_names_no_code():
     assert not any(environments.is_own_code(config.environment) for config in configs)
 
 
-def test_settings_that_older_folders_do_not_name_are_what_they_were(tmp_path):
-    older, newer = tmp_path / "older.json", tmp_path / "newer.json"
-    config_file.save(Config(), newer)
-    content = json.loads(newer.read_text())
-    for name in ("action_mask", "time_limit_terminates", "hidden_layers"):
-        del content["flags"][name]
-    older.write_text(json.dumps(content))
-    assert config_file.load(older) == config_file.load(newer) == Config()
+def test_settings_that_older_folders_do_not_name_are_what_they_were():
+    older = RESULTS / "self_tuning" / "discount" / "none" / "config.json"
+    assert not set(json.loads(older.read_text())["flags"]) & set(config_lib.ADDED)
+    config = config_file.load(older)
+    assert (config.action_mask, config.time_limit_terminates, config.hidden_layers) == (True, False, 1)

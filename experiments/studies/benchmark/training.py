@@ -78,16 +78,23 @@ def seeds(scale: Scale) -> Figures:
 
 
 def memory(scale: Scale) -> Figures:
-    """Returns what the suite `memory` measures, by name: the peak by the compiler's plan."""
-    first, *longer = scale.horizons
+    """Returns what the suite `memory` measures, by name: peaks of all devices together, by the compiler's plan."""
+    first, *others = scale.horizons
 
-    def peak(against: str, ours: dict[str, int], peer: dict[str, int]) -> Figure:
-        programs = (_compiled(dataclasses.replace(scale.config, **changes)) for changes in (ours, peer))
-        return measuring.sizes(against, *programs)
+    def peak(**changes: int) -> float:
+        config = dataclasses.replace(scale.config, **changes)
+        plan: Any = _compiled(config).memory_analysis()
+        held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+        return float(plan.temp_size_in_bytes + held) * lay_out(config.num_seeds).mesh.size
 
-    horizons = {f"mixing_{n}": partial(peak, f"horizon {first}", {"horizon": n}, {"horizon": first}) for n in longer}
-    seeds = {f"seeds_{n}": partial(peak, "one seed", {"num_seeds": n}, {"num_seeds": 1}) for n in scale.seeds}
-    return horizons | seeds
+    def longer(horizon: int) -> Figure:
+        return measuring.sizes(f"horizon {first}", peak(horizon=horizon), peak(horizon=first))
+
+    def more(num_seeds: int) -> Figure:
+        return measuring.sizes("one seed", peak(num_seeds=num_seeds), peak(num_seeds=1))
+
+    horizons = {f"mixing_{horizon}": partial(longer, horizon) for horizon in others}
+    return horizons | {f"seeds_{number}": partial(more, number) for number in scale.seeds}
 
 
 @functools.cache
