@@ -14,17 +14,14 @@ import train_on_tables
 from train_on_tables import WINDOW, assert_same, flags_of
 
 from experiments import train
-from experiments.config import hosts as hosts_config
 from experiments.config.settings import Config, Execution
-from experiments.runs import hosts
 from experiments.runs import training as loop
-from experiments.runs.hosts import ALONE
 from experiments.storage import checkpoints, metrics
 
 CONFIG = Config(num_env_steps=64 * WINDOW, **train_on_tables.FLAGS | {"num_seeds": 4})
 """Shares of two seeds; the last one diverges at once."""
 
-DROP = Execution(checkpoint_every=2, on_divergence="drop")
+DROP = Execution(checkpoint_every=4, on_divergence="drop")
 
 PATIENCE = 300
 """Seconds, for a busy machine."""
@@ -130,11 +127,3 @@ def test_impossible_places_are_one_line(arguments, complaint, tmp_path, capsys, 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(complaint)
     assert not (tmp_path / "run").exists()
-
-
-def test_the_cluster_is_left_to_jax_and_one_process_needs_none():
-    values = train.define_flags()
-    values(["train", "--coordinator=auto"])
-    assert hosts_config.place_from_flags(values) == hosts_config.Place(None, None, None)
-    with hosts.joined(None) as alone:
-        assert alone is ALONE

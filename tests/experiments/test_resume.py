@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import pathlib
 import random
 import resource
 import shutil
@@ -30,6 +29,7 @@ from experiments.runs import seeds
 from experiments.runs import training as loop
 from experiments.storage import checkpoints, config_file
 from experiments.storage import metrics as metrics_csv
+from experiments.storage.events import scalars
 from experiments.storage.files import WriteError
 from experiments.storage.run_folder import RunFolder
 
@@ -37,12 +37,6 @@ CONFIG = Config(num_env_steps=130 * WINDOW, **train_on_tables.FLAGS)
 """44 logging points, the last of one window, where all others have three."""
 
 ALWAYS = Execution(checkpoint_every=1)
-TABLES = [str(pathlib.Path(train_on_tables.__file__)), *flags_of(CONFIG)]
-SNAKE = (
-    *("-m", "experiments.train", "--board_size=3", "--num_seeds=2", "--num_envs=4", "--rollout_length=5"),
-    *("--time_limit=50", "--horizon=2", "--num_channels=4", "--policy_width=8", "--value_width=8"),
-    "--num_env_steps=2400",
-)
 
 
 @pytest.fixture
@@ -64,50 +58,30 @@ def undisturbed(tmp_path_factory):
 
 def _kill_while(moment, process, folder, rng):
     """Kills a training process at a random moment while it starts, trains, or writes a checkpoint."""
-    place, metrics, before = folder / checkpoints.CHECKPOINTS, folder / metrics_csv.METRICS, time.time_ns()
+    place, before = folder / checkpoints.CHECKPOINTS, checkpoints.checkpoint_steps(folder)
 
     def reached():
-        if moment == "writing":
-            return place.is_dir() and any("tmp" in path.name for path in place.iterdir())
-        return moment == "starting" or (metrics.exists() and metrics.stat().st_mtime_ns > before)
+        begun = moment == "starting" or checkpoints.checkpoint_steps(folder) != before
+        return begun and (moment != "writing" or any("tmp" in path.name for path in place.iterdir()))
 
     while not reached() and process.poll() is None:
         time.sleep(0.0005)
-    time.sleep(rng.uniform(0.0, {"starting": 8.0, "training": 0.3, "writing": 0.03}[moment]))
+    time.sleep(rng.uniform(0.0, {"starting": 4.0, "training": 0.3, "writing": 0.03}[moment]))
     process.kill()
     assert process.wait() == -signal.SIGKILL
 
 
-def _killed_and_finished(command, folder, moments, seed):
-    """Runs a command on a folder until it ends, and kills it before as often as there are moments."""
-    rng, environment = random.Random(seed), os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, *command, "--checkpoint_every=1", f"--logdir={folder}"]
-    for moment in moments:
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 9))])
+def test_a_run_that_was_killed_ends_as_if_it_had_not_been(seed, undisturbed, tmp_path, on_tables):
+    rng, folder, moments = random.Random(seed), tmp_path / "run", ["starting", "training", "writing"]
+    rng.shuffle(moments)
+    command = [sys.executable, train_on_tables.__file__, *flags_of(CONFIG), *flags_of(ALWAYS), f"--logdir={folder}"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for moment in moments if seed else ["writing"]:
         with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
             _kill_while(moment, process, folder, rng)
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
-
-
-def test_a_run_that_was_killed_ends_as_if_it_had_not_been(undisturbed, tmp_path):
-    _killed_and_finished(TABLES, tmp_path / "run", ["writing"], seed=0)
-    assert_same(tmp_path / "run", undisturbed)
-
-
-@pytest.fixture(scope="module")
-def undisturbed_snake(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("snake") / "run"
-    _killed_and_finished(SNAKE, folder, (), seed=0)
-    return folder
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("seed", range(8))
-def test_snake_that_was_killed_ends_as_if_it_had_not_been(seed, undisturbed_snake, tmp_path):
-    moments = ["starting", "training", "writing"]
-    random.Random(seed).shuffle(moments)
-    _killed_and_finished(SNAKE, tmp_path / "run", moments, seed)
-    assert_same(tmp_path / "run", undisturbed_snake)
+    loop.train(CONFIG, folder, ALWAYS)
+    assert_same(folder, undisturbed)
 
 
 # Stopped
@@ -289,12 +263,6 @@ def test_a_run_without_a_checkpoint_begins_again(started):
 LONGER = dataclasses.replace(CONFIG, num_env_steps=131 * WINDOW)
 
 
-def test_metrics_with_other_columns_are_not_gone_on_with_nor_made_longer(started):
-    with RunFolder(started, LONGER, ALWAYS) as run, pytest.raises(UsageError, match="has other columns than this"):
-        run.write_metrics(9 * WINDOW, {"skill": np.array([1.0, 2.0])})
-    assert config_file.load(started / config_file.CONFIG) == CONFIG
-
-
 def test_a_run_that_was_on_windows_goes_on(started):
     for name in (metrics_csv.METRICS, config_file.CONFIG):
         file = started / name
@@ -331,21 +299,17 @@ def test_tensorboard_is_told_what_comes_again(started):
     assert logged == [(at, {"luck": mean}) for at, mean in ((3, 3.0), (6, 6.0), (9, 9.0), (12, 12.0), (9, 1.5))]
 
 
-def test_tensorboard_shows_the_settings_and_every_seed(tmp_path):
-    names = ("episode_return", "hyper/discount", "meta_grad/discount")
-    with RunFolder(tmp_path, CONFIG, ALWAYS) as run:
-        run.write_metrics(WINDOW, dict.fromkeys(names, np.array([1.0, 3.0])))
-        run.write_metrics(2 * WINDOW, dict.fromkeys(names, np.array([np.nan, 3.0])))
-    *start, first, second = _events(tmp_path)
+def test_tensorboard_shows_means_spread_and_every_seed():
+    columns = {name: np.array([1.0, 3.0]) for name in ("episode_return", "hyper/discount", "meta_grad/discount")}
     shown = ("episode_return", "hyper/discount")
-    assert _values(first) == {
-        **dict.fromkeys(names, 2.0),
+    assert scalars(columns, (5, 6)) == {
+        **dict.fromkeys(columns, 2.0),
         **{f"{name}/seed_{seed}": value for name in shown for seed, value in ((5, 1.0), (6, 3.0))},
         "meta_grad_std/discount": pytest.approx(np.sqrt(2.0)),
     }
-    assert _values(second) == dict.fromkeys([*names, *(f"{name}/seed_6" for name in shown)], 3.0)
-    texts = {value.tag: value.tensor.string_val for event in start for value in event.summary.value}
-    assert f"| num_envs | {CONFIG.num_envs} |" in texts["settings/text_summary"][0].decode()
+    assert scalars({"episode_return": np.array([np.nan, 3.0])}, (5, 6)) == dict.fromkeys(
+        ("episode_return", "episode_return/seed_6"), 3.0
+    )
 
 
 # Hindered

@@ -34,25 +34,20 @@ TOKENS = (
     b"cos\nsystem\n(S'touch OBEYED'\ntR.",  # what pickle would run
 )
 
-KINDS_OF_MUTATIONS = st.sampled_from(["cut", "flip", "insert", "replace", "repeat"])
-MUTATION = st.tuples(KINDS_OF_MUTATIONS, st.floats(0.0, 1.0), st.integers(0, 40), st.sampled_from(TOKENS))
+MUTATIONS = {
+    "cut": lambda content, at, size, token: content[:at],
+    "flip": lambda content, at, size, token: bytes(
+        byte ^ (index == at) << size % 8 for index, byte in enumerate(content)
+    ),
+    "insert": lambda content, at, size, token: content[:at] + token + content[at:],
+    "replace": lambda content, at, size, token: content[:at] + token + content[at + size :],
+    "repeat": lambda content, at, size, token: content[: at + size] + content[at:],
+}
+"""What changes bytes at a place."""
 
-
-def mutated(content, mutations):
-    """Returns bytes after some mutations, each at a place that is a fraction of the length."""
-    for kind, place, size, token in mutations:
-        at = int(place * len(content))
-        content = (
-            content[:at]
-            + {
-                "cut": b"",
-                "flip": bytes(byte ^ (1 << size % 8) for byte in content[at : at + 1]) + content[at + 1 :],
-                "insert": token + content[at:],
-                "replace": token + content[at + size :],
-                "repeat": content[at : at + size] + content[at:],
-            }[kind]
-        )
-    return content
+MUTATION = st.tuples(
+    st.sampled_from([*MUTATIONS.values()]), st.floats(0.0, 1.0), st.integers(0, 40), st.sampled_from(TOKENS)
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +61,7 @@ def folder(tmp_path_factory):
             run.write_metrics(point * WINDOW, columns)
         run.write_checkpoint(4 * WINDOW, {"key": key, "numbers": jax.random.normal(key, (3_000,))}, 7.0)
     np.save(folder / "00000000.npy", np.ones((4, 2, 3), np.float32))
+    (folder / searching.ASKED).write_text("")
     return folder
 
 
@@ -106,8 +102,10 @@ def test_a_mutated_file_is_read_or_refused(kind, effort, folder):
     @settings(max_examples=examples[effort], deadline=None, database=None, derandomize=True)
     @given(st.sampled_from(files), st.lists(MUTATION, min_size=1, max_size=4))
     def check_one(file, mutations):
-        original = file.read_bytes()
-        file.write_bytes(mutated(original, mutations))
+        content = original = file.read_bytes()
+        for mutate, place, size, token in mutations:
+            content = mutate(content, int(place * len(content)), size, token)
+        file.write_bytes(content)
         try:
             for read in readers:
                 with contextlib.suppress(UsageError):  # one line and status 2; all else that is raised fails the test
@@ -121,39 +119,30 @@ def test_a_mutated_file_is_read_or_refused(kind, effort, folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "complaint"),
+    ("command", "name", "content", "complaint"),
     [
-        (config_file.CONFIG, b"[" * 100_000, "config.json: is not the settings of a run"),
-        (metrics_csv.METRICS, b"\x80\x04", "metrics.csv: has not the rows of the checkpoint"),
-        (f"checkpoint/{4 * WINDOW}/_CHECKPOINT_METADATA", b"[1]", f"checkpoint/{4 * WINDOW}: is not a checkpoint that"),
+        (train, config_file.CONFIG, b"[" * 100_000, "config.json: is not the settings of a run"),
+        (train, config_file.CONFIG, {"seed": True}, "config.json: is not the settings of a run"),
+        (train, config_file.CONFIG, {"horizon": 2**31}, "config.json: is not the settings of a run"),
+        (train, metrics_csv.METRICS, b"\x80\x04", "metrics.csv: has not the rows of the checkpoint"),
+        (
+            train,
+            f"checkpoint/{4 * WINDOW}/_CHECKPOINT_METADATA",
+            b"[1]",
+            f"{4 * WINDOW}: is not a checkpoint that this",
+        ),
+        (search, searching.RESULTS, b'{"settings": 5}', "search.json: is not the results of this search"),
     ],
 )
-def test_a_command_refuses_a_spoilt_file_in_one_line(name, content, complaint, folder, tmp_path, capsys):
-    run = tmp_path / "run"
-    shutil.copytree(folder, run)
+def test_a_command_refuses_a_spoilt_file_in_one_line(
+    command, name, content, complaint, folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(searching, "holds", lambda *_: True)  # the folder is that of the search
+    run = shutil.copytree(folder, tmp_path / "run")
+    if isinstance(content, dict):
+        saved = json.loads((run / name).read_text())
+        content = json.dumps(saved | {"flags": saved["flags"] | content}).encode()
     (run / name).write_bytes(content)
-    assert command_line.run(train, *flags_of(CONFIG), f"--logdir={run}") == 2
+    assert command_line.run(command, *(flags_of(CONFIG) if command is train else ()), f"--logdir={run}") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"PK\x03\x04", b'{"settings": 5}'])
-def test_a_search_refuses_spoilt_results_in_one_line(content, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(searching, "train_settings", None)  # nothing is begun
-    (tmp_path / searching.RESULTS).write_bytes(content)
-    shutil.copy(tmp_path / searching.RESULTS, tmp_path / searching.ASKED)
-    assert command_line.run(search, f"--logdir={tmp_path}") == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("seed", True), ("num_seeds", 0), ("horizon", 2**31), ("discount", "0.5"), ("meta_params", [1])],
-)
-def test_settings_that_no_run_can_have_are_refused(name, value, folder, tmp_path):
-    content = json.loads((folder / config_file.CONFIG).read_text())
-    assert config_file.load(folder / config_file.CONFIG) == CONFIG
-    file = tmp_path / config_file.CONFIG
-    file.write_text(json.dumps(content | {"flags": content["flags"] | {name: value}}))
-    with pytest.raises(UsageError, match=r"config\.json: is not the settings of a run"):
-        config_file.load(file)
