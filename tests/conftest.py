@@ -13,17 +13,15 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Tests compile much and compute little: the compiler takes its shortest ways.
+# Tests compile much and compute little: the compiler takes its shortest ways. A quarter of a training program's
+# compilation goes into its loops, a sixth into splitting it for many threads. One device, as in scripts of users.
 quick_to_compile = [
-    "--xla_backend_optimization_level=0",
-    "--xla_llvm_disable_expensive_passes=true",
-    # A quarter of a training program's compilation goes into its loops, and a sixth into splitting it for many threads.
+    *("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"),
     "--xla_disable_hlo_passes=while-loop-invariant-code-motion,simplify-while-loops",
+    "--xla_force_host_platform_device_count=1",
 ]
 if metadata.version("jax").startswith("0.10."):  # JAX 0.11 ends the process where a flag is not known
     quick_to_compile += ["--xla_cpu_parallel_codegen_split_count=1", "--xla_cpu_use_fusion_emitters=false"]
-# One device, as in a script that uses the library: commands would make one of every core.
-quick_to_compile.append("--xla_force_host_platform_device_count=1")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *quick_to_compile])
 # Processes and runs share what was compiled.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")

@@ -3,268 +3,205 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import command_line
 import numpy as np
 import pytest
-from miniature import SMALL, TABLES, UNUSUAL, rows
+from miniature import SMALL, TABLES
 
 from experiments import compare
-from experiments.config import comparison as comparison_config
-from experiments.config import settings as config_lib
+from experiments.config.comparison import Grid, make_configs
 from experiments.config.ranges import UsageError
-from experiments.config.settings import Config, Execution
-from experiments.figures import plots
-from experiments.runs import training as loop
-from experiments.storage import config_file, files, run_folder
-from experiments.storage import metrics as metrics_csv
+from experiments.config.settings import ESTIMATORS, Config, Execution
+from experiments.figures import outcome, plots
+from experiments.runs.training import Result
+from experiments.storage import config_file
+from experiments.storage.metrics import read_metrics
 from experiments.studies import comparison as comparing
+
+CONFIG = Config(seed=4, num_seeds=3, horizon=2, num_env_steps=20 * 1_280, meta_params=("lambda", "value_cost"))
 
 
 def test_compare_writes_its_files_and_a_table(tmp_path, capsys):
-    arguments = ["--meta_params=discount,learning_rate", "--baseline=discount:0.5,lambda:0.3"]
-    assert not command_line.run(compare, *TABLES, *arguments, f"--logdir={tmp_path}/all")
-    folder = tmp_path / "all"
+    arguments = ["--estimators=none,mixing", "--baseline=discount:0.5,lambda:0.3"]
+    assert not command_line.run(compare, *TABLES, *arguments, f"--logdir={tmp_path}")
     printed, bars = capsys.readouterr()
-    for place, name in enumerate(["none", "single_step", "multi_step", "mixing", "baseline"], 1):
-        assert f"\nrun {place}/5, {name}: 400/400 steps, left 00:00, in all " in bars
-    assert "\r" not in bars  # there is no terminal to draw on
-    comparison = json.loads((folder / "compare.json").read_text())
-    assert comparison["env_steps"] == 400
-    assert comparison["num_seeds"] == 2
-    assert comparison["num_grid_seeds"] == 0
-    assert comparison["wall_seconds"] > 0
-    assert list(comparison["estimators"]) == ["none", "single_step", "multi_step", "mixing", "baseline"]
-    assert config_file.load(folder / "baseline" / "config.json").lambda_ == 0.3
-    for estimator, result in comparison["estimators"].items():
-        assert estimator in printed
-        assert (folder / estimator / "metrics.csv").exists()
-        last_tenth = [
-            float(row["episode_return"] or "nan") for row in rows(folder / estimator) if int(row["env_steps"]) > 360
-        ]
-        # A seed in which no episode ended has no part in the mean.
-        measured = [np.mean(ended) for seed in (0, 1) if (ended := [x for x in last_tenth[seed::2] if np.isfinite(x)])]
-        expected = pytest.approx(np.mean(measured), rel=1e-5) if measured else None
-        assert result["final_return"]["estimate"] == expected
-        tuned = [] if estimator in ("none", "baseline") else ["discount", "learning_rate"]
-        assert list(result["meta_grad_std"]) == tuned
-        assert result.get("meta_learning_rate") == (0.3 if tuned else None)
-        for name, deviation in result["meta_grad_std"].items():
-            samples = metrics_csv.read_metrics(folder / estimator)[f"meta_grad/{name}"]
-            expected = np.sqrt(np.mean(np.var(samples, axis=1, ddof=1)))
-            np.testing.assert_allclose(deviation["estimate"], expected, rtol=1e-5)  # files have six digits
+    comparison = json.loads((tmp_path / "compare.json").read_text())
+    assert (comparison["env_steps"], comparison["num_seeds"], comparison["num_grid_seeds"]) == (400, 2, 0)
+    assert list(comparison["estimators"]) == ["none", "mixing", "baseline"]
+    assert config_file.load(tmp_path / "baseline" / "config.json").lambda_ == 0.3
+    for place, (name, result) in enumerate(comparison["estimators"].items(), 1):
+        assert name in printed
+        assert f"\nrun {place}/3, {name}: 400/400 steps, left 00:00, in all " in bars
+        columns = read_metrics(tmp_path / name)
+        last = columns["episode_return"][columns["env_steps"][:, 0] > 360]
+        assert result["final_return"]["estimate"] == pytest.approx(np.nanmean(np.nanmean(last, axis=0)), rel=1e-5)
+        assert result.get("meta_learning_rate") == (0.3 if name == "mixing" else None)
+        for tuned, deviation in result["meta_grad_std"].items():
+            expected = np.sqrt(columns[f"meta_grad/{tuned}"].var(axis=1, ddof=1).mean())
+            assert deviation["estimate"] == pytest.approx(expected, rel=1e-5)
             assert deviation["ci95"] == [None, None]  # two seeds are too few
-    assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
-KEPT = Execution(keep=3)
-
-HANDED_ON = {"execution": KEPT, "network": "the user's own", "quiet": True}
-"""What every run of a comparison is given, whatever it is."""
+NONE = np.nan
+DROPPED = 100.0
+"""The first return of a seed that is dropped once it is `NONE`: it would stand out."""
 
 
 @pytest.fixture
-def trained(monkeypatch):
-    """Replaces training: writes metrics by a rule, and notes which settings went where, in order."""
-    configs, points = {}, 20
+def training(monkeypatch):
+    """Replaces training by returns, [points, seeds], that are given or follow a rule; notes the runs in order."""
+    it = SimpleNamespace(runs={}, returns={}, env_steps=None)
 
-    def fake(config, folder, execution, turn, **options):
-        assert {"execution": execution, **options} == HANDED_ON
-        configs[folder.name] = config
-        assert turn.title.split(", ")[1] in (folder.name, f"grid/{folder.name}")
+    def rule(config):
         best = {"single_step": 0.3, "mixing": 0.1}.get(config.estimator, 0.0)
         gain = 0.0 if config.estimator == "none" else 2.0 - abs(config.meta_learning_rate - best)
-        with run_folder.RunFolder(folder, config, execution) as writer:
-            for point in range(points):
-                # The last tenth, and no point before it, returns about 7.
-                returns = (7.0 + gain if point >= 18 else 100.0) + np.arange(config.num_seeds)
-                names = [f"meta_grad/{name}" for name in config.meta_params]
-                gradients = {name: point + np.arange(config.num_seeds) * scale for scale, name in enumerate(names, 1)}
-                writer.write_metrics(
-                    (point + 1) * config.num_env_steps // points, {"episode_return": returns} | gradients
-                )
-        return loop.Result(metrics_csv.read_metrics(folder), 1.0)
+        # The last tenth, and no point before it, returns about 7.
+        return np.where(np.arange(20)[:, None] >= 18, 7.0 + gain, 100.5) + np.arange(config.num_seeds)
 
-    monkeypatch.setattr(compare, "train", fake)
-    monkeypatch.setattr(plots, "draw_comparison", lambda *arguments: None)
-    return configs
+    def train(config, folder, execution, *, network, quiet, turn):
+        assert turn.title.split(", ")[1] in (folder.name, f"grid/{folder.name}")
+        it.runs[folder.name] = config, (execution, network)
+        folder.mkdir(parents=True, exist_ok=True)
+        config_file.save(config, folder / "config.json")
+        returns = np.array(it.returns.get(folder.name, rule(config)))
+        points, seeds = np.arange(1.0, len(returns) + 1)[:, None], np.arange(returns.shape[1])
+        lost = np.isnan(returns) & (returns[0] == DROPPED)
+        env_steps = points * config.num_env_steps / len(returns) if it.env_steps is None else it.env_steps
+        columns = {"env_steps": np.tile(env_steps, len(seeds)), "seed": np.tile(config.seed + seeds, (len(points), 1))}
+        gradients = {f"meta_grad/{name}": points + scale * seeds for scale, name in enumerate(config.meta_params, 1)}
+        measured = {name: np.where(lost, np.nan, gradient) for name, gradient in gradients.items()}
+        return Result(columns | {"episode_return": returns} | measured, 1.0)
+
+    monkeypatch.setattr(comparing, "train", train)
+    monkeypatch.setattr(plots, "draw_comparison", lambda *_: None)
+    return it
 
 
-def test_compare_trains_every_estimator_alike_on_the_same_seeds(tmp_path, trained):
-    config = dataclasses.replace(UNUSUAL, seed=4, num_seeds=3, num_env_steps=2_520, meta_learning_rate=0.5)
-    comparison = comparing.compare(
-        comparison_config.make_configs(config, config_lib.ESTIMATORS, []), tmp_path, **HANDED_ON
-    )
-    assert list(trained) == list(config_lib.ESTIMATORS) == list(comparison["estimators"])
-    for estimator, used in trained.items():
-        assert used == dataclasses.replace(config, estimator=estimator, outer_critic=estimator != "none")
-        result = comparison["estimators"][estimator]
-        gain = {"none": 0.0, "single_step": 1.8, "multi_step": 1.5, "mixing": 1.6}[estimator]
-        assert result["final_return"]["estimate"] == result["interquartile_mean"]["estimate"] == 8.0 + gain
-        np.testing.assert_allclose(result["mean_return"]["estimate"], (18 * 101.0 + 2 * (8.0 + gain)) / 20, rtol=1e-5)
-        assert ("gain" in result) == (estimator != "none")
-        if estimator != "none":
-            assert result["gain"]["estimate"] == pytest.approx(gain)
-            assert result["probability_of_improvement"]["estimate"] == 1.0
+def _compared(*estimators, rates=()):
+    return comparing.compare(make_configs(CONFIG, estimators), grid=Grid(rates))["estimators"]
+
+
+def _estimates(result, *names):
+    return [result[name]["estimate"] for name in names]
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["folder", "no_folder"])
+def test_compare_trains_alike_on_the_same_seeds_and_chooses_each_rate_on_others(kept, tmp_path, training):
+    configs = make_configs(CONFIG, ["none", "single_step", "multi_step", "mixing_2"], ["discount:0.3"])
+    grid = Grid((np.float32(0.1), 0.3), num_seeds=np.int64(2))
+    comparison = comparing.compare(configs, str(tmp_path) if kept else None, grid, Execution(keep=3), network="own")
+    assert all(options == (Execution(keep=3), "own") for _, options in training.runs.values())
+    assert comparison["wall_seconds"] == len(training.runs) == 5 + 3 * 2
+    assert list(comparison["estimators"]) == list(configs)
+    chosen = {"single_step": (0.3, 2.0), "multi_step": (0.1, 1.9), "mixing_2": (0.1, 2.0)}
+    for name, result in comparison["estimators"].items():
+        rate, gain = chosen.get(name, (None, 0.0))
+        changed = {"meta_learning_rate": rate} if rate else {}
+        assert training.runs[name][0] == dataclasses.replace(configs[name], **changed)
+        assert result.get("meta_learning_rate") == rate
+        assert _estimates(result, "final_return", "interquartile_mean") == pytest.approx([8.0 + gain] * 2)
+        assert "gain" not in result if name == "none" else result["gain"]["estimate"] == pytest.approx(gain)
         deviations = {name: deviation["estimate"] for name, deviation in result["meta_grad_std"].items()}
-        assert deviations == ({} if estimator == "none" else {"lambda": 1.0, "value_cost": 2.0})
-
-
-def test_compare_chooses_each_meta_learning_rate_on_other_seeds(tmp_path, trained):
-    config = dataclasses.replace(UNUSUAL, seed=4, num_seeds=3, num_env_steps=2_520)
-    configs = comparison_config.make_configs(config, ["none", "single_step", "mixing_2"], ["discount:0.3"])
-    grid = comparison_config.Grid((np.float32(0.1), 0.3), num_seeds=np.int64(2))
-    comparison = comparing.compare(configs, str(tmp_path), grid, **HANDED_ON)
-    tried = [f"{name}_{rate}" for name in ("single_step", "mixing_2") for rate in ("0.1", "0.3")]
-    assert sorted(trained) == sorted(["none", "single_step", "mixing_2", "baseline", *tried])
-    for name, chosen in (("single_step", 0.3), ("mixing_2", 0.1)):
-        result = comparison["estimators"][name]
-        assert trained[name].meta_learning_rate == result["meta_learning_rate"] == chosen
-        assert (trained[name].seed, trained[name].num_seeds) == (4, 3)
-        for rate, trial in zip((0.1, 0.3), result["grid"], strict=True):
-            used = trained[f"{name}_{rate}"]
-            assert used == dataclasses.replace(configs[name], seed=7, num_seeds=2, meta_learning_rate=rate)
-            assert trial["final_return"]["estimate"] == pytest.approx(7.5 + 2.0 - abs(rate - chosen))
-    assert comparison["estimators"]["baseline"]["gain"]["estimate"] == 0.0
-    assert comparison["wall_seconds"] == 8.0
+        assert deviations == ({"lambda": 1.0, "value_cost": 2.0} if rate else {})
+        for tried, trial in zip((0.1, 0.3) if rate else (), result["grid"], strict=True):
+            on_others = dataclasses.replace(configs[name], seed=7, num_seeds=2, meta_learning_rate=tried)
+            assert training.runs[f"{name}_{tried}"][0] == on_others
+            assert trial["final_return"]["estimate"] == pytest.approx(7.5 + gain - abs(tried - rate))
 
 
 @pytest.mark.parametrize(
-    ("changed", "rates", "complaint"),
+    ("changed", "before", "after", "complaint"),
     [
-        (
-            {},
-            (0.1, 0.2, 0.3),
-            "--meta_learning_rates=0.1,0.2,0.3: must be those of which the run in .*/single_step",
-        ),
-        ({}, (0.1,), "--meta_learning_rates=0.1: must be those of which the run in .*/single_step has"),
-        ({"num_env_steps": 5_040}, (0.1, 0.3), "--num_env_steps=5040: must be 2520, as of the run in"),
-        ({"rollout_length": 14}, (0.1, 0.3), "--rollout_length=14: must be 7, as of the run in"),
+        ({}, (0.1, 0.3), (0.1, 0.2, 0.3), "meta_learning_rates=0.1,0.2,0.3: must be those of which the run in"),
+        ({}, (), (0.25, 0.3), "meta_learning_rates=0.25,0.3: must be those of which the run in"),
+        ({"num_env_steps": 51_200}, (0.1, 0.3), (0.1, 0.3), "num_env_steps=51200: must be 25600, as of the run in"),
+        ({"rollout_length": 10}, (0.1, 0.3), (0.1, 0.3), "rollout_length=10: must be 20, as of the run in"),
     ],
 )
-def test_a_run_is_not_chosen_anew_by_other_trials(changed, rates, complaint, tmp_path, trained):
-    config = dataclasses.replace(UNUSUAL, seed=4, num_seeds=3, num_env_steps=2_520)
-
+def test_a_run_is_not_chosen_anew_by_other_trials(changed, before, after, complaint, tmp_path, training):
     def run(config, rates):
-        configs = comparison_config.make_configs(config, ["single_step"])
-        return comparing.compare(configs, tmp_path, comparison_config.Grid(rates, num_seeds=2), **HANDED_ON)
+        return comparing.compare(make_configs(config, ["single_step"]), tmp_path, Grid(rates, num_seeds=2))
 
-    first = run(config, (0.1, 0.3))
-    trained.clear()
+    first = run(CONFIG, before)
+    training.runs.clear()
     with pytest.raises(UsageError, match=complaint):
-        run(dataclasses.replace(config, **changed), rates)
-    assert not trained
+        run(dataclasses.replace(CONFIG, **changed), after)
+    assert not training.runs
     shutil.rmtree(tmp_path / "single_step")  # as if stopped before the run began
-    assert run(config, (0.1, 0.3)) == first
+    assert run(CONFIG, before) == first
 
 
-def test_a_run_without_trials_is_not_chosen_by_them_afterwards(tmp_path, trained):
-    configs = comparison_config.make_configs(dataclasses.replace(UNUSUAL, num_env_steps=2_520), ["single_step"])
-    comparing.compare(configs, tmp_path, **HANDED_ON)
-    trained.clear()
-    with pytest.raises(UsageError, match=r"--meta_learning_rates=0.25,0.3: must be those of which the run in"):
-        comparing.compare(configs, tmp_path, comparison_config.Grid((0.25, 0.3)), **HANDED_ON)
-    assert not trained
-
-
-def test_summaries_weigh_seeds_and_points_as_they_say():
-    """The interquartile mean of four seeds leaves two out; points of a run that was made longer lie further apart."""
-    metrics = {
-        "env_steps": np.tile([[10.0], [20.0], [120.0]], 4),
-        "episode_return": np.array([[8.0] * 4, [np.nan] * 4, [0.0, 1.0, 4.0, 9.0]]),
-        "seed": np.tile(np.arange(4.0), (3, 1)),
-    }
-    result = comparing._summarise(Config(estimator="none"), metrics, None)
-    estimates = {name: result[name]["estimate"] for name in ("final_return", "interquartile_mean", "mean_return")}
-    assert estimates == {
-        "final_return": 3.5,
-        "interquartile_mean": 2.5,
-        "mean_return": pytest.approx((10 * 8.0 + 100 * 3.5) / 110),
-    }
-
-
-def test_gains_are_differences_seed_by_seed():
-    """As they are not where either side is sorted first, or is a mean."""
-    metrics = {"env_steps": np.full((1, 3), 10.0), "seed": np.arange(3.0)[None]}
-    returns, fixed = (metrics | {"episode_return": np.array([values])} for values in ([5.0, 4.0, 3.0], [4.0, 1.0, 6.0]))
-    result = comparing._summarise(Config(estimator="none"), returns, fixed)
-    # Gains of 1, 3 and -3: their standard error is 1.7638, Student's t quantile for three seeds 4.3027.
-    assert result["gain"]["estimate"] == pytest.approx(1 / 3)
-    np.testing.assert_allclose(result["gain"]["ci95"], [1 / 3 - 7.5890, 1 / 3 + 7.5890], rtol=1e-4)
-    assert result["probability_of_improvement"]["estimate"] == pytest.approx(2 / 3)
-
-
-def test_a_comparison_without_a_folder_chooses_its_rates_too(trained):
-    config = dataclasses.replace(UNUSUAL, num_seeds=3, num_env_steps=2_520)
-    configs = comparison_config.make_configs(config, ["single_step"])
-    comparison = comparing.compare(configs, grid=comparison_config.Grid((0.1, 0.3), num_seeds=2), **HANDED_ON)
-    assert trained["single_step"].meta_learning_rate == 0.3
-    assert [trial["meta_learning_rate"] for trial in comparison["estimators"]["single_step"]["grid"]] == [0.1, 0.3]
-
-
-def test_the_flags_of_the_grid_and_of_the_execution_arrive_and_a_folder_with_trials_alone_goes_on(
-    tmp_path, monkeypatch
-):
-    arrived = []
-
-    def stopped(*arguments):
-        arrived.append(arguments)
-        raise files.WriteError("stopped")
-
-    monkeypatch.setattr(compare, "compare", stopped)
-    (tmp_path / comparison_config.GRID).mkdir()
+def test_the_flags_of_the_grid_and_of_the_execution_arrive(tmp_path, training, capsys):
+    (tmp_path / "grid").mkdir()  # a folder with trials alone goes on
     given = ["--meta_learning_rates=0.1,0.3", "--num_grid_seeds=4", "--on_divergence=drop", f"--logdir={tmp_path}"]
-    assert command_line.run(compare, *SMALL, "--estimators=mixing", *given) == "stopped"
-    ((configs, folder, grid, execution),) = arrived
-    assert list(configs) == ["mixing"]
-    assert (folder, grid) == (tmp_path, comparison_config.Grid((0.1, 0.3), 4))
-    assert execution == Execution(on_divergence="drop")
+    assert not command_line.run(compare, *SMALL, "--estimators=mixing", *given)
+    seeds = {name: config.num_seeds for name, (config, _) in training.runs.items()}
+    assert seeds == {"mixing_0.1": 4, "mixing_0.3": 4, "mixing": 2}
+    assert training.runs["mixing"][1] == (Execution(on_divergence="drop"), None)
+    assert "Final return at each meta-learning rate, on 4 other seeds" in capsys.readouterr().out
+    assert list(make_configs(CONFIG)) == compare.define_flags()["estimators"].value == list(ESTIMATORS)
 
 
-def test_a_meta_learning_rate_without_a_return_is_the_worst():
-    trials = [{"meta_learning_rate": rate, "final_return": {"estimate": mean}} for rate, mean in ((1, None), (2, -0.5))]
-    assert comparing._best_rate(trials) == comparing._best_rate(trials[::-1]) == 2
+def test_summaries_weigh_seeds_and_points_as_they_say(training):
+    """The interquartile mean of four seeds leaves two out; points of a run that was made longer lie further apart."""
+    training.returns["none"] = [[8.0] * 4, [NONE] * 4, [0.0, 1.0, 4.0, 9.0]]
+    training.env_steps = [[10.0], [20.0], [120.0]]
+    expected = [3.5, 2.5, pytest.approx((10 * 8.0 + 100 * 3.5) / 110)]
+    assert _estimates(_compared("none")["none"], "final_return", "interquartile_mean", "mean_return") == expected
+
+
+def test_gains_are_differences_seed_by_seed(training):
+    """As they are not where either side is sorted first, or is a mean."""
+    training.returns |= {"none": [[4.0, 1.0, 6.0]], "mixing": [[5.0, 4.0, 3.0]]}
+    result = _compared("none", "mixing")["mixing"]
+    # Gains of 1, 3 and -3: their standard error is 1.7638, Student's t quantile for three seeds 4.3027.
+    assert _estimates(result, "gain", "probability_of_improvement") == pytest.approx([1 / 3, 2 / 3])
+    np.testing.assert_allclose(result["gain"]["ci95"], [1 / 3 - 7.5890, 1 / 3 + 7.5890], rtol=1e-4)
+
+
+@pytest.mark.parametrize("healthy", [1, 19], ids=["early", "in_the_last_tenth"])
+def test_seeds_that_were_dropped_or_end_no_episode_any_more_are_left_out_and_named(healthy, training):
+    """The latter learned to play in circles."""
+    dropped = [[1.0, DROPPED, 3.0]] * healthy + [[1.0, NONE, 3.0]] * (20 - healthy)
+    endless = [[1.0, 3.0, 5.0]] + [[NONE, 3.0, 5.0]] * 19
+    training.returns |= {"none": [[0.0] * 3] * 20, "mixing": dropped, "single_step": endless}
+    results = _compared("none", "mixing", "single_step")
+    mixing, single_step = results["mixing"], results["single_step"]
+    assert (mixing["dropped_seeds"], mixing["endless_seeds"]) == ([5], [])
+    assert (single_step["dropped_seeds"], single_step["endless_seeds"]) == ([], [4])
+    assert _estimates(mixing, "final_return", "gain", "mean_return") == [2.0] * 3
+    assert mixing["meta_grad_std"]["lambda"]["estimate"] == pytest.approx(np.sqrt(2.0))  # of 0 and 2
+    assert _estimates(single_step, "final_return", "gain", "mean_return") == [4.0, 4.0, 3.0]
+    printed = outcome.tables({"estimators": results, "num_seeds": 3})
+    assert "mixing (1 of 3 seeds dropped)" in printed
+    assert "single_step (1 of 3 seeds without a last return)" in printed
+
+
+def test_a_rate_at_which_a_seed_has_no_return_is_the_worst(training):
+    """Its survivors may be better for it."""
+    training.returns |= {"mixing_0.1": [[DROPPED, 9.0], [NONE, 9.0]], "mixing_0.2": [[9.0, 9.0], [NONE, 9.0]]}
+    training.returns |= {"mixing_0.3": [[-5.0, -5.0]]}
+    result = _compared("mixing", rates=(0.1, 0.2, 0.3))["mixing"]
+    assert result["meta_learning_rate"] == 0.3
+    assert [trial["final_return"]["estimate"] for trial in result["grid"]] == [None, None, -5.0]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("argument", "complaint"),
     [
-        (["--estimators="], "--estimators=: must be given: a comma list"),
-        (
-            ["--estimators=mixing:5,tuning"],
-            "--estimators=mixing:5,tuning: must be a comma list, without repetition, of",
-        ),
-        (["--estimators=single_step:3"], "--estimators=single_step:3: must be a comma list, without repetition, of"),
-        (["--estimators=mixing,mixing"], "--estimators=mixing,mixing: must be a comma list, without repetition, of"),
-        (
-            ["--estimators=mixing:5,mixing_5"],
-            "--estimators=mixing:5,mixing_5: must be a comma list, without repetition,",
-        ),
-        (["--estimators=mixing:0"], "--horizon=0: must be at least 1"),
-        (["--estimators=mixing:3"], "--num_env_steps=400: must be a multiple of num_envs × rollout_length × horizon"),
-        ([f"--estimators=mixing_{'9' * 5000}"], f"--estimators=mixing_{'9' * 5000}: must be a comma list"),
-        (["--baseline=discount:1.5"], "--discount=1.5: must be in (0, 1)"),
-        (["--baseline=horizon:5"], "--baseline=horizon:5: must be a comma list of NAME:VALUE, NAME of discount"),
-        (["--baseline=lambda:0,lambda:1"], "--baseline=lambda:0,lambda:1: must be a comma list of NAME:VALUE"),
-        (["--baseline=discount"], "--baseline=discount: must be a comma list of NAME:VALUE"),
-        (["--meta_learning_rates=0.1,0"], "--meta_learning_rates=0.1,0: must be positive numbers"),
-        (["--meta_learning_rates=0.1,x"], "--meta_learning_rates=0.1,x: must be positive numbers"),
-        (["--meta_learning_rates=0.1,0.1"], "--meta_learning_rates=0.1,0.1: must be positive numbers"),
-        (["--meta_learning_rates=0.1,0.1000000001"], "--meta_learning_rates=0.1,0.1000000001: must be positive"),
-        (["--meta_learning_rates=0.1", "--meta_learning_rate=0.1"], "--meta_learning_rate=0.1: must be left out"),
-        (["--meta_learning_rates=0.1", "--num_grid_seeds=0"], "--num_grid_seeds=0: must be at least 1"),
+        ("--estimators=", "--estimators=: must be given: a comma list"),
+        ("--estimators=mixing:5,mixing_5", "--estimators=mixing:5,mixing_5: must be a comma list, without repetition,"),
+        ("--baseline=discount:1.5", "--discount=1.5: must be in (0, 1)"),
+        ("--baseline=lambda:0,lambda:1", "--baseline=lambda:0,lambda:1: must be a comma list of NAME:VALUE"),
+        ("--meta_learning_rates=0.1,0.1000000001", "--meta_learning_rates=0.1,0.1000000001: must be positive"),
+        ("--meta_learning_rates=0.1 --meta_learning_rate=0.1", "--meta_learning_rate=0.1: must be left out with --met"),
     ],
 )
-def test_impossible_comparisons_are_refused_in_one_line(arguments, complaint, tmp_path, capsys):
-    assert command_line.run(compare, *SMALL, *arguments, f"--logdir={tmp_path}/all") == 2
+def test_impossible_comparisons_are_refused_in_one_line(argument, complaint, tmp_path, capsys):
+    assert command_line.run(compare, *SMALL, *argument.split(), f"--logdir={tmp_path}/all") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(complaint)
     assert not (tmp_path / "all").exists()
-
-
-def test_spreads_are_pooled_standard_deviations():
-    """Two seeds that are 2 d apart have the deviation d sqrt(2); variances are averaged over five points."""
-    halves = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
-    samples = np.stack([10.0 - halves, 10.0 + halves], 1)
-    expected = [np.sqrt(np.mean(2.0 * halves[max(point - 2, 0) : point + 3] ** 2)) for point in range(7)]
-    np.testing.assert_allclose(plots._pooled_deviation(samples), expected)

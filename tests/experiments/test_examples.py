@@ -1,71 +1,43 @@
 """The examples, in miniature."""
 
-import configparser
-import importlib.util
 import json
 import pathlib
 import re
-import sys
 
 import matplotlib
 import numpy as np
 import pytest
 
+from examples import own_environment, own_inner_problem
+
 ROOT = pathlib.Path(__file__).parents[2]
-EXAMPLES = ROOT / "examples"
 
 
-@pytest.fixture
-def example(monkeypatch):
-    """Loads an example by its name."""
-
-    def load(name):
-        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, name, module)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
-
-
-def test_an_environment_of_ones_own_is_learned(example, capsys):
-    result = example("own_environment").main(
-        estimator="single_step",
-        num_envs=16,
-        rollout_length=10,
-        learning_rate=0.01,
-        num_env_steps=32_000,
-        policy_width=16,
-        value_width=16,
-    )
+def test_an_environment_of_ones_own_is_learned(capsys):
+    learning = {"estimator": "single_step", "num_envs": 16, "rollout_length": 10, "learning_rate": 0.01}
+    result = own_environment.main(**learning, num_env_steps=32_000, policy_width=16, value_width=16)
     returns = result.metrics["episode_return"]
     assert np.nanmean(returns[:3]) < 0.0 < 0.3 < np.nanmean(returns[-3:])
     assert capsys.readouterr().out.startswith("episode_return: from -")
 
 
-def test_the_step_size_of_sgd_finds_its_place(example):
-    problem = example("own_inner_problem")
-    rates, losses = problem.main(num_windows=200)
-    assert rates[0] == pytest.approx(problem.START)
-    assert rates[-1] > 10 * problem.START
+def test_the_step_size_of_sgd_finds_its_place():
+    rates, losses = own_inner_problem.main(num_windows=200)
+    assert rates[0] == pytest.approx(own_inner_problem.START)
+    assert rates[-1] > 10 * own_inner_problem.START
     assert losses[-20:].mean() < 0.3 * losses[:20].mean()
 
 
 def test_the_inner_problem_of_the_readme_runs():
-    readme = (ROOT / "README.md").read_text()
+    blocks = re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     names = {}
-    exec(
-        next(block for block in re.findall("```python\n(.*?)```", readme, re.DOTALL) if "metagrad import" in block),
-        names,
-    )
-    by_horizon = names["every_g_k"]["log_rate"]
-    np.testing.assert_allclose(names["gradient"]["log_rate"], by_horizon.mean(), rtol=1e-5)
+    exec(next(block for block in blocks if "metagrad import" in block), names)
+    np.testing.assert_allclose(names["gradient"]["log_rate"], names["every_g_k"]["log_rate"].mean(), rtol=1e-5)
 
 
 def test_the_notebook_runs(capsys, monkeypatch):
     monkeypatch.setitem(matplotlib.rcParams, "backend", "agg")
-    cells = json.loads((EXAMPLES / "notebook.ipynb").read_text())["cells"]
+    cells = json.loads((ROOT / "examples" / "notebook.ipynb").read_text())["cells"]
     first, *others = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     names = {}
     exec(first, names)
@@ -77,11 +49,3 @@ def test_the_notebook_runs(capsys, monkeypatch):
     assert [len(axes.lines) for axes in names["panels"]] == [2, 2]
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == ["single_step", "multi_step", "mixing", "discount"]
-
-
-def test_packages_are_installed_with_their_types():
-    metadata = configparser.ConfigParser()
-    metadata.read(ROOT / "setup.cfg")
-    assert metadata["options.package_data"]["*"] == "py.typed"
-    for pattern in metadata["options.packages.find"]["include"].split():
-        assert (ROOT / pattern.rstrip("*") / "py.typed").exists()
