@@ -10,7 +10,7 @@ import pytest
 
 from agents import training
 from experiments.config.settings import Config
-from experiments.runs import training as loop
+from experiments.runs import seeds
 from experiments.runs.building import init_seeds, make_agent
 from experiments.runs.layout import lay_out, over_devices
 from experiments.storage.checkpoints import without_keys
@@ -45,7 +45,7 @@ def _lowered(program, *inputs):
 
 def test_training_is_lowered_for_cuda_with_all_seeds_at_once():
     agent, layout = make_agent(CONFIG), lay_out(CONFIG.num_seeds)
-    program, inputs = loop.training_program(agent, layout)
+    program, inputs = seeds.training_program(agent, [], layout)
     text = _lowered(program, *inputs)
     assert "tensor<3x4x4xf32>" in text  # what all policies say at once: [seeds, B, actions]
 

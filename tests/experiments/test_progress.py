@@ -10,7 +10,7 @@ from experiments.runs.progress import RunBar, Turn
 
 
 def test_the_bar_of_a_run_tells_the_time_left_of_all_runs(monkeypatch):
-    """Half of its 100 steps took 30 s: 30 s are left of it, and twice 60 s of the two runs after it that are as long."""
+    """Half of its 100 steps took 30 s: 30 s are left of it, and 60 s for each of two runs after it."""
     told, clock = [], iter([0.0, 30.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     with RunBar(100, 0, Turn("run 1/3, none", 2.0, ">"), quiet=True) as bar:

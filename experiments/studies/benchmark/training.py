@@ -24,7 +24,7 @@ from experiments.config.ranges import board_shape
 from experiments.config.settings import Config
 from experiments.runs.building import init_seeds, make_agent
 from experiments.runs.layout import lay_out
-from experiments.runs.training import training_program
+from experiments.runs.seeds import training_program
 from experiments.storage import checkpoints
 from experiments.studies.benchmark import games, measuring, work
 from experiments.studies.benchmark.measuring import SECONDS, STEPS_A_SECOND, Figure, Figures, Program, Side
@@ -99,7 +99,7 @@ def memory(scale: Scale) -> Figures:
 
 @functools.cache
 def _compiled(config: Config) -> jax.stages.Compiled:
-    program, inputs = training_program(make_agent(config), lay_out(config.num_seeds))
+    program, inputs = training_program(make_agent(config), [], lay_out(config.num_seeds))
     return program.lower(*inputs).compile()
 
 
@@ -110,7 +110,7 @@ def _training(config: Config, scale: Scale, amount: int) -> Side:
     (counts,) = layout.split(np.full(config.num_seeds, scale.windows, np.int32))
 
     def step(states: Any) -> Any:
-        return program(*jax.device_put((states, counts), layout.sharding))[0]
+        return program(*jax.device_put((states, {}, counts), layout.sharding))[0]
 
     return Side(measuring.stepping(step, states), amount * scale.windows)
 

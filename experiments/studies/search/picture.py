@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter
 from experiments.config import settings as config_lib
 from experiments.config.settings import Config
 from experiments.figures import styles
-from experiments.studies.search.settings import SEARCHED
+from experiments.config.search import SEARCHED
 
 
 def draw(results: dict[str, Any], config: Config, picture: pathlib.Path) -> None:
