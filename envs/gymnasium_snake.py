@@ -51,7 +51,8 @@ def _reset_batch(
     """Starts every game anew, but for those that go on: where an array is true, from these states."""
     states = jax.vmap(snake.initial)(jax.random.split(_key(key_data), num_envs))
     if going_on is not None:
-        states = jax.vmap(_choose)(*going_on, states)
+        where, old_states = going_on
+        states = jax.vmap(_choose)(jnp.asarray(where), old_states, states)
     return states, jax.vmap(snake.observation)(states)
 
 
@@ -61,7 +62,7 @@ def _step_batch(snake: Snake, states: State, actions: np.ndarray, key_data: np.n
         transition_key, reset_key = jax.random.split(key)
         return _play(snake, state, action, transition_key, after_end=snake.initial(reset_key))
 
-    return jax.vmap(step)(states, actions, jax.random.split(_key(key_data), len(actions)))
+    return jax.vmap(step)(states, jnp.asarray(actions), jax.random.split(_key(key_data), len(actions)))
 
 
 def _play(snake: Snake, state: State, action: jax.Array | np.ndarray, key: jax.Array, after_end: State) -> Moved:
@@ -165,7 +166,8 @@ class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
     def render(self) -> np.ndarray | None:
         """Returns a picture of the game, uint8 [height, width, 3], or shows it if `render_mode` is "human"."""
         if self.render_mode is None:
-            return _warn_of_no_render_mode(self.metadata["render_modes"])
+            _warn_of_no_render_mode(self.metadata["render_modes"])
+            return None
         if self.render_mode == "rgb_array":
             return self._snake.render(_started(self._state))
         drawing.show(drawing.draw(_started(self._state)), "Snake", FRAMES_PER_SECOND)
@@ -263,7 +265,8 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Returns a picture of every game, each uint8 [height, width, 3]."""
         if self.render_mode is None:
-            return _warn_of_no_render_mode(self.metadata["render_modes"])
+            _warn_of_no_render_mode(self.metadata["render_modes"])
+            return None
         games = zip(*jax.device_get(_started(self._states)), strict=True)
         return tuple(self._snake.render(State(*game)) for game in games)
 

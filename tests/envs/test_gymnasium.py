@@ -1,7 +1,4 @@
-import os
 import runpy
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,6 @@ from gymnasium import wrappers
 from gymnasium.utils.env_checker import check_env, check_returned_data_not_reused
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from reference_snake import Game
-from stepping import steps_a_second
 
 from envs import drawing, gymnasium_snake
 from envs.gymnasium_snake import ID
@@ -34,23 +30,13 @@ def no_screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     pygame.quit()
 
 
-def test_a_fresh_interpreter_finds_both() -> None:
-    code = f"""
-import gymnasium
-print(gymnasium.make("envs.gymnasium_snake:{ID}", num_rows=3).reset(seed=0)[0].shape)
-print(gymnasium.make_vec("envs.gymnasium_snake:{ID}", num_envs=2, num_cols=4).reset(seed=0)[0].shape)
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n") == ["(3, 12, 5)", "(2, 12, 4, 5)", ""]
-
-
-@pytest.mark.parametrize("render_mode", [None, "human", "rgb_array"])
+@pytest.mark.parametrize("render_mode", [None, "rgb_array"])
 def test_gymnasium_checks_the_environment(render_mode: str | None) -> None:
-    check_env(gymnasium.make(ID, render_mode=render_mode, num_rows=4, num_cols=5).unwrapped)
+    check_env(gymnasium.make(f"envs.gymnasium_snake:{ID}", render_mode=render_mode, num_rows=4, num_cols=5).unwrapped)
 
 
 def test_gymnasium_checks_the_vector_environment() -> None:
-    envs = gymnasium.make_vec(ID, num_envs=1, num_rows=4, num_cols=5)
+    envs = gymnasium.make_vec(f"envs.gymnasium_snake:{ID}", num_envs=1, num_rows=4, num_cols=5)
     check_returned_data_not_reused(envs)
     assert envs.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     assert envs.reset(seed=0)[0] in envs.observation_space
@@ -84,14 +70,14 @@ def assert_follows(game: Game, action: int, step: tuple[np.ndarray, float, bool,
     np.testing.assert_array_equal(info["action_mask"], game.mask())
 
 
-@pytest.mark.parametrize(("num_rows", "num_cols", "time_limit"), [(2, 2, 9), (4, 3, 25), (6, 6, 4_000)])
+@pytest.mark.parametrize(("num_rows", "num_cols", "time_limit"), [(2, 2, 9), (6, 6, 4_000)])
 def test_equals_the_reference(num_rows: int, num_cols: int, time_limit: int) -> None:
     env = gymnasium.make(ID, num_rows=num_rows, num_cols=num_cols, time_limit=time_limit)
     generator = np.random.default_rng(0)
     ends = []
     observation, info = env.reset(seed=1)
     game = start(observation, time_limit)
-    for _ in range(1_000):
+    for _ in range(400):
         action = int(random_actions(generator, info["action_mask"]))
         step = env.step(action)
         assert_follows(game, action, step)
@@ -104,10 +90,9 @@ def test_equals_the_reference(num_rows: int, num_cols: int, time_limit: int) -> 
     assert all(ends) == (time_limit == 4_000)  # elsewhere some were truncated
 
 
-@pytest.mark.parametrize(("num_rows", "num_cols", "time_limit"), [(2, 2, 9), (5, 4, 25)])
-def test_the_vector_equals_the_reference(num_rows: int, num_cols: int, time_limit: int) -> None:
-    num_envs = 8
-    envs = gymnasium.make_vec(ID, num_envs, num_rows=num_rows, num_cols=num_cols, time_limit=time_limit)
+def test_the_vector_equals_the_reference() -> None:
+    num_envs, time_limit = 8, 25
+    envs = gymnasium.make_vec(ID, num_envs, num_rows=5, num_cols=4, time_limit=time_limit)
     generator = np.random.default_rng(0)
     observations, infos = envs.reset(seed=1)
     games = [start(observation, time_limit) for observation in observations]
@@ -181,14 +166,6 @@ def test_seeds_reproduce(vector: bool) -> None:
         assert (first[0][0][0] != first[0][0][1]).any()
 
 
-def test_sampling_takes_the_action_mask() -> None:
-    env = gymnasium.make(ID, num_rows=2, num_cols=2)
-    _, info = env.reset(seed=0)
-    allowed = np.flatnonzero(info["action_mask"])
-    samples = {int(env.action_space.sample(info["action_mask"])) for _ in range(50)}
-    assert samples == set(allowed.tolist())
-
-
 def play_episode(env: gymnasium.Env, seed: int) -> tuple[list[float], bool, bool, dict[str, Any]]:
     """Plays without crashing as long as it can; returns the rewards and how it ended."""
     generator = np.random.default_rng(seed)
@@ -201,9 +178,13 @@ def play_episode(env: gymnasium.Env, seed: int) -> tuple[list[float], bool, bool
             return rewards, terminated, truncated, info
 
 
-def test_time_limit_wrapper() -> None:
-    env = gymnasium.make(ID, max_episode_steps=3)
-    assert isinstance(env, wrappers.TimeLimit)
+def test_wrappers() -> None:
+    env = wrappers.RecordEpisodeStatistics(gymnasium.make(ID, num_rows=4, num_cols=4))
+    rewards, _, _, info = play_episode(env, seed=0)
+    assert sum(rewards) == info["score"] > 0
+    assert (info["episode"]["r"], info["episode"]["l"]) == (sum(rewards), len(rewards))
+    env = wrappers.FlattenObservation(gymnasium.make(ID, max_episode_steps=3))
+    assert env.reset(seed=0)[0].shape == (12 * 12 * 5,)
     rewards, terminated, truncated, _ = play_episode(env, seed=2)
     assert (len(rewards), terminated, truncated) == (3, False, True)
 
@@ -245,50 +226,19 @@ def test_a_mask_resets_some_games_of_the_vector() -> None:
     np.testing.assert_equal(again_infos["score"][~mask], infos["score"][~mask])
 
 
-def test_record_episode_statistics_wrapper() -> None:
-    env = wrappers.RecordEpisodeStatistics(gymnasium.make(ID, num_rows=4, num_cols=4))
-    rewards, _, _, info = play_episode(env, seed=0)
-    assert sum(rewards) == info["score"] > 0
-    assert (info["episode"]["r"], info["episode"]["l"]) == (sum(rewards), len(rewards))
-
-
-def test_flatten_observation_wrapper() -> None:
-    env = wrappers.FlattenObservation(gymnasium.make(ID, num_rows=4, num_cols=5))
-    observation, _ = env.reset(seed=0)
-    assert observation in env.observation_space
-    assert observation.shape == (4 * 5 * 5,)
-
-
-def video_frames(folder: Path) -> np.ndarray:
-    (video,) = folder.glob("*.mp4")
-    return imageio.imread(video, plugin="FFMPEG")
-
-
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # MoviePy starts ffmpeg
 def test_record_video_wrapper(tmp_path: Path) -> None:
-    env = gymnasium.make(ID, render_mode="rgb_array", num_rows=4, num_cols=4)
-    env = wrappers.RecordVideo(env, str(tmp_path / "videos"), episode_trigger=lambda episode: episode == 0)
+    env = gymnasium.make(ID, render_mode="rgb_array", num_rows=4, num_cols=4, time_limit=9)
+    env = wrappers.RecordVideo(env, str(tmp_path), episode_trigger=lambda episode: episode == 0)
     rewards, _, _, _ = play_episode(env, seed=0)
     env.close()
-    width, height = drawing.natural_size(4, 4)
-    assert video_frames(tmp_path / "videos").shape == (len(rewards) + 1, height, width, 3)
-
-
-@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # MoviePy starts ffmpeg
-def test_vector_record_video_wrapper(tmp_path: Path) -> None:
-    envs = gymnasium.make_vec(ID, 2, render_mode="rgb_array", num_rows=4, num_cols=4, time_limit=20)
-    envs = wrappers.vector.RecordVideo(envs, str(tmp_path / "videos"), step_trigger=lambda step: step == 0)
-    generator = np.random.default_rng(0)
-    _, infos = envs.reset(seed=0)
-    num_steps, ended = 0, False
-    while not ended:  # a video lasts as long as the first game's episode
-        _, _, terminated, truncated, infos = envs.step(random_actions(generator, infos["action_mask"]))
-        num_steps, ended = num_steps + 1, terminated[0] or truncated[0]
-    envs.close()
-    width, height = drawing.natural_size(4, 4)
-    frames = video_frames(tmp_path / "videos")
-    assert len(frames) == num_steps
-    assert frames[0].size == 2 * height * width * 3
+    (video,) = tmp_path.glob("*.mp4")
+    assert imageio.imread(video, plugin="FFMPEG").shape == (
+        len(rewards) + 1,
+        drawing.layout(4, 4).height,
+        drawing.layout(4, 4).width,
+        3,
+    )
 
 
 def test_vector_wrappers() -> None:
@@ -313,33 +263,28 @@ def test_vector_wrappers() -> None:
     assert episodes >= 6 * (40 // 11)  # none takes more than its ten steps and one for the reset
 
 
-def test_rgb_array_shows_the_game() -> None:
-    env = gymnasium.make(ID, render_mode="rgb_array", num_rows=5, num_cols=7)
-    observation, _ = env.reset(seed=3)
-    assert_shows(env.render(), observation)
-    envs = gymnasium.make_vec(ID, 3, render_mode="rgb_array", num_rows=5, num_cols=7)
-    observations, _ = envs.reset(seed=3)
-    pictures = envs.render()
-    assert pictures is not None
-    for picture, observation in zip(pictures, observations, strict=True):
-        assert_shows(picture, observation)
-
-
 def assert_shows(picture: Any, observation: np.ndarray) -> None:
     """Finds the head and the fruit of the observation in the picture."""
-    layout = drawing.fit(*observation.shape[:2], picture.shape[1::-1])
+    place = drawing.layout(*observation.shape[:2])
     for feature, color in [(1, drawing.HEAD_COLOR), (FRUIT, drawing.FRUIT_COLOR)]:
-        x, y = layout.center(*cell_of(observation, feature))
+        x, y = place.center(*cell_of(observation, feature))
         assert tuple(picture[y, x]) == color
 
 
-def test_a_window_follows_the_game() -> None:
-    env = gymnasium.make(ID, render_mode="human", num_rows=5, num_cols=7)
+def test_rgb_arrays_show_the_games_and_a_window_follows_one() -> None:
+    sizes: dict[str, Any] = {"num_rows": 5, "num_cols": 7}
+    env = gymnasium.make(ID, render_mode="rgb_array", **sizes)
+    observation, _ = env.reset(seed=3)
+    assert_shows(env.render(), observation)
+    envs = gymnasium.make_vec(ID, 3, render_mode="rgb_array", **sizes)
+    observations, _ = envs.reset(seed=3)
+    for picture, observation in zip(envs.render() or (), observations, strict=True):
+        assert_shows(picture, observation)
+    env = gymnasium.make(ID, render_mode="human", **sizes)
     observation, info = env.reset(seed=3)
     assert_shows(drawing.pixels(pygame.display.get_surface()), observation)
-    for _ in range(3):
-        observation, _, _, _, info = env.step(np.argmax(info["action_mask"]))
-        assert_shows(drawing.pixels(pygame.display.get_surface()), observation)
+    observation, *_ = env.step(np.argmax(info["action_mask"]))
+    assert_shows(drawing.pixels(pygame.display.get_surface()), observation)
     env.close()
     assert not pygame.display.get_init()
 
@@ -352,27 +297,17 @@ def test_rendering_without_a_mode_warns(make: Callable[[str], Any]) -> None:
         assert env.render() is None
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"num_rows": 1}, r"num_rows must be in \[2, 32\], got 1"),
-        ({"num_cols": 33}, r"num_cols must be in \[2, 32\], got 33"),
-        ({"time_limit": 0}, r"time_limit must be in \[1, 2147483647\], got 0"),
-        ({"time_limit": 2**31}, r"time_limit must be in \[1, 2147483647\], got 2147483648"),
-        ({"render_mode": "ansi"}, r"render_mode must be None or one of \['(human', ')?rgb_array'\], got 'ansi'"),
-    ],
-)
 @pytest.mark.parametrize("entry", [gymnasium_snake.SnakeEnv, lambda **more: gymnasium_snake.SnakeVectorEnv(2, **more)])
-def test_refuses_arguments_out_of_range(entry: Callable[..., Any], arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        entry(**arguments)
+def test_refuses_arguments_out_of_range(entry: Callable[..., Any]) -> None:
+    for name, value in {"num_rows": 1, "num_cols": 33, "time_limit": 2**31, "render_mode": "ansi"}.items():
+        with pytest.raises(ValueError, match=f"^{name} must be .*, got '?{value}'?$"):
+            entry(**{name: value})
 
 
 def test_the_vector_refuses_what_is_its_own() -> None:
-    with pytest.raises(ValueError, match=r"^num_envs must be at least 1, got 0$"):
-        gymnasium.make_vec(ID, num_envs=0)
-    with pytest.raises(ValueError, match=r"^max_episode_steps must be at least 1, got 0$"):
-        gymnasium.make_vec(ID, num_envs=1, max_episode_steps=0)
+    for arguments in ({"num_envs": 0}, {"num_envs": 1, "max_episode_steps": 0}):
+        with pytest.raises(ValueError, match=r"must be .*, got 0$"):
+            gymnasium.make_vec(ID, **arguments)
     envs = gymnasium.make_vec(ID, 2)
     with pytest.raises(gymnasium.error.ResetNeeded):
         envs.reset(options={"reset_mask": np.array([True, False])})
@@ -381,24 +316,17 @@ def test_the_vector_refuses_what_is_its_own() -> None:
             envs.reset(options={"reset_mask": np.array(mask)})
 
 
-def test_actions_may_be_of_jax() -> None:
+def test_actions_may_be_of_jax_but_not_out_of_range() -> None:
     env, envs = gymnasium.make(ID), gymnasium.make_vec(ID, 2)
     env.reset(seed=0)
     envs.reset(seed=0)
     env.step(jnp.int32(1))
     envs.step(jnp.ones(2, jnp.int32))
-
-
-@pytest.mark.parametrize("action", [4, -1, 1.5])
-def test_refuses_actions_out_of_range(action: float) -> None:
-    env = gymnasium.make(ID)
-    env.reset(seed=0)
-    with pytest.raises(ValueError, match=rf"^action must be an integer in \[0, 4\), got {action}$"):
-        env.step(action)  # type: ignore[arg-type]
-    envs = gymnasium.make_vec(ID, 2)
-    envs.reset(seed=0)
-    with pytest.raises(ValueError, match=rf"^actions must be 2 integers in \[0, 4\), got \[0(.0)?, {action}\]$"):
-        envs.step(np.array([0, action]))
+    for action in (4, -1, 1.5):
+        with pytest.raises(ValueError, match=rf"^action must be an integer in \[0, 4\), got {action}$"):
+            env.step(action)
+        with pytest.raises(ValueError, match=rf"^actions must be 2 integers in \[0, 4\), got \[0(.0)?, {action}\]$"):
+            envs.step(np.array([0, action]))
 
 
 @pytest.mark.parametrize("vector", [False, True])
@@ -410,29 +338,6 @@ def test_a_reset_comes_first(vector: bool) -> None:
     for call in (lambda: env.step(action), env.render):
         with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
             call()
-
-
-def test_speed() -> None:
-    env = gymnasium.make(ID)
-    _, info = env.reset(seed=0)
-
-    def step() -> int:
-        nonlocal info
-        _, _, terminated, truncated, info = env.step(env.action_space.sample(info["action_mask"]))
-        if terminated or truncated:
-            _, info = env.reset()
-        return 1
-
-    # Wanted are 3,000, and a quiet machine does 7,000; one that runs at half its speed is not to fail.
-    assert steps_a_second(step, repeats=1_000) > 3_000 / 2
-
-
-def test_speed_of_the_vector() -> None:
-    # As users run it, without the flags that make the tests' own programs quick to compile and slow.
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    command = [sys.executable, str(ROOT / "tests" / "stepping.py")]
-    ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
-    assert float(ended.stdout) > 150_000, ended.stderr
 
 
 def test_the_example_learns() -> None:

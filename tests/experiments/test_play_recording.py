@@ -60,9 +60,9 @@ class Colourless(Corridor):
 
 def test_recordings_end_with_the_episodes(tmp_path, capsys):
     path = tmp_path / "random.gif"
-    assert not play_command("--random", "--board_size=2x3", f"--record={path}", "--episodes=2", "--grid=1x3")
-    match = games.Match(games.not_agents("random", 3, Snake(2, 3)), (1, 3))
-    num_frames, num_ended = 1, np.zeros(3, int)
+    assert not play_command("--random", "--board_size=2", f"--record={path}", "--episodes=2", "--grid=1x2")
+    match = games.Match(games.not_agents("random", 2, Snake(2, 2)), (1, 2))
+    num_frames, num_ended = 1, np.zeros(2, int)
     while (num_ended < 2).any():
         match.step()
         num_ended += match.ended

@@ -26,7 +26,7 @@ Policy = Callable[[Any, Any], tuple[chex.Array, chex.Array | None]]
 class Players(NamedTuple):
     """N players of one game."""
 
-    env: Environment  # with a method `render`
+    env: Any  # an `Environment` with a method `render`
     policy: Policy
     params: Any  # what each has of its own, [N, ...]
     names: tuple[str, ...]
@@ -63,7 +63,6 @@ class Match:
 
     def __init__(self, players: Players, grid: tuple[int, int], greedy: bool = False, seed: int = 0) -> None:
         self.title = type(players.env).__name__
-        self._env: Any = players.env
         self._players = players
         self._grid = grid
         self._start, self._step = _programs(players.env, players.policy, greedy)
@@ -71,7 +70,7 @@ class Match:
         self._seed = jax.random.key(np.int32(seed))
         self._round = -1
         self.restart()
-        picture = np.asarray(self._env.render(self._state_of(0)))
+        picture = np.asarray(self._players.env.render(self._state_of(0)))
         if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
             returned = f"{picture.dtype}{list(picture.shape)}"
             raise UsageError(f"render of {self.title} must return uint8 [height, width, 3], and returned {returned}")
@@ -96,8 +95,12 @@ class Match:
         shown = []
         for index, (name, hyper) in enumerate(zip(self._players.names, self._players.hyperparameters, strict=True)):
             state = self._state_of(index)
-            arrows = self._env.arrows(state) if hasattr(self._env, "arrows") and not self.ended[index] else None
-            game = np.asarray(self._env.render(state))
+            arrows = (
+                self._players.env.arrows(state)
+                if hasattr(self._players.env, "arrows") and not self.ended[index]
+                else None
+            )
+            game = np.asarray(self._players.env.render(state))
             shown.append(panels.Panel(name, game, arrows, self._probabilities[index], self._values[index], hyper))
         return panels.draw(shown, self._grid, self._size, overlay)
 
@@ -127,7 +130,7 @@ class _Games(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def _programs(env: Environment, policy: Policy, greedy: bool) -> tuple[Callable[..., _Games], Callable[..., _Games]]:
+def _programs(env: Any, policy: Policy, greedy: bool) -> tuple[Callable[..., _Games], Callable[..., _Games]]:
     """Returns what starts games, from (parameters, keys), and what steps them, from (parameters, games, orders)."""
 
     def consider(params: Any, state: Any, key: chex.PRNGKey) -> _Games:

@@ -84,7 +84,8 @@ def _draw_game(place: pygame.Surface, panel: Panel, overlay: bool) -> None:
     scale = min(place.get_size() / size)
     corner = (place.get_size() - size * scale) // 2
     resize = pygame.transform.smoothscale if scale < 1 else pygame.transform.scale  # small pictures keep their pixels
-    place.blit(resize(pygame.surfarray.make_surface(panel.game.swapaxes(0, 1)), np.round(size * scale)), corner)
+    picture = pygame.image.frombuffer(panel.game.tobytes(), size.tolist(), "RGB")
+    place.blit(resize(picture, np.round(size * scale)), corner)
     if overlay and panel.arrows is not None:
         _draw_arrows(place, corner + scale * panel.arrows, panel.probabilities)
 

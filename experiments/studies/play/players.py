@@ -96,11 +96,9 @@ def ranked_seeds(run: Run) -> list[int]:
     Raises:
       UsageError: if the metrics cannot be read.
     """
-    path, returns = run.folder / METRICS, read_metrics(run.folder).get("episode_return")
-    if returns is None:
-        raise UsageError(f"{path}: is not the metrics of a run (it has no episode_return)")
-    if returns.shape[1] != run.config.num_seeds:
-        raise UsageError(f"{path}: has not the seeds that {CONFIG} says")
+    returns = read_metrics(run.folder).get("episode_return")
+    if returns is None or returns.shape[1] != run.config.num_seeds:
+        raise UsageError(f"{run.folder / METRICS}: is not the metrics of the run that {CONFIG} describes")
     last = [max(column[np.isfinite(column)][-1:], default=-np.inf) for column in returns.T]
     return sorted(range(run.config.num_seeds), key=lambda seed: -last[seed])
 

@@ -108,12 +108,10 @@ class Viewer:
             self._heading, self._turns = None, []
 
     def _turn(self, move: int) -> None:
-        """Notes a person's move, unless it would turn the snake into its neck, or repeats the one before."""
-        if self._turns:
-            ignored = (self._turns[-1], OPPOSITE[self._turns[-1]])
-        else:
-            ignored = (OPPOSITE[self._heading] if self._match.state.length[0] > 1 else None,)
-        if move not in ignored and len(self._turns) < MAX_TURNS:
+        """Notes a person's move, unless it repeats the one before or would turn the snake into its neck."""
+        before = self._turns[-1] if self._turns else self._heading
+        has_no_neck = not self._turns and self._match.state.length[0] == 1
+        if len(self._turns) < MAX_TURNS and (has_no_neck or move not in (before, OPPOSITE[before])):
             self._turns.append(move)
 
     def _step(self) -> None:

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from experiments.config import settings as config_lib
+from experiments.config.search import SEARCHED
 from experiments.config.settings import Config
 from experiments.figures import styles
-from experiments.config.search import SEARCHED
 
 
 def draw(results: dict[str, Any], config: Config, picture: pathlib.Path) -> None:
