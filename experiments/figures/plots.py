@@ -15,12 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from experiments.config import settings as config_lib
 from experiments.config.ranges import UsageError
-from experiments.config.settings import Config
+from experiments.config.settings import Config, by_flag, environment_title, estimator_title, load, return_label
 from experiments.figures import outcome, styles
 from experiments.figures.averages import over_seeds, scale_of
-from experiments.storage import config_file
 from experiments.storage.config_file import CONFIG
 from experiments.storage.metrics import Metrics, of_survivors, read_metrics
 from metagrad.meta_parameters import INTERVALS
@@ -69,13 +67,12 @@ def read_runs(folders: Sequence[pathlib.Path]) -> list[Run]:
     Raises:
       UsageError: if a folder does not hold one.
     """
-    colours, strokes, runs = itertools.cycle(styles.OKABE_ITO), itertools.cycle(styles.STROKES), []
-    for folder, colour, stroke in zip(folders, colours, strokes, strict=False):
-        config, metrics = config_file.load(folder / CONFIG), of_survivors(read_metrics(folder))
-        level = {
-            f"hyper/{name}": np.full(metrics["seed"].shape, value) for name, value in config.hyperparameters().items()
-        }
-        runs.append(Run(config, level | dict(metrics), "", {"color": colour, "linestyle": stroke}))
+    runs = []
+    for index, folder in enumerate(folders):
+        config, metrics = load(folder / CONFIG), of_survivors(read_metrics(folder))
+        shape = metrics["seed"].shape
+        level = {f"hyper/{name}": np.full(shape, value) for name, value in config.hyperparameters().items()}
+        runs.append(Run(config, level | dict(metrics), "", styles.line_style(index)))
     return runs
 
 
@@ -96,15 +93,11 @@ def label_by_settings(runs: Sequence[Run]) -> list[Run]:
     Raises:
       UsageError: if two runs have the same settings.
     """
-    settings = [
-        {"estimator": config_lib.estimator_title(config.estimator, config.horizon)}
-        | {
-            name: f"{name} {value}"
-            for name, value in config_lib.by_flag(config).items()
-            if name not in ("estimator", "horizon") and not (config.estimator == "none" and name.startswith(OF_TUNING))
-        }
-        for config, *_ in runs
-    ]
+    settings = []
+    for config, *_ in runs:
+        unsaid = ("horizon", *(OF_TUNING if config.estimator == "none" else ()))
+        said = {name: f"{name} {value}" for name, value in by_flag(config).items() if not name.startswith(unsaid)}
+        settings.append(said | {"estimator": estimator_title(config.estimator, config.horizon)})
     names = dict.fromkeys(itertools.chain(*settings))
     differing = [name for name in names if len({each[name] for each in settings if name in each}) > 1]
     labels = [", ".join(each[name] for name in differing if name in each) for each in settings]
@@ -124,7 +117,7 @@ def label_by_estimators(runs: Mapping[str, Run]) -> list[Run]:
     for (name, run), values in zip(runs.items(), fixed, strict=True):
         estimator = run.config.estimator
         alike = sum(estimator == other.config.estimator for other in labelled)
-        label = config_lib.estimator_title(estimator, run.config.horizon)
+        label = estimator_title(estimator, run.config.horizon)
         colour, strength = styles.COLOURS[estimator], 0.65**alike
         if estimator == "none":
             told = ", ".join(f"{key} {values[key]:.4g}" for key in differing or run.config.meta_params)
@@ -157,23 +150,23 @@ def draw_comparison(folders: Mapping[str, pathlib.Path], picture: pathlib.Path) 
       folders: the runs, by the name that tells those which tune nothing apart.
       picture: the PNG to write.
     """
-    runs = label_by_estimators(dict(zip(folders, map(with_spreads, read_runs(list(folders.values()))), strict=True)))
+    runs = map(with_spreads, read_runs(list(folders.values())))
+    runs = label_by_estimators(dict(zip(folders, runs, strict=True)))
     config = next((run.config for run in runs if run.config.estimator != "none"), runs[0].config)
     panels = _layout(outcome.tuned(config))
     with styles.picture(picture, 1.6 + 1.6 * len(panels) + 0.12 * len(runs)) as figure:
         ratios = [1.5] + [1.0] * (len(panels) - 1)
         for column, axes in figure.subplot_mosaic(panels, empty_sentinel="", height_ratios=ratios).items():
             kind, _, name = column.partition("/")
-            handles = _draw_column(axes, column, runs, least=0.0 if column == RETURN else np.inf)
+            _draw_column(axes, column, runs, least=0.0 if column == RETURN else np.inf)
             axes.set_title("std of meta-gradient" if kind == "spread" else name.replace("_", " "))
             if column == RETURN:
-                returns = handles
-                axes.set(title="Return of the episodes that ended", ylabel=config_lib.return_label(config))
+                axes.set(title="Return of the episodes that ended", ylabel=return_label(config))
             if column in panels[-1]:
                 axes.set_xlabel("environment steps a seed")
-        board = config_lib.environment_title(config)
+        board = environment_title(config)
         styles.title(figure, f"{board}, {config.num_envs} environments × {config.rollout_length} steps a rollout")
-        _legend(figure, returns, runs)
+        _legend(figure, runs)
 
 
 def draw_curves(runs: Sequence[Run], columns: Sequence[str], picture: pathlib.Path) -> None:
@@ -188,11 +181,11 @@ def draw_curves(runs: Sequence[Run], columns: Sequence[str], picture: pathlib.Pa
     with styles.picture(picture, 0.8 + 2.4 * num_rows + 0.12 * len(runs)) as figure:
         panels = figure.subplots(num_rows, num_columns, squeeze=False)
         for axes, column in zip(panels.flat, columns, strict=False):
-            handles = _draw_column(axes, column, runs)
-            axes.set(title=styles.as_drawn(column), xlabel="environment steps a seed")
+            _draw_column(axes, column, runs)
+            axes.set(title=column, xlabel="environment steps a seed")
         for axes in panels.flat[len(columns) :]:
             axes.remove()
-        _legend(figure, handles, runs)
+        _legend(figure, runs)
 
 
 def _layout(tuned: Sequence[str]) -> list[Any]:
@@ -205,33 +198,31 @@ def _layout(tuned: Sequence[str]) -> list[Any]:
     return [[RETURN] * width, *(row + [""] * (width - len(row)) for row in rows)]
 
 
-def _draw_column(axes: Axes, column: str, runs: Sequence[Run], least: float = np.inf) -> list[Line2D]:
-    """Draws a column of all runs that have it, and returns the lines of their means; `least` is of `fit_lines`."""
+def _draw_column(axes: Axes, column: str, runs: Sequence[Run], least: float = np.inf) -> None:
+    """Draws a column of all runs that have it; `least` is that of `fit_lines`."""
     last = max(run.metrics["env_steps"][-1, 0] for run in runs)
     runs = [run for run in runs if column in run.metrics]
     varying = column.startswith("spread/") and any(np.any(run.metrics[column] > 0.0) for run in runs)
     styles.set_scale(axes, "y", "log" if varying else scale_of(column))
     axes.set(autoscaley_on=False, xlim=(0.0, 1.03 * last))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 100k or 25M
-    handles = []
     for run in runs:
         steps, values = run.metrics["env_steps"][:, 0], run.metrics[column]
-        alone = {"marker": "o", "markersize": 3.0} if len(steps) == 1 else {}
-        style = {**run.style, **alone}
-        handles.append(styles.draw_mean(axes, steps, over_seeds(column, values), style, values.shape[1] >= MANY))
+        style: dict[str, Any] = {"marker": "o" if len(steps) == 1 else None, "markersize": 3.0, **run.style}
+        styles.draw_mean(axes, steps, over_seeds(column, values), style, values.shape[1] >= MANY)
         if values.shape[1] < MANY and np.any(values != values[:, :1]):  # else one line is that of every seed
-            axes.plot(steps, values, color=run.style["color"], linewidth=0.7, alpha=0.45, zorder=1.5, **alone)
+            thin = {"linestyle": "solid", "linewidth": 0.7, "alpha": 0.45, "zorder": 1.5}
+            axes.plot(steps, values, **style | thin)
     if runs:
         styles.fit_lines(axes, least)
     else:
         axes.text(0.5, 0.5, "needs two seeds", transform=axes.transAxes, ha="center")
-    return handles
 
 
-def _legend(figure: Figure, handles: Sequence[Line2D], runs: Sequence[Run]) -> None:
+def _legend(figure: Figure, runs: Sequence[Run]) -> None:
     """Writes the legend, whose title says what is drawn of the runs' seeds."""
     numbers = sorted({run.metrics["seed"].shape[1] for run in runs})
     thin = "; thin: each seed" if numbers[0] < MANY else ""
     band = "; band: 95% interval" if numbers[-1] >= MANY else ""
     drawn = f"mean of {' or '.join(map(str, numbers))} seeds{thin}{band}" if numbers != [1] else "one seed"
-    styles.legend(figure, handles, [run.label for run in runs], drawn)
+    styles.legend(figure, [Line2D([], [], **run.style) for run in runs], [run.label for run in runs], drawn)

@@ -49,6 +49,11 @@ LINE = 40
 """Letters in a line of a legend, of which there are two beside each other."""
 
 
+def line_style(index: int) -> dict[str, Any]:
+    """Returns the style of a line that stands for no estimator in particular."""
+    return {"color": OKABE_ITO[index % len(OKABE_ITO)], "linestyle": STROKES[index % len(STROKES)]}
+
+
 @contextlib.contextmanager
 def picture(path: pathlib.Path, height: float) -> Iterator[Figure]:
     """Makes a figure of a height in inches, which is written to a file once it is drawn."""
@@ -151,12 +156,7 @@ def legend(figure: FigureBase, handles: Sequence[Artist], texts: Sequence[str], 
     )
 
 
-def as_drawn(name: str) -> str:
-    """Returns a name, which may be anybody's, for Matplotlib to draw as it is: it takes `$` for mathematics."""
-    return " ".join(name.split()).replace("$", r"\$")
-
-
 def _fold(text: str, width: int) -> str:
-    """Breaks a text after commas."""
-    whole = as_drawn(text).replace(" ", "\xa0").replace(",\xa0", ", ")
+    """Breaks a text after commas, and draws names, which may be anybody's, as they are: `$` begins no mathematics."""
+    whole = " ".join(text.split()).replace("$", r"\$").replace(" ", "\xa0").replace(",\xa0", ", ")
     return textwrap.fill(whole, width).replace("\xa0", " ")

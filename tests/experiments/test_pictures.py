@@ -74,3 +74,11 @@ def test_few_seeds_have_lines_and_many_a_band(figures, tmp_path):
     assert (len(few.lines), len(few.collections)) == (3 + 1, 0)
     assert (len(many.lines), len(many.collections)) == (1, 1)
     np.testing.assert_allclose(few.lines[0].get_ydata(), 10.0 * NOISE[:, :3].mean(1))
+
+
+def test_spreads_are_pooled_standard_deviations():
+    """Two seeds that are 2 d apart have the deviation d sqrt(2); variances are averaged over five points."""
+    halves = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    samples = np.stack([10.0 - halves, 10.0 + halves], 1)
+    expected = [np.sqrt(np.mean(2.0 * halves[max(point - 2, 0) : point + 3] ** 2)) for point in range(7)]
+    np.testing.assert_allclose(plots.pooled_deviation(samples), expected)
