@@ -38,7 +38,8 @@ def _steps(optimizer, gradients):
         step, state = optimizer.update(gradient, state)
         return state, step
 
-    return jax.lax.scan(update, optimizer.init(jnp.zeros_like(gradients[0])), jnp.asarray(gradients))[1]
+    gradients = jnp.asarray(gradients)
+    return jax.lax.scan(update, optimizer.init(jnp.zeros_like(gradients[0])), gradients)[1]
 
 
 def test_the_agent_is_what_its_settings_say():

@@ -173,7 +173,7 @@ def test_seeds_that_were_dropped_or_end_no_episode_any_more_are_left_out_and_nam
     assert (mixing["dropped_seeds"], mixing["endless_seeds"]) == ([5], [])
     assert (single_step["dropped_seeds"], single_step["endless_seeds"]) == ([], [4])
     assert _estimates(mixing, "final_return", "gain", "mean_return") == [2.0] * 3
-    assert mixing["meta_grad_std"]["lambda"]["estimate"] == pytest.approx(np.sqrt(2.0))  # of 0 and 2
+    assert mixing["meta_grad_std"]["lambda"]["estimate"] == pytest.approx(np.sqrt(2.0), rel=1e-5)  # of 0 and 2
     assert _estimates(single_step, "final_return", "gain", "mean_return") == [4.0, 4.0, 3.0]
     printed = outcome.tables({"estimators": results, "num_seeds": 3})
     assert "mixing (1 of 3 seeds dropped)" in printed
