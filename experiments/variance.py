@@ -28,7 +28,7 @@ class _Numbers(flags.ListParser):
         super().__init__()
         self._kind = kind
 
-    def parse(self, argument: str) -> list[Any]:
+    def parse(self, argument: str | list[str]) -> list[Any]:
         return [self._kind(text) for text in super().parse(argument)]
 
 

@@ -1,6 +1,5 @@
 """The variance study from flags to files, in miniature, and the samples that it rests on."""
 
-import functools
 import json
 import pathlib
 import shutil
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import actor_critic, tabular, training
+from agents import tabular
 from experiments import variance as command
 from experiments.config.ranges import UsageError
 from experiments.config.settings import Config
@@ -21,7 +20,6 @@ from experiments.storage.files import WriteError
 from experiments.studies.variance import analysis, pictures, sampling, text
 from experiments.studies.variance.settings import TABULAR_NAMES, make_study
 from experiments.studies.variance.study import STUDY, variance
-from metagrad import estimators, windows
 from metagrad.meta_parameters import INTERVALS
 
 AGENT = {"num_envs": 4, "rollout_length": 5, "num_channels": 4, "policy_width": 8, "value_width": 8}
@@ -140,12 +138,9 @@ def test_another_study_may_not_go_on_in_the_same_folder(trained, capsys):
 def test_samples_of_other_studies_do_not_mix():
     """What a folder does not ask for again is what its samples do not depend on."""
     asked = make_study(SMALL)
-    kept = asked.determining()
-    assert set(vars(asked)) - set(kept) == {
-        *("num_samples", "num_lifetimes", "reference", "chunk_size"),
-        *("checkpoint", "at_discounts", "at_env_steps"),  # which are there as `run` and in `trained`
-    }
-    assert {"run", "trained"} <= set(kept)
+    left_out = set(vars(asked)) - set(asked.determining()) - {"checkpoint", "at_discounts", "at_env_steps"}
+    assert left_out == {"num_samples", "num_lifetimes", "reference", "chunk_size"}
+    assert {"run", "trained"} <= set(asked.determining())  # what the others are there as
 
 
 def test_checkpoints_are_studied_from_early_to_late(run, tmp_path, capsys):
@@ -161,38 +156,17 @@ def test_checkpoints_are_studied_from_early_to_late(run, tmp_path, capsys):
     # The other meta-parameter stays where the run had moved it to.
     assert len({point["hyperparameters"]["entropy_cost"] for point in points.values()}) == 3
     assert "late after 400 steps: discount" in capsys.readouterr().out
-
-
-def test_what_a_study_of_checkpoints_leaves_open_is_chosen_anew(run):
-    for chosen, exact in (({}, True), ({"exact_targets": False}, False)):
-        asked = make_study({"checkpoint": run, "horizon": 7, "meta_params": ["discount"], **chosen})
-        assert (asked.config.horizon, asked.config.exact_targets, asked.names) == (7, exact, ("discount",))
-        assert asked.config.meta_params == ("discount", "entropy_cost")
-
-
-def test_a_refused_study_leaves_no_folder(run, tmp_path, capsys):
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    shutil.copy(run / "config.json", bare)
-    assert study(tmp_path / "study", checkpoint=bare) == 2
-    assert "--num_checkpoints=3: must be at most" in capsys.readouterr().err
-    assert not (tmp_path / "study").exists()
+    asked = make_study({"checkpoint": run, "horizon": 7, "exact_targets": False})
+    assert (asked.config.horizon, asked.config.exact_targets) == (7, False)
+    assert asked.names == asked.config.meta_params == ("discount", "entropy_cost")
 
 
 TABLES = {"problem": "tabular", "horizon": 2, "num_samples": 512, "chunk_size": 256}
 
 
-@pytest.fixture(scope="module")
-def tables_folder(tmp_path_factory):
-    """Where the tabular study's samples lie."""
-    folder = tmp_path_factory.mktemp("tables")
-    variance(folder, quiet=True, **TABLES)
-    return folder
-
-
-def test_the_tabular_study_converges_to_the_truth(tables_folder, capsys):
-    assert not study(tables_folder, **TABLES)
-    content = results(tables_folder)
+def test_the_tabular_study_converges_to_the_exact_truth_and_goes_on_from_python(tmp_path, capsys):
+    assert not study(tmp_path, **TABLES)
+    content = results(tmp_path)
     assert content["meta_params"] == list(TABULAR_NAMES) == list(tabular.study_agent(1).tuning.tuned)
     assert [entry["num_envs"] for entry in content["convergence"]] == [4, 4, 16, 16, 64, 64, 256, 256]
     for entry in content["convergence"][-2:]:
@@ -204,68 +178,34 @@ def test_the_tabular_study_converges_to_the_truth(tables_folder, capsys):
     assert content["variance_ratio"]["discount"]["ci95"][0] > 1.0
     assert capsys.readouterr().out.endswith(f"{text.answer(content['summary'])}\n")
     assert "times less; at equal scale" in content["summary"]["answers"]["256_environments"]["in_words"]
-
-
-def test_the_tabular_truth_is_exact_and_python_gets_what_the_command_writes(tables_folder):
-    content = variance(tables_folder, quiet=True, reference="return", **TABLES)
-    assert content == results(tables_folder)
-    (point,) = content["points"].values()
+    drawn = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npy")}
+    (point,) = variance(tmp_path, quiet=True, reference="return", **TABLES)["points"].values()
+    assert drawn == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npy")}
     entry = point["truth"][-1]
     for name in TABULAR_NAMES:
         assert entry["truth"][name]["estimate"] == pytest.approx(point["exact"]["return"][name][1], rel=1e-5)
     assert entry["critics"]["own_critic"]["multi_step"]["discount"]["sign"] == "right"
 
 
-def test_samples_are_the_gradients_of_reverse_mode():
-    agent = tabular.study_agent(8)
-    problem = training.inner_problem(agent)
-    states = jnp.asarray([0.5, 0.3, 0.2, 0.0])
-    fixed = (actor_critic.init(agent.network, agent.optimizer, jnp.eye(4), jax.random.key(1)), states)
-    eta = {"discount": jnp.float32(0.3), "lambda": jnp.float32(-0.2)}
-
-    def start(fixed, key):
-        return tabular.sampled_start(agent, *fixed, key)
-
-    def losses(learner, batch):
-        return {"twice": 2.0 * problem.outer_loss(learner, batch), "once": problem.outer_loss(learner, batch)}
-
-    program = sampling.make_windows(
-        problem._replace(outer_loss=losses), start, 3, ("lambda",), ("once", "twice"), jax.vmap
-    )
-    key = jax.random.key(5)
-    gradients, twice = program(fixed, eta, key[None])[0]
-    np.testing.assert_allclose(twice, 2.0 * gradients, rtol=1e-5)
-    start_key, window_key = jax.random.split(key)
-    position = start(fixed, start_key)
-    reverse = jax.jit(functools.partial(windows.meta_gradient, problem, estimators.mixing(3)))
-    expected, _, _ = reverse(eta, position, window_key)
-    np.testing.assert_allclose(gradients[:, 0].mean(), expected["lambda"], rtol=1e-4)
-
-
-def test_analysis_is_undetermined_where_there_is_no_signal():
-    noise = np.random.default_rng(1).normal(size=(64, 3, 2))
-    result = analysis.analyse(noise - noise.mean(0), ("discount", "lambda"), None)
-    assert result["noise_ratio"]["total"] == {"estimate": None, "ci95": [None, None]}
-    assert result["variance_ratio"]["total"]["estimate"] > 1.0
-
-
-def test_analysis_tells_bias_from_the_reference():
-    noise = np.random.default_rng(2).normal(size=(400, 2, 2))
+def test_analysis_tells_bias_from_the_reference_and_knows_when_there_is_no_signal():
+    noise = np.random.default_rng(2).normal(size=(100, 2, 2))
     gradients = noise * 0.1 + np.array([[1.0, 0.0], [1.0, 1.0]])
-    result = analysis.analyse(gradients, ("discount", "lambda"), np.ones((400, 2)))
+    result = analysis.analyse(gradients, ("discount", "lambda"), np.ones((100, 2)))
     single, multi = (result["estimators"][name] for name in ("single_step", "multi_step"))
     assert single["lambda"]["bias"]["ci95"][1] < -0.9
-    assert abs(multi["lambda"]["bias"]["estimate"]) < 0.02
+    assert abs(multi["lambda"]["bias"]["estimate"]) < 0.04
     assert single["total"]["cosine"]["estimate"] == pytest.approx(np.sqrt(0.5), abs=0.02)
     assert multi["total"]["cosine"]["estimate"] == pytest.approx(1.0, abs=0.01)
     assert multi["discount"]["sign_agreement"]["estimate"] > 0.99
     decays = [entry["total"]["cosine"]["estimate"] for entry in result["mixing_decays"]]
     assert decays == sorted(decays)
+    result = analysis.analyse(noise - noise.mean(0), ("discount", "lambda"), None)
+    assert result["noise_ratio"]["total"] == {"estimate": None, "ci95": [None, None]}
 
 
 def test_mixing_gains_by_shorter_horizons_and_by_averaging():
     """Horizons with deviations of 1, 2 and 6 that do not depend on one another."""
-    gradients = np.random.default_rng(0).normal(size=(4_000, 3, 1)) * np.array([1.0, 2.0, 6.0])[:, None]
+    gradients = np.random.default_rng(0).normal(size=(2_000, 3, 1)) * np.array([1.0, 2.0, 6.0])[:, None]
     found = analysis.reduction(gradients, ("discount",))["discount"]
     assert found["shorter_horizons"]["estimate"] == pytest.approx((1 + 4 + 36) / 3 / 36, rel=0.05)
     assert found["averaging"]["estimate"] == pytest.approx(1 / 3, rel=0.05)
@@ -283,37 +223,33 @@ def test_how_much_less_variance_mixing_has_is_told_in_words(at_equal_scale, word
     ratios = {"discount": (2.0, 1.5, 3.0), "lambda": (2.0, 0.9, 3.0), "total": at_equal_scale}
     noise = {name: {"estimate": estimate, "ci95": ends} for name, (estimate, *ends) in ratios.items()}
     point = {"variance_ratio": {"total": {"estimate": 30.0, "ci95": [20.0, 40.0]}}, "noise_ratio": noise}
-    summary = text.summarize({"horizon": 10, "num_samples": 64, "points": {"256_environments": point}})
-    assert words in summary["answers"]["256_environments"]["in_words"]
+    summary = text.summarize({"horizon": 10, "num_samples": 64, "points": {"late": point}})
+    assert words in summary["answers"]["late"]["in_words"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--problem=chess"], "--problem=chess"),
         (["--num_samples=7"], "--num_samples=7: must be at least 8"),
         (["--horizon=1"], "--horizon=1: must be at least 2"),
         (["--meta_params=discount,luck"], "--meta_params=discount,luck"),
-        (["--burn_in=2147483648"], "--burn_in=2147483648: must be at least 0 and below 2^31"),
         (["--num_envs=0"], "--num_envs=0: must be at least 1"),
         (["--at_discounts=0.8,1.2"], "--at_discounts=0.8,1.2: must be a comma list, without repetition, of numbers in"),
         (["--at_discounts=0.8,x"], "--at_discounts=0.8,x: could not convert string to float: 'x'"),
-        (["--at_env_steps=400,400"], "--at_env_steps=400,400: must be a comma list, without repetition"),
         (["--at_env_steps=641"], "--at_env_steps=641: must be a multiple of"),
-        (["--num_lifetimes=8"], "--num_lifetimes=8: must be left out with --reference=multi_step"),
         (["--problem=tabular", "--at_env_steps=400"], "--at_env_steps=400: must be left out with --problem=tabular"),
-        (["--problem=tabular", "--lambda=0.5"], "--lambda=0.5: must be left out with --problem=tabular"),
         (["--seed_index=1"], "--seed_index=1: must be left out with no --checkpoint"),
         (["--checkpoint=nowhere"], "--checkpoint=nowhere: must be the folder of a training run"),
-        (["--checkpoint=RUN", "--at_discounts=0.9"], "--at_discounts=0.9: must be left out with --checkpoint"),
         (["--checkpoint=RUN", "--outer_lambda=0.5"], "--outer_lambda=0.5: must be left out, or 1.0, as in"),
         (["--checkpoint=RUN", "--noouter_critic"], "--outer_critic=False: must be left out, or True, as in"),
-        (["--checkpoint=RUN", "--meta_params=lambda"], "--meta_params=lambda: must be among"),
         (["--checkpoint=RUN", "--seed_index=2"], "--seed_index=2: must be in [0, 1]"),
+        (["--checkpoint=BARE"], "--num_checkpoints=3: must be at most"),
     ],
 )
 def test_bad_input_is_one_line_with_status_2(arguments, complaint, run, tmp_path, capsys):
-    assert study(tmp_path / "new", *(argument.replace("RUN", str(run)) for argument in arguments)) == 2
+    shutil.copy(run / "config.json", tmp_path)  # without checkpoints
+    places = [argument.replace("RUN", str(run)).replace("BARE", str(tmp_path)) for argument in arguments]
+    assert study(tmp_path / "new", *places) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
     assert not (tmp_path / "new").exists()
@@ -325,32 +261,28 @@ def test_a_study_from_python_is_checked_too(settings):
         variance(**settings)
 
 
-@pytest.mark.parametrize(("chunk_size", "complaint"), [(5, "--chunk_size=5: must be below 5"), (1, "--horizon=5: ")])
-def test_too_small_a_memory_is_one_line_that_names_the_flag(chunk_size, complaint, tmp_path, monkeypatch, capsys):
+def test_too_small_a_memory_is_one_line_that_names_the_flag(tmp_path, monkeypatch, capsys):
     def exhausted(*_):
         raise jax.errors.JaxRuntimeError(
             "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes."
         )
 
     monkeypatch.setattr(sampling, "draw", exhausted)
-    assert study(tmp_path, problem="tabular", horizon=5, chunk_size=chunk_size) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith(complaint)
+    for chunk_size, complaint in ((5, "--chunk_size=5: must be below 5"), (1, "--horizon=5: must be below 5")):
+        folder = tmp_path / str(chunk_size)
+        assert study(folder, problem="tabular", horizon=5, chunk_size=chunk_size) == 2
+        assert capsys.readouterr().err.splitlines()[-1].startswith(complaint)
 
 
-def fake_point(learner=1.0, gradient=1.0, fixed=0):
-    """A point whose windows cost nothing: each gradient is its window's random number times `gradient`."""
+def draw(folder, num_samples=8, chunk_size=4, seed=0, learner=1.0, environments=0, gradient=1.0):
+    """Draws samples of a point whose windows cost nothing: each gradient is its window's random number, scaled."""
 
     def program(fixed, eta, keys):
         return gradient * fixed[0] * jax.vmap(lambda key: jax.random.normal(key, (3, 2)))(keys)
 
-    held = (jnp.float32(learner), jax.random.key(fixed))
-    return sampling.Point("late", {}, ("own_critic",), program, None, held, {}, {})
-
-
-def draw(folder, point=None, num_samples=8, chunk_size=4, seed=0):
-    point = point or fake_point()
-    key = jax.random.key(seed)
-    return sampling.draw(point, point.windows, key, num_samples, chunk_size, folder, lambda count: None)
+    fixed = (jnp.float32(learner), jax.random.key(environments))
+    point = sampling.Point("late", {}, ("own_critic",), program, None, fixed, {}, {})
+    return sampling.draw(point, program, jax.random.key(seed), num_samples, chunk_size, folder, lambda count: None)
 
 
 def test_windows_do_not_depend_on_the_chunks_they_come_in(tmp_path):
@@ -360,9 +292,7 @@ def test_windows_do_not_depend_on_the_chunks_they_come_in(tmp_path):
     assert whole.shape == (9, 3, 2)
 
 
-@pytest.mark.parametrize(
-    "other", [{"point": fake_point(learner=2.0)}, {"point": fake_point(fixed=1)}, {"seed": 1}], ids=str
-)
+@pytest.mark.parametrize("other", [{"learner": 2.0}, {"environments": 1}, {"seed": 1}])
 def test_samples_of_another_agent_environment_or_key_are_refused(other, tmp_path):
     draw(tmp_path)
     with pytest.raises(UsageError, match="holds samples of another agent"):
@@ -387,7 +317,7 @@ def test_a_damaged_file_of_samples_is_refused_by_name_and_drawn_again_without_it
 def test_a_gradient_that_is_not_finite_stops_the_study(tmp_path):
     draw(tmp_path, num_samples=4)
     with pytest.raises(NonFiniteError, match="sample 4 at late"):
-        draw(tmp_path, fake_point(gradient=jnp.nan))
+        draw(tmp_path, gradient=jnp.nan)
     assert len(list(tmp_path.glob("*.npy"))) == 1
 
 
@@ -427,7 +357,7 @@ def test_committed_studies_can_be_drawn(figures):
     pictures.draw_truth(json.loads((RESULTS / "truth.json").read_text()), "truth.png")
     tabular_study = json.loads((RESULTS / "variance_tabular.json").read_text())
     pictures.draw_details({"reference_is": "multi_step", **tabular_study}, "variance_details.png")
-    assert [len(figure.axes) for figure in figures] == [3, 9]
+    assert [len(figure.axes) for figure in figures] == [3, 8]
 
 
 def test_arrows_point_to_where_the_return_rises():

@@ -1,5 +1,5 @@
 """Bias, variance and signal-to-noise ratio of the estimators, at agents that are held fixed.
 
-`snake_points` and `tabular_points` say where windows start, `sampling` draws their meta-gradients, `analysis` makes
-numbers of these, `summary` says in words what they answer, tables and pictures show them.
+`settings` say what is asked for and `study` carries it out: `agent_points` and `tabular_points` are where windows
+start, `sampling` draws them, `analysis` and `truth` make numbers of them, `text` and `pictures` show these.
 """

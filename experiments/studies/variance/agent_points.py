@@ -39,16 +39,7 @@ Snake after so many for each cell of the board: who has not ended by then mostly
 
 
 def trained_points(study: Study, folder: pathlib.Path, quiet: bool = False) -> list[Point]:
-    """Trains an agent for each point, as far as it is not there already; nothing is tuned meanwhile.
-
-    Args:
-      study: what to study.
-      folder: for the runs.
-      quiet: whether to show no progress.
-
-    Returns:
-      The points.
-    """
+    """Trains an agent for each point in a folder, as far as it is not there already; nothing is tuned meanwhile."""
     places = []
     for index, (name, config) in enumerate(study.trained.items(), 1):
         run = folder / f"train_{name}"
@@ -61,13 +52,7 @@ def trained_points(study: Study, folder: pathlib.Path, quiet: bool = False) -> l
 
 
 def checkpoint_points(study: Study) -> list[Point]:
-    """Takes checkpoints of a run, evenly spread over it, the last one included.
-
-    Args:
-      study: what to study; its meta-parameters are some of those that the run tunes.
-
-    Returns:
-      The points, earliest first.
+    """Takes checkpoints of a run, evenly spread over it, the last one included, earliest first.
 
     Raises:
       UsageError: if the run has fewer checkpoints, or they cannot be read.
@@ -162,26 +147,18 @@ def _max_steps(agent: Agent) -> int:
 
 
 def make_start(agent: Agent, problem: InnerProblem, burn_in: int) -> Start:
-    """Makes the function that walks to the beginning of a window.
-
-    Args:
-      agent: the agent.
-      problem: its learning.
-      burn_in: rollouts of the walk.
-
-    Returns:
-      A function of what is held fixed, the learner and the actor, and a key.
-    """
+    """Makes the function that walks some rollouts to the beginning of a window, from a fixed learner and actor."""
     collect = rollouts.collect(agent.env, agent.network, agent.rollout_length)
 
     def start(fixed: tuple[LearnerState, Actor], key: chex.PRNGKey) -> Position:
         learner, actor = fixed
 
-        def walk(environments: rollouts.ActorState, key: chex.PRNGKey) -> tuple[rollouts.ActorState, None]:
-            return collect(learner.params, environments, key)[0], None
-
         keys = jax.random.split(key, burn_in + 1)
-        environments, _ = jax.lax.scan(walk, actor.environments, keys[:-1])
+        environments, _ = jax.lax.scan(
+            lambda environments, key: (collect(learner.params, environments, key)[0], None),
+            actor.environments,
+            keys[:-1],
+        )
         # The environments alone walk: the outer critic stays as it is, like the agent.
         return Position(learner, *problem.collect(learner, actor._replace(environments=environments), keys[-1]))
 

@@ -4,6 +4,7 @@ Lines stand for estimators by their colour, and for agents or meta-parameters by
 are 95% confidence intervals.
 """
 
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from experiments.config.settings import estimator_title
 from experiments.figures import styles
 from experiments.studies.variance.analysis import DECAYS, TOTAL, Json
-from experiments.studies.variance.text import NOT_DETERMINED, row_title, title
+from experiments.studies.variance.text import NOT_DETERMINED, title
 from experiments.studies.variance.truth import RIGHT, UNCLEAR, UNKNOWN, WRONG
 
 ESTIMATORS = ("multi_step", "mixing")
@@ -37,11 +38,6 @@ REFERENCES: dict[float, tuple[str, dict[str, Any]]] = {
     CLAIM: (f"the paper's claim, {CLAIM:g}", {"color": "#009E73", "linestyle": "--"}),
     1.0: ("equal variances, 1", {"color": "#999999", "linewidth": 0.8}),
 }
-EXACT: dict[str, tuple[str, str]] = {
-    "expected_updates": ("of the outer loss", styles.COLOURS["multi_step"]),
-    "return": ("of minus the return", "black"),
-}
-
 VERDICTS: dict[str, tuple[str, str, str]] = {
     UNKNOWN: ("#FFFFFF", "", "the truth cannot be told from zero"),
     UNCLEAR: ("#DDDDDD", "·", "its mean cannot be told from zero"),
@@ -70,7 +66,7 @@ def draw_answer(results: Json, picture: pathlib.Path) -> None:
     explained = _legend(list(points))
     with styles.picture(picture, 2.8 + 0.35 * len(points) + 0.06 * len(explained)) as figure:
         variance, ratio = figure.subplots(1, 2)
-        _variances(variance, [(point, TOTAL) for point in points.values()])
+        _curves(variance, [(point, TOTAL) for point in points.values()], "variance")
         variance.set_title("Variance of one window's gradient")
         rows = {name.replace(" after ", "\nafter "): (point, TOTAL) for name, point in points.items()}
         _ratios(ratio, rows, results["horizon"], f"at equal scale: {NOT_DETERMINED}")
@@ -101,11 +97,10 @@ def draw_details(results: Json, picture: pathlib.Path) -> None:
 def _draw_point(axes: Sequence[Axes], point: Json, results: Json) -> None:
     variance, cosine, signal, ratio, trade_off, explained = axes
     names = [*results["meta_params"], TOTAL]
-    _variances(variance, [(point, name) for name in names])
+    _curves(variance, [(point, name) for name in names], "variance")
     variance.set_title("(a) variance")
     _draw_cosine(cosine, point, len(names) - 1, results)
-    for index, name in enumerate(names):
-        _curves(signal, point, name, "snr", index)
+    _curves(signal, [(point, name) for name in names], "snr")
     signal.set(title="(c) signal-to-noise ratio", ylabel="|mean| / deviation", ylim=(0.0, None))
     _ratios(ratio, {name: (point, name) for name in names}, results["horizon"])
     ratio.set_title(f"(d) {ratio.get_title()}")
@@ -117,7 +112,7 @@ def _draw_point(axes: Sequence[Axes], point: Json, results: Json) -> None:
 
 def _draw_cosine(axes: Axes, point: Json, index: int, results: Json) -> None:
     """Draws how well the means point along the reference, and on tables what they are estimates of."""
-    _curves(axes, point, TOTAL, "cosine", index)
+    _curves(axes, [(point, TOTAL)], "cosine", index)
     of_return = results["reference_is"] == "return"
     compared = "the true return" if of_return else estimator_title("multi_step", results["horizon"])
     axes.set(title=f"(b) cosine to {compared}'s", ylabel="cosine of the mean")
@@ -147,10 +142,8 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
         axes.plot(angles, [noise, noise], alpha=0.3, **style)
         axes.plot([angle, angle], noises, alpha=0.3, **style)
         axes.plot(angle, noise, "o", **style)
-        if described.get("decay") == DECAYS[0]:
-            axes.annotate(f"decay {DECAYS[0]:g}", (angle, noise), (5, -3), textcoords="offset points")
-        elif described.get("decay") == DECAYS[-1]:
-            axes.annotate(f"decay {DECAYS[-1]:g}", (angle, noise), (0, -15), textcoords="offset points", ha="center")
+        if described.get("decay") in (DECAYS[0], DECAYS[-1]):
+            axes.annotate(f"decay {described['decay']:g}", (angle, noise), (5, -12), textcoords="offset points")
     axes.set(title="(e) bias against noise", xlabel="angle to (b)'s [degrees]", ylabel="variance / |mean|²")
     if not places:
         _say_undetermined(axes)
@@ -161,60 +154,46 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
 
 
 def _draw_convergence(figure: FigureBase, results: Json) -> None:
-    """Draws multi-step's bias against the batch size for each meta-parameter, and the two truths by horizon."""
-    names, entries = results["meta_params"], results["convergence"]
-    *of_names, truths = figure.subplots(1, len(names) + 1)
-    horizons = sorted({entry["horizon"] for entry in entries})
-    sizes = sorted({entry["num_envs"] for entry in entries})
+    """Draws multi-step's bias against the batch size for each meta-parameter."""
+    entries, names = results["convergence"], results["meta_params"]
+    horizons, sizes = (sorted({entry[key] for entry in entries}) for key in ("horizon", "num_envs"))
     shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, len(horizons)))
-    handles: dict[str, Any] = {}
-    for axes, name in zip(of_names, names, strict=True):
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for index, (horizon, shade) in enumerate(zip(horizons, shades, strict=True)):
             shown = [entry for entry in entries if entry["horizon"] == horizon]
-            scale = 100.0 / abs(shown[0]["exact"][name])
-            bias = scale * np.array([entry["bias"][name]["estimate"] for entry in shown])
-            ends = scale * np.array([entry["bias"][name]["ci95"] for entry in shown]).T
-            beside = np.array(sizes) * 1.08 ** (index - 1.5)
-            handles[estimator_title("multi_step", horizon)] = axes.errorbar(
-                beside, bias, yerr=np.abs(ends - bias), color=shade, fmt="o-", capsize=2, markersize=3.5
-            )
+            biases = [(entry["bias"][name]["estimate"], *entry["bias"][name]["ci95"]) for entry in shown]
+            bias, low, high = 100.0 / abs(shown[0]["exact"][name]) * np.transpose(biases)
+            style: dict[str, Any] = {"color": shade, "fmt": "o-", "capsize": 2, "markersize": 3.5}
+            beside, label = np.array(sizes) * 1.08 ** (index - 1.5), estimator_title("multi_step", horizon)
+            axes.errorbar(beside, bias, yerr=(bias - low, high - bias), label=label, **style)
         axes.axhline(0.0, color="#999999", linewidth=0.8)
         axes.set(title=f"(f) bias: {name}", xlabel="environments", ylabel="% of the exact gradient", xscale="log")
         axes.set_xticks(sizes, map(str, sizes))
         axes.xaxis.set_minor_locator(NullLocator())
-    for truth, (meaning, colour) in EXACT.items():
-        for index, name in enumerate(names):
-            heights = results["exact"][truth][name]
-            line = truths.plot(range(1, len(heights) + 1), heights, color=colour, **_stroke(index))[0]
-            handles[f"g: {name}, {meaning}"] = line
-    truths.xaxis.set_major_locator(MaxNLocator(integer=True))
-    truths.set(title="(g) exact gradients", xlabel="horizon n [updates]", ylabel="d / d eta")
-    truths.axhline(0.0, color="#999999", linewidth=0.8)
-    styles.legend(figure, list(handles.values()), list(handles))
+    styles.legend(figure, *axes.get_legend_handles_labels())
 
 
-def _curves(axes: Axes, point: Json, name: str, statistic: str, index: int) -> None:
-    """Draws a statistic of both estimators against the horizon, with gaps where it is undetermined."""
-    horizons = [entry["horizon"] for entry in point["by_horizon"]]
-    for estimator in ESTIMATORS:
-        values = [entry["estimators"][estimator][name][statistic] for entry in point["by_horizon"]]
-        heights = np.array([value["estimate"] for value in values], float)
-        low, high = np.array([value["ci95"] for value in values], float).T
-        colour = styles.COLOURS[estimator]
-        axes.plot(horizons, heights, color=colour, **_stroke(index))
-        axes.fill_between(horizons, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.vlines(horizons, low, high, color=colour, alpha=0.15)  # beside gaps, a band has no width
+def _curves(axes: Axes, shown: Sequence[tuple[Json, str]], statistic: str, first: int = 0) -> None:
+    """Draws a statistic of both estimators by horizon, with gaps where it is undetermined.
+
+    Shown are pairs of a point and one of its meta-parameters or the total; `first` is the place of their first stroke.
+    """
+    for index, (point, name) in enumerate(shown, first):
+        horizons = [entry["horizon"] for entry in point["by_horizon"]]
+        for estimator in ESTIMATORS:
+            values = [entry["estimators"][estimator][name][statistic] for entry in point["by_horizon"]]
+            numbers = np.array([(value["estimate"], *value["ci95"]) for value in values], float)
+            height, low, high = numbers.T
+            colour = styles.COLOURS[estimator]
+            axes.plot(horizons, height, color=colour, **_stroke(index))
+            axes.fill_between(horizons, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.vlines(horizons, low, high, color=colour, alpha=0.15)  # beside gaps, a band has no width
     axes.set(xlabel="horizon n [updates]", xlim=(0.5, horizons[-1] + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def _variances(axes: Axes, described: Sequence[tuple[Json, str]]) -> None:
-    """Draws the variance of both estimators for pairs of a point and one of its meta-parameters or the total."""
-    for index, (point, name) in enumerate(described):
-        _curves(axes, point, name, "variance", index)
-    if np.isfinite(axes.dataLim.minposy):  # else nothing varies
-        styles.set_scale(axes, "y", "log")
-    axes.set_ylabel("(d outer loss / d eta)²")
+    if statistic == "variance":
+        axes.set_ylabel("(d outer loss / d eta)²")
+        if np.isfinite(axes.dataLim.minposy):  # else nothing varies
+            styles.set_scale(axes, "y", "log")
 
 
 def _ratios(axes: Axes, rows: Mapping[str, tuple[Json, str]], horizon: int, undetermined: str = NOT_DETERMINED) -> None:
@@ -240,7 +219,9 @@ def _ratios(axes: Axes, rows: Mapping[str, tuple[Json, str]], horizon: int, unde
 
 def _legend(names: Sequence[str]) -> dict[str, Line2D]:
     """Returns what explains the panels, by its text; strokes stand for `names`, of which one needs no explanation."""
-    lines = {estimator_title(name, "n"): {"color": styles.COLOURS[name]} for name in ESTIMATORS}
+    lines: dict[str, dict[str, Any]] = {
+        estimator_title(name, "n"): {"color": styles.COLOURS[name]} for name in ESTIMATORS
+    }
     if len(names) > 1:
         lines |= {name: {"color": "black", **_stroke(index)} for index, name in enumerate(names)}
     lines |= {f"ratio, {name}": {**style, "linestyle": ""} for name, style in RATIOS.items()}
@@ -265,7 +246,9 @@ def draw_truth(results: Json, picture: pathlib.Path) -> None:
     A column for each point and meta-parameter, a row for each critic and estimator. Colours and signs say the same.
     """
     names = results["meta_params"]
-    points = [(title(name, point), point["truth"]) for name, point in results["points"].items()]
+    points = [
+        (title(name, point).replace(" after ", "\nafter "), point["truth"]) for name, point in results["points"].items()
+    ]
     first = points[0][1]
     rows = [
         (critic, place, estimator)
@@ -274,7 +257,10 @@ def draw_truth(results: Json, picture: pathlib.Path) -> None:
         for estimator in entry["critics"][critic]
     ]
     labels = [f"true d J / d eta, n = {entry['horizon']}" for entry in first]
-    labels += [row_title(critic, estimator, first[place]["horizon"]) for critic, place, estimator in rows]
+    labels += [
+        f"{critic.replace('_', ' ')}: {estimator_title(estimator, first[place]['horizon'])}"
+        for critic, place, estimator in rows
+    ]
     beside = max(COLUMNS // (len(names) + 1), 1)
     bands = [points[start : start + beside] for start in range(0, len(points), beside)]
     with styles.picture(picture, 1.2 + len(bands) * (1.5 + 0.19 * len(labels))) as figure:
@@ -291,32 +277,31 @@ def draw_truth(results: Json, picture: pathlib.Path) -> None:
 def _draw_band(
     axes: Axes, points: Sequence[tuple[str, list[Json]]], rows: Sequence[tuple[str, int, str]], names: Sequence[str]
 ) -> None:
-    """Draws some points beside each other: what each is called, and its truth at each horizon where it was taken."""
-    width, num_truths = len(names) + 1, len(points[0][1])
+    """Draws some points beside each other: what each is called, its truth at each horizon, and the rows below."""
+    verdicts, num_truths = list(VERDICTS), len(points[0][1])
+    write = functools.partial(axes.text, ha="center", va="center")
+    width = len(names) + 1
     shades = np.full((num_truths + len(rows), width * len(points)), np.nan)
-    texts: dict[tuple[int, int], str] = {}
     for left, (_, truth) in zip(range(0, shades.shape[1], width), points, strict=True):
-        for column, name in enumerate(names, left):
-            texts |= {(row, column): arrow(entry["truth"][name]) for row, entry in enumerate(truth)}
+        for row, entry in enumerate(truth):
+            for column, name in enumerate(names, left):
+                write(column, row, arrow(entry["truth"][name]))
         for row, (critic, place, estimator) in enumerate(rows, num_truths):
             found = truth[place]["critics"][critic][estimator]
             for column, name in enumerate(names, left):
-                shades[row, column] = list(VERDICTS).index(found[name]["sign"])
-                texts[row, column] = VERDICTS[found[name]["sign"]][1]
+                shades[row, column] = verdicts.index(found[name]["sign"])
+                write(column, row, VERDICTS[found[name]["sign"]][1])
             cosine = found[TOTAL]["cosine"]["estimate"]
-            texts[row, left + len(names)] = "" if cosine is None else f"{cosine:.1f}"
+            write(left + len(names), row, "" if cosine is None else f"{cosine:.1f}")
         axes.axvline(left - 0.5, color="black", linewidth=0.8)
-    for (row, column), text in texts.items():
-        axes.text(column, row, text, ha="center", va="center")
     colours = ListedColormap([colour for colour, _, _ in VERDICTS.values()])
-    axes.imshow(shades, cmap=colours, vmin=-0.5, vmax=len(VERDICTS) - 0.5, aspect="auto")
-    critics = [critic for critic, _, _ in rows]
-    for critic in dict.fromkeys(critics):
-        axes.axhline(num_truths + critics.index(critic) - 0.5, color="black", linewidth=0.8)
+    axes.imshow(shades, cmap=colours, vmin=-0.5, vmax=len(verdicts) - 0.5, aspect="auto")
+    for row, (critic, *_) in enumerate(rows):
+        if row == 0 or critic != rows[row - 1][0]:
+            axes.axhline(num_truths + row - 0.5, color="black", linewidth=0.8)
     axes.set_xticks(range(shades.shape[1]), [*names, "cosine"] * len(points), rotation=90)
     above = axes.secondary_xaxis("top")
-    middles = np.arange(len(points)) * width + (width - 1) / 2
-    above.set_xticks(middles, [name.replace(" after ", "\nafter ") for name, _ in points])
+    above.set_xticks(np.arange(len(points)) * width + (width - 1) / 2, [name for name, _ in points])
     for side in (axes, above):
         side.tick_params(length=0)
     axes.grid(False)

@@ -175,11 +175,12 @@ def make_study(given: Mapping[str, Any]) -> Study:
             refuse(name, own[name], allowed.text)
     agents = {name: value for name, value in given.items() if name in _AGENTS}
     trained: dict[str, Config] = {}
+    names: tuple[str, ...] = TABULAR_NAMES
     if own["reference"] != "return":
         _leave_out(given, ("num_lifetimes", "perturbation"), f"`reference`={own['reference']}")
     if tabular:
         _leave_out(given, given.keys() - set(OF_TABULAR), "`problem`=tabular")
-        config, names = Config(**preset | agents), TABULAR_NAMES
+        config = Config(**preset | agents)
         validation.validate(config)
     elif own["checkpoint"] is None:
         _leave_out(given, ("num_checkpoints", "seed_index"), "no `checkpoint`")

@@ -52,12 +52,12 @@ def variance(folder: str | os.PathLike[str] | None = None, *, quiet: bool = Fals
     """
     study = make_study(settings)
     if folder is not None:
-        return carry_out(study, folder, quiet)
+        return carry_out(study, os.fspath(folder), quiet)
     with tempfile.TemporaryDirectory() as place:
         return carry_out(study, place, quiet)
 
 
-def carry_out(study: Study, logdir: str | os.PathLike[str] | None, quiet: bool = False) -> Json:
+def carry_out(study: Study, logdir: str | None, quiet: bool = False) -> Json:
     """Carries a study out as `variance` does, in a folder that is made only for one that can begin; None is refused."""
     if study.problem == "tabular":
         folder, points = _open_folder(logdir, study), tabular_points.points(study.config.horizon)
@@ -83,7 +83,7 @@ def carry_out(study: Study, logdir: str | os.PathLike[str] | None, quiet: bool =
     return results
 
 
-def _open_folder(logdir: str | os.PathLike[str] | None, study: Study) -> pathlib.Path:
+def _open_folder(logdir: str | None, study: Study) -> pathlib.Path:
     """Makes the folder, or opens that of the same study, to go on with it."""
     file = storage_folder.local_path("logdir", logdir or "") / STUDY
     asked = study.determining()
@@ -92,7 +92,7 @@ def _open_folder(logdir: str | os.PathLike[str] | None, study: Study) -> pathlib
         if not files.holds(file, asked) or list(json.loads(files.read_text(file))["trained"]) != list(study.trained):
             refuse("logdir", logdir, "a new or empty folder, or one of a study with the same settings")
         return file.parent
-    folder = storage_folder.new_logdir(logdir and os.fspath(logdir), (f"{STUDY}{files.PARTIAL}",))
+    folder = storage_folder.new_logdir(logdir, (f"{STUDY}{files.PARTIAL}",))
     with files.told(folder):
         files.write_whole(file, json.dumps(asked, indent=2) + "\n")
     return folder
@@ -101,7 +101,7 @@ def _open_folder(logdir: str | os.PathLike[str] | None, study: Study) -> pathlib
 def draw(
     what: str, study: Study, points: list[Point], number: int, at_once: int, folder: pathlib.Path, quiet: bool
 ) -> dict[str, np.ndarray]:
-    """Draws so many windows, float [N, C, n, M], or lifetimes, float [L, H, M], at every point, by its name."""
+    """Draws so many windows, float [N, C, n, M], or lifetimes, float [L, H, M], of every point, by its name."""
     key = jax.random.fold_in(jax.random.key(study.seed), STREAMS[what])
     samples = {}
     for index, point in enumerate(points):

@@ -62,10 +62,10 @@ def points(horizon: int) -> list[Point]:
     }
     return [
         Point(
-            name=f"{num_envs}_environments",
-            about={"num_envs": num_envs, **about},
-            critics=(OWN_CRITIC,),
-            windows=_windows(tabular.study_agent(num_envs), horizon),
+            f"{num_envs}_environments",
+            {"num_envs": num_envs, **about},
+            (OWN_CRITIC,),
+            _windows(tabular.study_agent(num_envs), horizon),
             lifetimes=None,
             fixed=(learner, states),
             eta=eta,
@@ -84,9 +84,8 @@ def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: S
       names: of the M meta-parameters.
 
     Returns:
-      Parts of `variance.json`: `convergence`, a list with an entry for each batch size and horizon, and the number and
-      size of the repeated studies that `coverage` is counted over: the fraction whose 95% interval covers the truth,
-      None without a study.
+      Parts of `variance.json`: `convergence`, an entry for each batch size and horizon, and the number and size of the
+      studies whose 95% intervals `coverage` counts: the fraction that covers the truth, None without a study.
     """
     entries = []
     for point in points:
@@ -111,27 +110,19 @@ def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: S
                     "coverage": dict(zip(names, coverage, strict=True)),
                 }
             )
-    return {
-        "convergence": entries,
-        "num_windows": len(gradients),
-        "num_studies": num_studies,
-        "study_size": STUDY_SIZE,
-    }
+    sizes = {"num_windows": len(gradients), "num_studies": num_studies, "study_size": STUDY_SIZE}
+    return {"convergence": entries, **sizes}
 
 
 def _windows(agent: Agent, horizon: int) -> Program:
     problem = training.inner_problem(agent)
+    losses = problem._replace(outer_loss=lambda *inputs: {OWN_CRITIC: problem.outer_loss(*inputs)})
 
     def start(fixed: tuple[LearnerState, chex.Array], key: chex.PRNGKey) -> Position:
         return tabular.sampled_start(agent, *fixed, key)
 
-    def outer_losses(learner: LearnerState, batch: training.Batch) -> dict[str, chex.Array]:
-        return {OWN_CRITIC: problem.outer_loss(learner, batch)}
-
     # The tables are so small that all windows of a chunk are best drawn at once, on a CPU as well.
-    return make_windows(
-        problem._replace(outer_loss=outer_losses), start, horizon, agent.tuning.tuned, (OWN_CRITIC,), jax.vmap
-    )
+    return make_windows(losses, start, horizon, agent.tuning.tuned, (OWN_CRITIC,), jax.vmap)
 
 
 def _stack(gradients: MetaParameters, names: Sequence[str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a study says in words and tables: how much less variance does mixing have, and all numbers behind it."""
+"""What a study says in words: how much less variance does mixing have, and by which signals and ratios?"""
 
 import functools
 import textwrap
@@ -72,11 +72,6 @@ def title(name: str, point: Json) -> str:
     return name.replace("_", " ") + steps
 
 
-def row_title(critic: str, estimator: str, horizon: int) -> str:
-    """Returns what texts and pictures call an estimator by a critic."""
-    return f"{critic.replace('_', ' ')}: {estimator_title(estimator, horizon)}"
-
-
 def answer(summary: Json) -> str:
     """Lays out the part `summary` of `variance.json`."""
     told = [answer["in_words"] for answer in summary["answers"].values()]
@@ -85,29 +80,20 @@ def answer(summary: Json) -> str:
 
 
 def describe(results: Json) -> str:
-    """Lays out the content of `variance.json` in tables for each point."""
-    parts, names, horizon = [], results["meta_params"], results["horizon"]
+    """Lays out signals and ratios of each point in tables; all else is for `variance.json` and the pictures."""
+    parts, horizon = [], results["horizon"]
     for name, point in results["points"].items():
         hyper = ", ".join(f"{key} {value:.3g}" for key, value in point["hyperparameters"].items())
-        parts += [fold(f"{title(name, point)}: {hyper}"), *_truth(point.get("truth", []), names)]
-        titles = [estimator_title(estimator, horizon) for estimator in point["estimators"]]
-        signals = [
-            [name, *(cell(described[name]["snr"]) for described in point["estimators"].values())]
-            for name in (*names, TOTAL)
+        signals, ratios = [], []
+        for row in (*results["meta_params"], TOTAL):
+            signals.append([row, *(cell(described[row]["snr"]) for described in point["estimators"].values())])
+            raw, scaled = cell(point["variance_ratio"][row]), cell(point["noise_ratio"][row], NOT_DETERMINED)
+            ratios.append([row, raw, scaled, *map(cell, point["mixing_reduction"][row].values())])
+        parts += [
+            fold(f"{title(name, point)}: {hyper}"),
+            table(["signal-to-noise", *(estimator_title(name, horizon) for name in point["estimators"])], signals),
+            table(["variance ratio", "raw", "at equal scale", "shorter horizons", "averaging"], ratios),
         ]
-        ratios = [
-            [
-                name,
-                cell(point["variance_ratio"][name]),
-                cell(point["noise_ratio"][name], NOT_DETERMINED),
-                *map(cell, point["mixing_reduction"][name].values()),
-            ]
-            for name in (*names, TOTAL)
-        ]
-        parts.append(table(["signal-to-noise", *titles], signals))
-        parts.append(table(["variance ratio", "raw", "at equal scale", "shorter horizons", "averaging"], ratios))
-    if "convergence" in results:
-        parts.append(_convergence(results))
     multi_step, mixing = (estimator_title(name, horizon) for name in ("multi_step", "mixing"))
     note = (
         f"{INTERVALS_NOTE} Signal-to-noise: of one sample. Variance ratio: {multi_step}'s over {mixing}'s; then the "
@@ -115,49 +101,3 @@ def describe(results: Json) -> str:
         f"{NOT_DETERMINED}: a mean cannot be told from zero with that many windows; -: without variance."
     )
     return "\n\n".join([*parts, fold(note)])
-
-
-def _truth(entries: list[Json], names: list[str]) -> list[str]:
-    """Lays out the truth, and which estimator's mean points the right way at each horizon where it was taken."""
-    if not entries:
-        return []
-    truths = [[name, *(cell(entry["truth"][name]) for entry in entries)] for name in names]
-    signs = []
-    for entry in entries:
-        for critic, compared in entry["critics"].items():
-            for estimator, found in compared.items():
-                often = [found[name]["sign_agreement"]["estimate"] for name in names]
-                signs.append(
-                    [
-                        row_title(critic, estimator, entry["horizon"]),
-                        *(
-                            found[name]["sign"] + ("" if part is None else f" {part:.0%}")
-                            for name, part in zip(names, often, strict=True)
-                        ),
-                        cell(found[TOTAL]["cosine"], NOT_DETERMINED),
-                    ]
-                )
-    return [
-        table(["the truth: -dJ / d eta", *(f"n = {entry['horizon']}" for entry in entries)], truths),
-        table(["sign: of the mean, a window's", *names, "cosine to the truth"], signs),
-    ]
-
-
-def _convergence(results: Json) -> str:
-    rows = [
-        [
-            str(entry["num_envs"]),
-            estimator_title("multi_step", entry["horizon"]),
-            name,
-            f"{entry['exact'][name]:.4g}",
-            cell(entry["bias"][name]),
-            "-" if entry["coverage"][name] is None else f"{entry['coverage'][name]:.0%}",
-        ]
-        for entry in results["convergence"]
-        for name in results["meta_params"]
-    ]
-    header = ["environments", "estimator", "meta-parameter", "exact", "bias", "coverage"]
-    return (
-        f"{table(header, rows)}\n\n{results['num_windows']} windows; coverage: of the 95% intervals of "
-        f"{results['num_studies']} studies of {results['study_size']} windows each"
-    )
