@@ -104,10 +104,6 @@ def _check_render_mode(render_mode: str | None, known: list[str]) -> None:
         raise ValueError(f"render_mode must be None or one of {known}, got {render_mode!r}")
 
 
-def _warn_of_no_render_mode(known: list[str]) -> None:
-    gymnasium.logger.warn(f"render_mode must be one of {known} to render, got None")
-
-
 class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
     """One game of Snake; `reset` starts it, and starts it anew after its end.
 
@@ -166,7 +162,7 @@ class SnakeEnv(gymnasium.Env[np.ndarray, np.int64]):
     def render(self) -> np.ndarray | None:
         """Returns a picture of the game, uint8 [height, width, 3], or shows it if `render_mode` is "human"."""
         if self.render_mode is None:
-            _warn_of_no_render_mode(self.metadata["render_modes"])
+            gymnasium.logger.warn(f"render_mode must be one of {self.metadata['render_modes']} to render, got None")
             return None
         if self.render_mode == "rgb_array":
             return self._snake.render(_started(self._state))
@@ -265,7 +261,7 @@ class SnakeVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarr
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Returns a picture of every game, each uint8 [height, width, 3]."""
         if self.render_mode is None:
-            _warn_of_no_render_mode(self.metadata["render_modes"])
+            gymnasium.logger.warn(f"render_mode must be one of {self.metadata['render_modes']} to render, got None")
             return None
         games = zip(*jax.device_get(_started(self._states)), strict=True)
         return tuple(self._snake.render(State(*game)) for game in games)
