@@ -111,8 +111,8 @@ def sentences(configs: Mapping[str, Config], comparison: Mapping[str, Any]) -> s
         line = f"{how if tuned(config) else f'Fixed at {start}'}, agents end at {cell(result['final_return'])} "
         line += return_label(config)
         gain = result.get("gain")
-        low, high = gain["ci95"] if gain else (None, None)
-        if low is not None:
+        if gain and gain["ci95"][0] is not None:
+            low, high = gain["ci95"]
             line += f", {cell(gain)} more" + (", which could be chance" if low <= 0.0 <= high else "")
         lines.append(f"{line}.")
     return "\n".join(lines)

@@ -55,10 +55,9 @@ class Run(NamedTuple):
     style: Mapping[str, Any]
 
     @property
-    def seeds(self) -> str:
-        """How many seeds it has, and how many of them were dropped."""
-        dropped = self.config.num_seeds - self.metrics["seed"].shape[1]
-        return str(self.config.num_seeds) + (f", {dropped} of them dropped" if dropped else "")
+    def dropped(self) -> int:
+        """How many seeds were dropped."""
+        return self.config.num_seeds - self.metrics["seed"].shape[1]
 
 
 def read_runs(folders: Sequence[pathlib.Path]) -> list[Run]:
@@ -124,8 +123,8 @@ def label_by_estimators(runs: Mapping[str, Run]) -> list[Run]:
             called = "" if name in ("", "none") else f", {name}"
             label = f"{label}{called}: {told}".replace("_", " ")
             colour, strength = (FIXED, 1.0) if alike else (colour, strength)
-        if dropped := run.config.num_seeds - run.metrics["seed"].shape[1]:
-            label += f", {dropped} of {run.config.num_seeds} seeds dropped"
+        if run.dropped:
+            label += f", {run.dropped} of {run.config.num_seeds} seeds dropped"
         paler = [1.0 - strength * (1.0 - channel) for channel in to_rgb(colour)]
         labelled.append(run._replace(label=label, style={"color": paler, "linestyle": styles.STYLES[estimator]}))
     return labelled
@@ -150,8 +149,8 @@ def draw_comparison(folders: Mapping[str, pathlib.Path], picture: pathlib.Path) 
       folders: the runs, by the name that tells those which tune nothing apart.
       picture: the PNG to write.
     """
-    runs = map(with_spreads, read_runs(list(folders.values())))
-    runs = label_by_estimators(dict(zip(folders, runs, strict=True)))
+    read = map(with_spreads, read_runs(list(folders.values())))
+    runs = label_by_estimators(dict(zip(folders, read, strict=True)))
     config = next((run.config for run in runs if run.config.estimator != "none"), runs[0].config)
     panels = _layout(outcome.tuned(config))
     with styles.picture(picture, 1.6 + 1.6 * len(panels) + 0.12 * len(runs)) as figure:

@@ -92,7 +92,8 @@ class _RoundTicks(Locator):
     def tick_values(self, vmin: float, vmax: float) -> list[float]:
         least = self.apart * (self.to_real(vmax) - self.to_real(vmin))
         ticks: list[float] = []
-        for numbers in (*self.round, MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(vmin, vmax)):
+        even = np.asarray(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(vmin, vmax), float)
+        for numbers in (*self.round, even):
             if len(ticks) > 2:
                 break
             for number in numbers[(vmin <= numbers) & (numbers <= vmax)]:

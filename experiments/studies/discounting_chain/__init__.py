@@ -6,5 +6,5 @@
 import os
 
 # The exact values solve many small linear systems. OpenBLAS's threads wait for each other in a loop: on a busy machine
-# that costs fifty times what the second core gains. It reads this when NumPy and SciPy are loaded, hence here.
+# that costs fifty times what the second core gains. That of SciPy reads this when it is loaded, hence here.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
