@@ -53,7 +53,8 @@ def main(values: flags.FlagValues) -> None:
                 refuse("columns", column, f"among those of every run; {run.label} has {', '.join(run.metrics)}")
     header = ["run", "seeds", *(f"{column}, last tenth" for column in values.columns)]
     rows = [
-        [run.label, run.seeds, *(cell(as_json(final(run.metrics, column))) for column in values.columns)]
+        [run.label, f"{run.config.num_seeds}" + (f", {run.dropped} of them dropped" if run.dropped else "")]
+        + [cell(as_json(final(run.metrics, column))) for column in values.columns]
         for run in runs
     ]
     print(f"{table(header, rows)}\n{INTERVALS_NOTE}")

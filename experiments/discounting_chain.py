@@ -5,6 +5,7 @@ Example:
 """
 
 import json
+from typing import Any
 
 from absl import flags
 
@@ -50,7 +51,7 @@ def main(values: flags.FlagValues) -> None:
     from experiments.storage.files import write_whole
     from experiments.studies.discounting_chain import picture, study
 
-    numbers = {name: values[name].value for name in NUMBERS}
+    numbers: dict[str, Any] = {name: values[name].value for name in NUMBERS}
     for name, number in numbers.items():
         allowed = NUMBERS[name][-1]
         if not allowed.accepts(number):

@@ -32,7 +32,8 @@ def draw(results: Json, picture: pathlib.Path) -> None:
     with styles.picture(picture, 8.2) as figure:
         above, below = figure.subfigures(2, 1, height_ratios=[1.0, 1.8], squeeze=False)[:, 0]
         shown = [entry for entry in results["horizon_gradients"] if entry["lambda"] == main_lambda]
-        _draw_gradients(*above.subplots(1, 2), shown)
+        by_horizon, by_discount = above.subplots(1, 2)
+        _draw_gradients(by_horizon, by_discount, shown)
         discounts, returns = panels = below.subplots(2, 3, sharex=True, sharey="row")
         for row, name in zip(panels, ("discount", "episode_return"), strict=True):
             for entry in results["curves"]:
