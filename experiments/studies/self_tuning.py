@@ -124,27 +124,28 @@ def read_curve(folder: str, name: str) -> Curve:
     if folder != "published":
         _, metrics = _read(RUNS / folder / name)
         paths = metrics["hyper/discount"]
-        means = (statistics.mean(values.T) for values in (metrics["episode_return"], paths))
-        return Curve(metrics["env_steps"][:, 0], *means, paths, final_returns(metrics))
+        returns, discounts = (statistics.mean(values.T) for values in (metrics["episode_return"], paths))
+        return Curve(metrics["env_steps"][:, 0], returns, discounts, paths, final_returns(metrics))
     with (RUNS / "published.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["agent"] == name]
     columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0] if name != "agent"}
-    ends = ("", "_low", "_high")
-    estimates = (Estimate(*(columns[f"{name}{end}"] for end in ends)) for name in ("return", "discount"))
-    return Curve(columns["env_steps"], *estimates)
+    returns, discounts = (
+        Estimate(*(columns[f"{name}{end}"] for end in ("", "_low", "_high"))) for name in ("return", "discount")
+    )
+    return Curve(columns["env_steps"], returns, discounts)
 
 
 def draw(picture: pathlib.Path) -> None:
     """Draws returns and discounts into a PNG, a row for each game: means with bands, or each seed and their median."""
     with styles.picture(picture, 4.2 * len(GAMES)) as figure:
-        rows = figure.subfigures(len(GAMES), 1)
-        for row, (title, lines) in zip(rows, GAMES.items(), strict=True):
-            _draw_game(row, title, lines)
+        rows: Any = figure.subfigures(len(GAMES), 1)
+        for row, title in zip(rows, GAMES, strict=True):
+            _draw_game(row, title)
 
 
-def _draw_game(figure: SubFigure, title: str, lines: dict[str, tuple[str, str, str]]) -> None:
+def _draw_game(figure: SubFigure, title: str) -> None:
     returns, discounts = figure.subplots(1, 2)
-    for label, (folder, name, colour) in lines.items():
+    for label, (folder, name, colour) in GAMES[title].items():
         curve = read_curve(folder, name)
         style = {"color": colour, "linestyle": STROKES[folder], "linewidth": 1.2 if folder == "published" else 2.0}
         drawn = [(returns, curve.returns)]
@@ -203,11 +204,14 @@ def more(run: pathlib.Path, other: pathlib.Path) -> list[str]:
       other: of as many steps, or more or fewer: what one of them has beyond the other is left out.
     """
     metrics = [_read(folder)[1] for folder in (run, other)]
-    shared = np.intersect1d(*(each["env_steps"][:, 0] for each in metrics))
-    points = [each["env_steps"][:, 0] <= shared[-1] for each in metrics]
-    cut = [(each["env_steps"][at, 0], each["episode_return"][at]) for each, at in zip(metrics, points, strict=True)]
-    differences = (average(*cut[0]) - average(*cut[1]) for average in (over_last_tenth, over_training))
-    return [told(statistics.mean(values)) for values in differences]
+    end = np.intersect1d(metrics[0]["env_steps"], metrics[1]["env_steps"]).max()
+
+    def until_end(metrics: Metrics) -> tuple[np.ndarray, np.ndarray]:
+        shared = metrics["env_steps"][:, 0] <= end
+        return metrics["env_steps"][shared, 0], metrics["episode_return"][shared]
+
+    own, others = map(until_end, metrics)
+    return [told(statistics.mean(average(*own) - average(*others))) for average in (over_last_tenth, over_training)]
 
 
 def pairs(start: pathlib.Path) -> str:

@@ -33,7 +33,7 @@ def env(scale: Scale) -> Figures:
     return {f"copies_{copies}": partial(_side_by_side, scale, copies) for copies in scale.copies}
 
 
-def sizes(config: Config) -> dict[str, int]:
+def sizes(config: Config) -> dict[str, Any]:
     """Returns what Snake's constructors take: ours, Gymnasium's and Jumanji's."""
     num_rows, num_cols = board_shape(config.board_size)
     return {"num_rows": num_rows, "num_cols": num_cols, "time_limit": config.time_limit}

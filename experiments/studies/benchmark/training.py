@@ -81,7 +81,7 @@ def memory(scale: Scale) -> Figures:
     """Returns what the suite `memory` measures, by name: peaks of all devices together, by the compiler's plan."""
     first, *others = scale.horizons
 
-    def peak(**changes: int) -> float:
+    def peak(**changes: Any) -> float:
         config = dataclasses.replace(scale.config, **changes)
         plan: Any = _compiled(config).memory_analysis()
         held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
