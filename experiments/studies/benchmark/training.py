@@ -167,7 +167,8 @@ def _stable_baselines_agent(config: Config) -> Program:
                 torch.nn.ZeroPad2d((0, cols % 2, 0, rows % 2)),
                 torch.nn.Conv2d(observation_space.shape[-1], channels, kernel_size=2, stride=2),
                 torch.nn.ReLU(),
-                torch.nn.Conv2d(channels, channels, kernel_size=2, padding="same"),
+                torch.nn.ZeroPad2d((0, 1, 0, 1)),
+                torch.nn.Conv2d(channels, channels, kernel_size=2),
                 torch.nn.ReLU(),
                 torch.nn.Flatten(),
             )
