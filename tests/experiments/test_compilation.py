@@ -33,32 +33,30 @@ def test_the_second_start_finds_its_programs_in_the_users_folder(tmp_path):
 
 @pytest.fixture
 def used(monkeypatch, tmp_path):
-    """Returns what is set of JAX's configuration, where JAX_COMPILATION_CACHE_DIR names a folder."""
+    """What is set of JAX's configuration; the user's cache folder is another."""
     updates = {}
     monkeypatch.setattr(jax.config, "update", updates.__setitem__)
     monkeypatch.setattr(compilation.platformdirs, "user_cache_dir", lambda name: str(tmp_path / "user"))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "named"))
     return updates
 
 
 def test_the_flag_beats_jaxs_variable_which_beats_the_users_folder(used, tmp_path, monkeypatch, capsys):
-    def kept_in(folder):
-        compilation.keep_programs(folder)
-        return used["jax_compilation_cache_dir"]
-
-    assert kept_in(str(tmp_path / "flagged")) == str(tmp_path / "flagged")
-    assert kept_in(None) == str(tmp_path / "named")
-    for folder in ("gs://bucket/programs", str(tmp_path / "user")):  # the former is a place that JAX reaches itself
-        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
-        assert kept_in(None) == folder
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    assert kept_in(None) == str(tmp_path / "user")
-    assert {path.name for path in tmp_path.iterdir()} == {"flagged", "named", "user"}
-    used.clear()
     (tmp_path / "file").touch()
-    for folder in ("none", str(tmp_path / "file")):
-        compilation.keep_programs(folder)
-        assert used == {"jax_enable_compilation_cache": False}
+    bucket = "gs://bucket/programs"  # a place that JAX reaches itself
+    for flag, variable, expected in (
+        (str(tmp_path / "flagged"), bucket, str(tmp_path / "flagged")),
+        (None, bucket, bucket),
+        ("", "", str(tmp_path / "user")),
+        (compilation.OFF, bucket, None),
+        (str(tmp_path / "file"), bucket, None),
+    ):
+        used.clear()
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", variable)
+        compilation.keep_programs(flag)
+        assert used == (
+            {"jax_compilation_cache_dir": expected} if expected else {"jax_enable_compilation_cache": False}
+        )
+    assert {path.name for path in tmp_path.iterdir()} == {"flagged", "user", "file"}
     told = f"warning: compiled programs are not kept, since {tmp_path / 'file'} cannot be written to\n"
     assert capsys.readouterr().err == told
 

@@ -9,7 +9,6 @@ import pytest
 from experiments.runs import devices
 
 PROGRAM = """
-import sys
 from absl import flags
 from experiments.runs import command_line
 

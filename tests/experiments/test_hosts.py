@@ -78,6 +78,7 @@ def test_two_processes_leave_what_one_leaves_though_they_were_killed_and_stopped
     second.kill()
     told, _ = _ended([first, second])
     assert first.returncode == 1
+    assert "dropped: " in told
     assert told.splitlines()[-1].startswith("stopped: another process has ended"), told
 
     processes = _start(folder, _by_flags())
@@ -86,6 +87,7 @@ def test_two_processes_leave_what_one_leaves_though_they_were_killed_and_stopped
     for process, told in zip(processes, _ended(processes), strict=True):
         assert process.returncode == 128 + signal.SIGTERM, told
         assert told.endswith("\nstopped; the same command goes on from here\n")
+        assert "dropped: " not in told  # that is known
     last = checkpoints.checkpoint_steps(folder)[-1]
     assert last == metrics.read_metrics(folder)["env_steps"][-1, 0] < CONFIG.num_env_steps
 

@@ -30,7 +30,6 @@ from experiments.runs import training as loop
 from experiments.storage import checkpoints, config_file
 from experiments.storage import metrics as metrics_csv
 from experiments.storage.events import scalars
-from experiments.storage.files import WriteError
 from experiments.storage.run_folder import RunFolder
 
 CONFIG = Config(num_env_steps=130 * WINDOW, **train_on_tables.FLAGS)
@@ -260,17 +259,13 @@ def test_a_run_without_a_checkpoint_begins_again(started):
     assert (started / metrics_csv.METRICS).read_text() == ROWS.splitlines(keepends=True)[0]
 
 
-LONGER = dataclasses.replace(CONFIG, num_env_steps=131 * WINDOW)
-
-
 def test_a_run_that_was_on_windows_goes_on(started):
     for name in (metrics_csv.METRICS, config_file.CONFIG):
         file = started / name
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
-    with RunFolder(started, LONGER, ALWAYS) as run:
+    with RunFolder(started, CONFIG, ALWAYS) as run:
         run.write_metrics(9 * WINDOW, {"luck": np.array([1.0, 2.0])})
     np.testing.assert_array_equal(metrics_csv.read_metrics(started)["luck"], [[3.0, np.nan], [6.0, np.nan], [1.0, 2.0]])
-    assert config_file.load(started / config_file.CONFIG) == LONGER
 
 
 def _events(folder):
@@ -326,10 +321,11 @@ def _full_disk(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
-@pytest.mark.parametrize("size", [50, 600, 3_000])
+@pytest.mark.parametrize("size", [200, 600, 3_000])
 def test_a_command_on_a_full_disk_ends_in_one_line_and_leaves_the_last_checkpoint(size, started, monkeypatch, capfd):
     def hindered(config, folder, execution, **_):
         with RunFolder(folder, config, execution) as run, _full_disk(size):
+            run.write_metrics(9 * WINDOW, {"luck": np.full(2, 1.0 / 3.0)})
             run.write_checkpoint(9 * WINDOW, _state(9), 8.0)
 
     monkeypatch.setattr(loop, "train", hindered)
@@ -339,15 +335,7 @@ def test_a_command_on_a_full_disk_ends_in_one_line_and_leaves_the_last_checkpoin
     )
     assert capfd.readouterr().err == ""
     with RunFolder(started, CONFIG, ALWAYS) as run:
+        assert (started / metrics_csv.METRICS).read_text() == ROWS
         np.testing.assert_array_equal(run.read_checkpoint(_state(0))["numbers"], _state(6)["numbers"])
         run.write_checkpoint(9 * WINDOW, _state(9), 8.0)
     assert checkpoints.checkpoint_steps(started) == [9 * WINDOW]
-
-
-def test_rows_that_a_full_disk_cut_come_again(started):
-    metrics = started / metrics_csv.METRICS
-    with _full_disk(len(ROWS) + 3), RunFolder(started, CONFIG, ALWAYS) as run, pytest.raises(WriteError):
-        run.write_metrics(9 * WINDOW, {"luck": np.array([1.0, 2.0])})
-    assert metrics.read_text() == ROWS + f"{9 * WINDOW}"[:3]
-    with RunFolder(started, CONFIG, ALWAYS):
-        assert metrics.read_text() == ROWS

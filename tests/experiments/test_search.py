@@ -82,6 +82,7 @@ def test_the_best_setting_learns_as_it_does_by_itself_to_the_bit(found, tmp_path
 
 def test_a_search_that_was_stopped_ends_with_the_same(found, tmp_path, monkeypatch):
     monkeypatch.setattr(searching, "sample", _breaking)
+    monkeypatch.setattr(picture, "draw", lambda *_: None)
     monkeypatch.setattr(os, "_exit", sys.exit)
     wait, points = seeds.wait, []
 
