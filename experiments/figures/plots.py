@@ -16,10 +16,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from experiments.config.ranges import UsageError
-from experiments.config.settings import Config, by_flag, environment_title, estimator_title, load, return_label
+from experiments.config.settings import Config, by_flag, environment_title, estimator_title, return_label
 from experiments.figures import outcome, styles
 from experiments.figures.averages import over_seeds, scale_of
-from experiments.storage.config_file import CONFIG
+from experiments.storage.config_file import CONFIG, load
 from experiments.storage.metrics import Metrics, of_survivors, read_metrics
 from metagrad.meta_parameters import INTERVALS
 
