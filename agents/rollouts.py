@@ -113,15 +113,13 @@ def collect(
     most_truncations = -(-length // env.time_limit)
 
     def collect_rollout(params: hk.Params, actor: ActorState, key: chex.PRNGKey) -> tuple[ActorState, Rollout]:
-        num_envs = len(actor.episode_length)
-
         def body(carry: _Carry, key: chex.PRNGKey) -> tuple[_Carry, Rollout]:
             actor, _, truncated_observation, num_truncated = carry
             action_key, step_key = jax.random.split(key)
             logits = network.apply(params, actor.observation).logits
             action = jax.random.categorical(action_key, logits).astype(jnp.int32)
             environment_state, timestep = jax.vmap(partial(environment.step, env))(
-                actor.environment_state, action, jax.random.split(step_key, num_envs)
+                actor.environment_state, action, jax.random.split(step_key, len(action))
             )
             episode_return, episode_length = actor.episode_return + timestep.reward, actor.episode_length + 1
             ended = timestep.terminated | timestep.truncated
@@ -143,15 +141,11 @@ def collect(
                 episode_return=episode_return,
                 episode_length=episode_length,
             )
-            return (
-                next_actor,
-                timestep.last_observation,
-                truncated_observation,
-                num_truncated + timestep.truncated,
-            ), step
+            num_truncated += timestep.truncated
+            return (next_actor, timestep.last_observation, truncated_observation, num_truncated), step
 
         nothing_yet = jax.tree.map(lambda leaf: jnp.stack([leaf] * most_truncations), actor.observation)
-        first = (actor, actor.observation, nothing_yet, jnp.zeros(num_envs, jnp.int32))
+        first = (actor, actor.observation, nothing_yet, jnp.zeros_like(actor.episode_length))
         (actor, last, truncated, _), rollout = jax.lax.scan(body, first, jax.random.split(key, length))
         bootstrap_observation = jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), last, truncated)
         return actor, rollout._replace(bootstrap_observation=bootstrap_observation)

@@ -2,10 +2,13 @@
 
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from tqdm.auto import tqdm
+
+from experiments.runs.divergence import Divergence
 
 LINE_SECONDS = 60.0
 """From one line to the next, where there is no terminal."""
@@ -84,9 +87,10 @@ class RunBar:
         """Says that a signal came."""
         self._bar.set_postfix_str("stopping at the next logging point; a second Ctrl-C stops at once")
 
-    def say(self, line: str) -> None:
-        """Writes a line of its own to standard error."""
-        self._bar.write(line, file=sys.stderr)
+    def say_dropped(self, broken: Iterable[Divergence]) -> None:
+        """Writes a line to standard error for each seed that diverged."""
+        for divergence in broken:
+            self._bar.write(f"dropped: {divergence.text}; its state from before is kept", file=sys.stderr)
 
     def advance(self, env_steps: int, returns: np.ndarray, num_dropped: int) -> None:
         """Shows a logging point: environment steps so far, returns, float [seeds], and how many seeds were dropped."""

@@ -18,7 +18,7 @@ from experiments.config.ranges import refuse
 from experiments.config.settings import EXECUTION, Config, Execution, by_flag, estimator_title
 from experiments.runs import compilation, interrupts, progress
 from experiments.runs.building import init_seeds, make_agent
-from experiments.runs.divergence import NonFiniteError, divergences
+from experiments.runs.divergence import Divergence, NonFiniteError, divergences
 from experiments.runs.hosts import ALONE, Hosts
 from experiments.runs.layout import Layout, fits_memory, lay_out
 from experiments.runs.progress import RunBar, Turn
@@ -89,6 +89,7 @@ def train(
     return train_seeds(agent, config, starts, folder, execution, quiet=quiet, hosts=hosts, turn=turn)
 
 
+@compilation.checking_themselves()
 def train_seeds(
     agent: Agent,
     config: Config,
@@ -103,14 +104,11 @@ def train_seeds(
 ) -> Result:
     """Trains as `train` does, seeds that start from elsewhere than the settings say.
 
-    With `trials`, their hyperparameters are on trial: a seed that diverges is dropped in silence, and training stops
-    only where the environment is to blame.
+    With `trials`, those that diverge are dropped in silence; training stops only where the environment is to blame.
     """
-    began = time.monotonic()
+    began, mine = time.monotonic(), hosts.share(config.num_seeds)
     hosts.check_alike(by_flag(config) | dataclasses.asdict(execution))
-    mine = hosts.share(config.num_seeds)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(compilation.checking_themselves())
         run = stack.enter_context(_run_folder(folder, config, execution)) if hosts.first else None
         done, before = _last_checkpoint(run, config, hosts), run.seconds if run else 0.0
         if done == config.num_env_steps:
@@ -120,14 +118,12 @@ def train_seeds(
         bar = stack.enter_context(RunBar(config.num_env_steps, done, turn, quiet or not hosts.first))
         with interrupts.at_once():
             seeds = Seeds(agent, jax.tree.map(lambda leaf: leaf[mine], starts), layout)
-        dropped = np.zeros(config.num_seeds, bool)
         if done:
             states = _read_states(run, agent, config, hosts)
+            dropped = _dropped_before(states, done, config, execution)
             seeds.restore(jax.tree.map(lambda leaf: leaf[mine], states))
-            dropped = states.num_updates < done // config.steps_per_update
-            if dropped.any() and execution.on_divergence == "stop":
-                refuse("on_divergence", "stop", f"drop, to go on with the run in {folder}, which has dropped seeds")
         else:
+            dropped = np.zeros(config.num_seeds, bool)
             seeds.start()
         bar.compiled()
         with interrupts.held_back(bar.stopping) as signals:
@@ -135,19 +131,17 @@ def train_seeds(
                 windows = (env_steps - done) // config.steps_per_window
                 summary = seeds.advance(np.where(dropped, 0, windows)[mine])
                 eta, summary = hosts.all_gather((seeds.eta(), summary))
-                for divergence in divergences(config, summary.first_nonfinite):
-                    if divergence.by_environment if trials else execution.on_divergence == "stop":
-                        raise NonFiniteError(f"stopped: {divergence.text}{'' if trials else ADVICE}")
-                    dropped[divergence.seed] = True
-                    if hosts.first and not trials:
-                        bar.say(f"dropped: {divergence.text}; its state from before is kept")
+                broken = divergences(config, summary.first_nonfinite)
+                _stop_where_told(broken, execution, trials)
+                dropped[[divergence.seed for divergence in broken]] = True
+                if run and not trials:
+                    bar.say_dropped(broken)
                 columns = _columns(agent, starts, eta, summary, dropped)
                 if run:
                     run.write_metrics(env_steps, columns)
-                stop = _signals_of_all(signals, hosts)  # one that comes from here on stops all at the next point
+                stop = _signals_of_all(signals, hosts)
                 if stop or _checkpoint_is_due(config, execution, point, env_steps):
-                    states = hosts.all_gather(seeds.states())
-                    seconds = before + time.monotonic() - began
+                    states, seconds = hosts.all_gather(seeds.states()), before + time.monotonic() - began
                     if run:
                         run.write_checkpoint(env_steps, states, seconds)
                 bar.advance(env_steps, columns["episode_return"], dropped.sum())
@@ -156,6 +150,13 @@ def train_seeds(
                     signals[:] = stop
                     break
         return Result(run.read_metrics() if run else {}, seconds)
+
+
+def _stop_where_told(broken: Sequence[Divergence], execution: Execution, trials: bool) -> None:
+    """Raises a `NonFiniteError` for the first seed that is to end all."""
+    for divergence in broken:
+        if divergence.by_environment if trials else execution.on_divergence == "stop":
+            raise NonFiniteError(f"stopped: {divergence.text}{'' if trials else ADVICE}")
 
 
 ADVICE = "; what was logged before is on disk, and with on_divergence=drop the other seeds go on from there"
@@ -184,6 +185,14 @@ def _read_states(run: RunFolder | None, agent: Agent, config: Config, hosts: Hos
     return hosts.broadcast(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), plain))
 
 
+def _dropped_before(states: TrainingState, done: int, config: Config, execution: Execution) -> np.ndarray:
+    """Returns which seeds were dropped before the last checkpoint, bool [num_seeds]: they have fewer updates."""
+    dropped = states.num_updates < done // config.steps_per_update
+    if dropped.any() and execution.on_divergence == "stop":
+        refuse("on_divergence", "stop", "drop, to go on with a run that has dropped seeds")
+    return np.asarray(dropped)
+
+
 def _logging_points(config: Config, done: int) -> Iterator[int]:
     """Yields environment steps of one seed, at each logging point to come."""
     while done < config.num_env_steps:
@@ -192,7 +201,7 @@ def _logging_points(config: Config, done: int) -> Iterator[int]:
 
 
 def _signals_of_all(signals: Sequence[int], hosts: Hosts) -> list[int]:
-    """Returns the signal that came to any of the processes: it stops all, at the same point."""
+    """Returns the signal that came to any of the processes: it stops all, at the same point; later ones at the next."""
     number = int(hosts.all_gather(np.array(signals[:1] or [0])).max())
     return [number] if number else []
 

@@ -85,7 +85,7 @@ def test_a_seed_that_diverges_is_dropped_and_the_others_are_the_same_to_the_bit(
         train(AGENT, eight, dropped, execution=drop)
         place = f"at environment step {UPDATE * WINDOW // 2} (update {UPDATE})"
         assert f"dropped: parameters of seed {POISONED} was not finite {place}" in capsys.readouterr().err
-        with pytest.raises(UsageError, match="on_divergence=stop: must be drop, to go on with the run in"):
+        with pytest.raises(UsageError, match="on_divergence=stop: must be drop, to go on with a run"):
             train(AGENT, CONFIG, dropped, execution=stop)
         train(AGENT, CONFIG, dropped, execution=drop)
     train(AGENT, CONFIG, healthy)  # the same program

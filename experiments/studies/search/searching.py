@@ -75,8 +75,7 @@ def search(
 
     Raises:
       UsageError: if a setting is impossible, or the folder holds another search or spoilt files.
-      WriteError: if the folder cannot be written to any more.
-      NonFiniteError: if the environment did what it may not.
+      StoppedError: if the folder cannot be written to any more, or the environment did what it may not.
       KeyboardInterrupt: with a signal's number, if one came.
     """
     config = config.with_estimator("none")
@@ -86,11 +85,7 @@ def search(
             return search(config, ranges, num_settings, num_fresh_seeds, place, quiet=quiet)
     folder = local_path("logdir", folder)
     num_settings, num_fresh_seeds = plain(num_settings), plain(num_fresh_seeds)
-    unused = {flag_name(field) for field in dataclasses.fields(config) if field.name in UNUSED}
-    asked = {
-        "flags": {name: value for name, value in by_flag(config).items() if name not in unused},
-        "ranges": {name: list(map(plain, ends)) for name, ends in ranges.items()},
-    }
+    asked = _asked(config, ranges)
     _claim(folder, asked | {"num_settings": num_settings, "num_fresh_seeds": num_fresh_seeds})
     settings = sample(ranges, num_settings, config.seed)
     outcome = train_settings(config, settings, folder / "searching", quiet)
@@ -107,12 +102,22 @@ def search(
         fresh = dataclasses.replace(config, seed=config.seed + config.num_seeds, num_seeds=num_fresh_seeds)
         chosen = {name: values[best : best + 1] for name, values in settings.items()}
         outcome = train_settings(fresh, chosen, folder / "confirming", quiet)
-        (confirmed,) = _describe(chosen, outcome)
-        results["best"] = {"setting": best, "seeds": [*range(fresh.seed, fresh.seed + num_fresh_seeds)], **confirmed}
+        results["best"] = {"setting": best, "seeds": [*range(fresh.seed, fresh.seed + num_fresh_seeds)]} | _describe(
+            chosen, outcome
+        )[0]
         results["env_steps"] += fresh.num_env_steps * num_fresh_seeds
         results["wall_seconds"] = round(results["wall_seconds"] + outcome.seconds, 1)
         _write(results, folder)
     return results
+
+
+def _asked(config: Config, ranges: Ranges) -> dict[str, Any]:
+    """Returns what a search is asked for, but for its numbers, as JSON has it."""
+    unused = {flag_name(field) for field in dataclasses.fields(config) if field.name in UNUSED}
+    return {
+        "flags": {name: value for name, value in by_flag(config).items() if name not in unused},
+        "ranges": {name: list(map(plain, ends)) for name, ends in ranges.items()},
+    }
 
 
 def _write(results: dict[str, Any], folder: pathlib.Path) -> None:
