@@ -276,3 +276,37 @@ def _over_any_axes(forward: Callable[[Any], Any], num_axes: int) -> tuple[Callab
         return jax.tree.map(lambda leaf: leaf.reshape(*leading, *leaf.shape[1:]), transformed.apply(params, flat))
 
     return transformed.init, apply
+
+
+def tabular_network(num_states: int, num_actions: int, scale: float = 0.0) -> Network:
+    """Builds tables of logits and values, applied to indicators of states.
+
+    Args:
+      num_states: S.
+      num_actions: A.
+      scale: standard deviation of the initial entries.
+
+    Returns:
+      The network. Its observations are float [..., S].
+    """
+
+    def init(key: chex.PRNGKey, observation: chex.Array) -> hk.Params:
+        del observation
+        policy_key, value_key = jax.random.split(key)
+        return {
+            "policy": {"table": scale * jax.random.normal(policy_key, (num_states, num_actions))},
+            "value": {"table": scale * jax.random.normal(value_key, (num_states,))},
+        }
+
+    def apply(params: hk.Params, observation: chex.Array) -> Predictions:
+        return Predictions(observation @ params["policy"]["table"], observation @ params["value"]["table"])
+
+    return Network(init, apply)
+
+
+def tabular_critic(num_states: int) -> ValueNetwork:
+    """Builds a table of values, zeros at first, applied to indicators of S states."""
+    return ValueNetwork(
+        init=lambda key, observation: {"value": {"table": jnp.zeros(num_states)}},
+        apply=lambda params, observation: observation @ params["value"]["table"],
+    )

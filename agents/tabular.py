@@ -24,7 +24,7 @@ import optax
 
 from agents import actor_critic, rollouts, training
 from agents.actor_critic import LearnerState
-from agents.networks import Network, Predictions, ValueNetwork
+from agents.networks import Predictions, tabular_network
 from agents.training import Agent
 from envs import processes, tabular
 from envs.tabular import Tabular
@@ -55,40 +55,6 @@ class Truth(NamedTuple):
 
     horizon_gradients: MetaParameters
     return_gradients: MetaParameters
-
-
-def tabular_network(num_states: int, num_actions: int, scale: float = 0.0) -> Network:
-    """Builds tables of logits and values, applied to indicators of states.
-
-    Args:
-      num_states: S.
-      num_actions: A.
-      scale: standard deviation of the initial entries.
-
-    Returns:
-      The network. Its observations are float [..., S].
-    """
-
-    def init(key: chex.PRNGKey, observation: chex.Array) -> hk.Params:
-        del observation
-        policy_key, value_key = jax.random.split(key)
-        return {
-            "policy": {"table": scale * jax.random.normal(policy_key, (num_states, num_actions))},
-            "value": {"table": scale * jax.random.normal(value_key, (num_states,))},
-        }
-
-    def apply(params: hk.Params, observation: chex.Array) -> Predictions:
-        return Predictions(observation @ params["policy"]["table"], observation @ params["value"]["table"])
-
-    return Network(init, apply)
-
-
-def tabular_critic(num_states: int) -> ValueNetwork:
-    """Builds a table of values, zeros at first, applied to indicators of S states."""
-    return ValueNetwork(
-        init=lambda key, observation: {"value": {"table": jnp.zeros(num_states)}},
-        apply=lambda params, observation: observation @ params["value"]["table"],
-    )
 
 
 def expected_targets(
@@ -341,10 +307,9 @@ def truth(agent: Agent, learner: LearnerState, states: chex.Array, eta: MetaPara
 def study_agent(num_envs: int) -> Agent:
     """Builds the agent whose meta-gradients are studied: tables, plain gradient descent, a chain with a distractor.
 
-    The discount starts just below the chain's threshold of 0.63, so the agent learns to take what is at hand, where
-    the outer loss would have it walk to the end. The learning rate is large enough to curve the path of the parameters:
-    with few environments the meta-gradients are biased, by about a fifth with 4 and by less than a tenth with 16. All
-    tables start at zero and all environments in state 0.
+    The discount starts just below the chain's threshold of 0.63, so the agent takes what is at hand, where the outer
+    loss would have it walk to the end. The learning rate is large enough to curve the path of the parameters: with few
+    environments the meta-gradients are biased, by about a fifth with 4 and by less than a tenth with 16.
 
     Args:
       num_envs: B.
@@ -382,5 +347,4 @@ def _environment(agent: Agent) -> Tabular:
 
 
 def _predictions(agent: Agent, params: hk.Params) -> Predictions:
-    """Returns the predictions of all states, [S, ...]."""
     return agent.network.apply(params, jnp.eye(_environment(agent).num_states))

@@ -6,9 +6,8 @@ import jax
 import numpy as np
 import optax
 
-from agents.networks import ValueNetwork
+from agents.networks import ValueNetwork, tabular_network
 from agents.outer_critic import OuterCritic
-from agents.tabular import tabular_network
 from agents.training import Agent, TrainingState, init
 from envs.tabular import Tabular
 from metagrad import meta_parameters

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from agents import evaluation
-from agents.networks import Network, Predictions, actor_critic_network
-from agents.tabular import tabular_network
+from agents.networks import Network, Predictions, actor_critic_network, tabular_network
 from envs import processes, tabular
 from envs.processes import STOP, WALK
 from envs.snake import Snake

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from agents import actor_critic, tabular, training
+from agents import actor_critic, networks, tabular, training
 from agents.networks import actor_critic_network, value_network
 from agents.outer_critic import OuterCritic
 from envs.snake import Snake
@@ -25,7 +25,7 @@ def agent():
     agent = tabular.study_agent(64)
     return dataclasses.replace(
         agent,
-        outer_critic=OuterCritic(tabular.tabular_critic(agent.env.num_states), optax.sgd(1.0)),
+        outer_critic=OuterCritic(networks.tabular_critic(agent.env.num_states), optax.sgd(1.0)),
         tuning=agent.tuning._replace(initial=agent.tuning.initial | {"policy_cost": 0.0, "entropy_cost": 0.0}),
     )
 

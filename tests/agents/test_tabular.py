@@ -14,25 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from differences import central_difference
 
-from agents import actor_critic, rollouts, training
+from agents import actor_critic, networks, rollouts, training
 from agents import tabular as agent_tabular
 from envs import processes, tabular
-from envs.processes import STOP, WALK
 from envs.snake import Snake
 from metagrad import estimators, meta_parameters, windows
 from metagrad.meta_parameters import INTERVALS
 
 HORIZON = 4
 KEY = jax.random.key(3)
-INITIAL = {
-    "discount": 0.8,
-    "lambda": 0.7,
-    "policy_cost": 1.2,
-    "value_cost": 0.6,
-    "entropy_cost": 0.05,
-    "learning_rate": 0.4,
-}
+COSTS = {"policy_cost": 1.2, "value_cost": 0.6, "entropy_cost": 0.05}
+INITIAL = {"discount": 0.8, "lambda": 0.7, "learning_rate": 0.4} | COSTS
 OUTER = {"discount": 0.95, "lambda": 0.9, "policy_cost": 1.0, "value_cost": 0.3, "entropy_cost": 0.02}
 OPTIMIZERS = {"sgd": optax.identity(), "adam": optax.scale_by_adam(eps_root=1e-6)}
 
@@ -55,7 +49,7 @@ def _agent(optimizer="sgd", num_envs=16):
     mdp = _mdp()
     return training.Agent(
         env=mdp,
-        network=agent_tabular.tabular_network(mdp.num_states, mdp.num_actions, scale=0.7),
+        network=networks.tabular_network(mdp.num_states, mdp.num_actions, scale=0.7),
         optimizer=OPTIMIZERS[optimizer],
         meta_optimizer=optax.adam(1e-2),
         tuning=meta_parameters.tune(INITIAL, list(INTERVALS)),
@@ -79,77 +73,6 @@ def _start(optimizer):
     for _ in range(2):
         position, _ = advance(eta, position, KEY)
     return position, eta
-
-
-def _central_difference(function, eta, name, step=1e-3):
-    """Returns the derivative in one component by central differences with one Richardson extrapolation."""
-
-    def difference(step):
-        up, down = (function({**eta, name: eta[name] + sign * step}) for sign in (1, -1))
-        return (np.asarray(up) - np.asarray(down)) / (2 * step)
-
-    return (4 * difference(step / 2) - difference(step)) / 3
-
-
-@pytest.mark.parametrize(("length", "distractor_reward"), [(2, 0.5), (4, 0.3), (6, 0.1)])
-def test_walking_a_chain_is_best_above_the_threshold_alone(length, distractor_reward):
-    mdp = processes.chain(length, distractor_reward)
-    threshold = distractor_reward ** (1 / (length - 1))
-    walk, stop = (jax.nn.one_hot(jnp.full(length + 1, action), 2) for action in (WALK, STOP))
-    for discount, best in ((threshold + 1e-3, walk), (threshold - 1e-3, stop)):
-        returns = [tabular.discounted_return(mdp, policy, discount) for policy in (walk, stop)]
-        np.testing.assert_allclose(returns, [discount ** (length - 1), distractor_reward], rtol=1e-12)
-        assert max(returns) == tabular.discounted_return(mdp, best, discount)
-    values = tabular.state_values(mdp, walk, threshold + 1e-3)
-    assert np.all(values[:length] > distractor_reward)
-    assert values[length] == 0.0
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"start": np.ones(2)}, "start must have shape"),
-        ({"start": np.array([0.5, 0.0, 0.5])}, "start must be zero in terminal states"),
-        ({"start": np.array([0.5, 0.4, 0.0])}, "start must be probabilities"),
-        ({"transitions": -np.ones((3, 2, 3))}, "transitions must be probabilities"),
-    ],
-)
-def test_impossible_tables_are_refused(change, message):
-    mdp = processes.chain(2, 0.5)
-    tables = {name: getattr(mdp, name) for name in ("transitions", "rewards", "is_terminal", "start")}
-    with pytest.raises(ValueError, match=message):
-        tabular.Tabular(**tables | change)
-
-
-def test_impossible_arguments_are_refused():
-    for call in (
-        lambda: processes.chain(1, 0.5),
-        lambda: processes.chain(3, 1.0),
-        lambda: processes.random_mdp(0, 1, 2, 0.1),
-        lambda: processes.random_mdp(0, 3, 2, 1.1),
-    ):
-        with pytest.raises(ValueError, match="must be"):
-            call()
-
-
-def test_returns_are_the_power_series_and_their_slope_the_finite_difference():
-    mdp = _mdp()
-    policy, discount = _policy(mdp), 0.9
-    states, total = np.asarray(mdp.start), 0.0
-    on = np.einsum("sa,sat->st", policy, tabular.going_on(mdp))
-    for t in range(400):
-        total += discount**t * states @ np.sum(policy * mdp.rewards, -1)
-        states = states @ on
-    np.testing.assert_allclose(tabular.discounted_return(mdp, policy, discount), total, rtol=1e-12)
-
-    logits = jnp.log(policy)
-    direction = np.random.default_rng(1).normal(size=logits.shape)
-
-    def along(step):
-        return tabular.discounted_return(mdp, jax.nn.softmax(logits + step["x"] * direction), discount)
-
-    slope = jax.grad(along)({"x": jnp.zeros(())})["x"]
-    np.testing.assert_allclose(slope, _central_difference(along, {"x": jnp.zeros(())}, "x"), rtol=1e-8)
 
 
 def test_sampled_states_and_rewards_have_the_exact_distributions():
@@ -257,7 +180,7 @@ def _all_rollouts(mdp, policy, states, length):
 
 def test_expectations_are_the_sums_over_all_rollouts():
     mdp = processes.random_mdp(seed=2, num_states=3, num_actions=2, termination=0.3)
-    network = agent_tabular.tabular_network(3, 2, scale=0.7)
+    network = networks.tabular_network(3, 2, scale=0.7)
     agent = dataclasses.replace(_agent(num_envs=1), env=mdp, network=network, rollout_length=3)
     # A learner away from the one that collected, as everywhere in a derivative.
     collector, learner, direction = (
@@ -327,7 +250,7 @@ def test_exact_meta_gradients_agree_with_finite_differences_on_frozen_data(optim
         return jnp.stack(losses)
 
     for name in INTERVALS:
-        difference = _central_difference(outer_losses, eta, name)
+        difference = central_difference(outer_losses, eta, name)
         np.testing.assert_allclose(_exact_gradients(optimizer)[name], difference, rtol=1e-7, atol=1e-11, err_msg=name)
 
 
@@ -357,7 +280,7 @@ def test_return_gradients_agree_with_finite_differences_on_data_that_move(optimi
 
     gradients = jax.jit(partial(agent_tabular.return_gradients, agent, HORIZON))(eta, start)
     for name in INTERVALS:
-        difference = _central_difference(returns, eta, name)
+        difference = central_difference(returns, eta, name)
         np.testing.assert_allclose(gradients[name], difference, rtol=1e-7, atol=1e-11, err_msg=name)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from scipy.special import logit
 
-from agents import actor_critic, tabular
+from agents import actor_critic, networks, tabular
 from agents.outer_critic import OuterCritic
 from agents.training import Agent
 from envs import processes
@@ -64,10 +64,10 @@ def make_agent(lambda_: float, criterion: str, weights: Weights) -> Agent:
         "entropy_cost": 0.005,
         "learning_rate": LEARNING_RATE,
     }
-    critic = OuterCritic(tabular.tabular_critic(mdp.num_states), optax.sgd(LEARNING_RATE))
+    critic = OuterCritic(networks.tabular_critic(mdp.num_states), optax.sgd(LEARNING_RATE))
     return Agent(
         env=mdp,
-        network=tabular.tabular_network(mdp.num_states, mdp.num_actions),
+        network=networks.tabular_network(mdp.num_states, mdp.num_actions),
         optimizer=optax.identity(),
         # As the policy settles, gradients shrink by powers of ten within a hundred updates: a long memory of their size
         # would freeze the discount, and so would the epsilon that is usual.
