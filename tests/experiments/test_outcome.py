@@ -6,12 +6,13 @@ import pathlib
 import command_line
 import pytest
 
-from experiments import curves, search
+from experiments import curves
 from experiments.config import comparison as comparison_config
 from experiments.config.settings import Config
 from experiments.figures import outcome
 from experiments.studies.benchmark import report
 from experiments.studies.discounting_chain import study
+from experiments.studies.search import report as search_report
 
 RESULTS = pathlib.Path(__file__).parents[2] / "results"
 
@@ -22,7 +23,7 @@ def _read(name):
 
 PRINTED = {
     "compare": lambda: outcome.tables(_read("self_tuning/start_bad/compare.json")),
-    "search": lambda: search._table(_read("self_tuning/search/search.json")),
+    "search": lambda: search_report.table_of(_read("self_tuning/search/search.json")),
     "benchmark": lambda: "\n".join(
         report.table(suite, figures) for suite, figures in _read("benchmark-epyc.json").items() if suite != "device"
     ),

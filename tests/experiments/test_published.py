@@ -8,7 +8,6 @@ import jax
 
 from envs.snake import Snake
 from experiments.config import environments
-from experiments.config import settings as config_lib
 from experiments.config.settings import PRESETS, Config
 from experiments.runs.building import make_agent
 from experiments.storage import config_file
@@ -50,6 +49,6 @@ def test_every_committed_run_is_readable_and_names_no_code():
 
 def test_settings_that_older_folders_do_not_name_are_what_they_were():
     older = RESULTS / "self_tuning" / "discount" / "none" / "config.json"
-    assert not set(json.loads(older.read_text())["flags"]) & set(config_lib.ADDED)
+    assert not set(json.loads(older.read_text())["flags"]) & set(config_file.ADDED)
     config = config_file.load(older)
     assert (config.action_mask, config.time_limit_terminates, config.hidden_layers) == (True, False, 1)

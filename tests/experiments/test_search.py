@@ -55,7 +55,13 @@ def _breaking(*arguments):
 
 def test_a_search_writes_its_files_and_marks_what_diverges(found):
     folder, results = found
-    assert {path.name for path in folder.iterdir()} == {"asked.json", "search.json", "search.png"}
+    assert {path.name for path in folder.iterdir()} == {
+        "asked.json",
+        "confirming",
+        "search.json",
+        "search.png",
+        "searching",
+    }
     assert results["env_steps"] == (3 * 2 + 2) * 2_600
     assert results["wall_seconds"] > 0
     assert results["ranges"] == {name: list(ends) for name, ends in RANGES.items()}
@@ -93,7 +99,7 @@ def test_a_search_that_was_stopped_ends_with_the_same(found, tmp_path, monkeypat
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(seeds, "wait", signalled)
-    for parts in ({"searching"}, {"confirming", "search.json"}):
+    for parts in ({"searching"}, {"searching", "confirming", "search.json"}):
         assert command_line.run(command, *SEARCH, f"--logdir={tmp_path}") == 128 + signal.SIGTERM
         assert {path.name for path in tmp_path.iterdir()} == {"asked.json", *parts}
     results = json.loads((tmp_path / "search.json").read_text())
@@ -104,7 +110,7 @@ def test_a_search_that_was_stopped_ends_with_the_same(found, tmp_path, monkeypat
     results = json.loads((tmp_path / "search.json").read_text())
     assert results | {"wall_seconds": None} == found[1] | {"wall_seconds": None}
     assert len(points) == 2 * 44  # none is lost or trained again
-    monkeypatch.setattr(searching, "train_settings", None)  # nothing is begun
+    monkeypatch.setattr(seeds, "wait", None)  # nothing is begun
     assert not command_line.run(command, *SEARCH, f"--logdir={tmp_path}")
 
 

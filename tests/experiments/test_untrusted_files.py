@@ -21,7 +21,7 @@ from experiments.config import settings as config_lib
 from experiments.config.ranges import UsageError
 from experiments.config.settings import EXECUTION, Config
 from experiments.figures import averages
-from experiments.storage import checkpoints, config_file, run_folder
+from experiments.storage import checkpoints, config_file
 from experiments.storage import metrics as metrics_csv
 from experiments.storage.run_folder import RunFolder
 from experiments.studies.play import players
@@ -114,7 +114,7 @@ def _metrics_are_read_or_refused(folder, mutations):
     with _spoilt(folder / metrics_csv.METRICS, mutations):
         _read_or_refused(lambda: _final_return(folder))
         _read_or_refused(lambda: players.ranked_seeds(players.Run(folder, CONFIG)))
-        _read_or_refused(lambda: run_folder._length_until(folder / metrics_csv.METRICS, 4 * WINDOW, 2))
+        _read_or_refused(lambda: metrics_csv.length_until(folder / metrics_csv.METRICS, 4 * WINDOW, 2))
 
 
 def _samples_are_read_or_refused(folder, mutations):

@@ -14,7 +14,7 @@ import tables
 
 from agents import actor_critic, evaluation, training
 from experiments import variance
-from experiments.config import settings as config_lib
+from experiments.config.ranges import UsageError
 from experiments.config.settings import Config
 from experiments.runs.building import make_agent
 from experiments.storage import checkpoints as saved
@@ -329,5 +329,5 @@ def test_a_seed_that_was_dropped_is_not_studied_as_if_it_had_learned_on(checkpoi
     monkeypatch.setattr(saved, "read_checkpoint", stopped_early)
     monkeypatch.setattr(saved, "checkpoint_steps", lambda run: [40])
     agent_points.checkpoint_points(study_of(checkpoints, num_checkpoints=1, seed_index=1))
-    with pytest.raises(config_lib.UsageError, match=r"seed_index=2: must be of a seed that .* had not dropped by 40"):
+    with pytest.raises(UsageError, match=r"seed_index=2: must be of a seed that .* had not dropped by 40"):
         agent_points.checkpoint_points(study_of(checkpoints, num_checkpoints=1, seed_index=2))

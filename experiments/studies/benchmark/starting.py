@@ -14,8 +14,8 @@ from experiments.studies.benchmark.settings import Scale
 
 FIRST_STEP = """
 import pathlib, sys
-from experiments.config import settings
 from experiments.runs import compilation, devices, training
+from experiments.storage import config_file
 compilation.keep_programs(sys.argv[2])
 devices.use_all_cores()
 training.train(config_file.load(pathlib.Path(sys.argv[1])), quiet=True)
