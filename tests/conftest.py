@@ -33,8 +33,8 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 gc.set_threshold(100_000, 50, 1_000)
 
 LONGEST = (
-    *("meta_gradients", "variance", "hosts", "train", "layout", "search", "resume", "examples", "training", "compare"),
-    *("environments", "tabular", "benchmark", "gymnasium", "evaluation", "snake", "discounting_chain", "divergence"),
+    *("meta_gradients", "variance", "hosts", "search", "resume", "examples", "divergence", "training", "train"),
+    *("tabular", "environments", "benchmark", "gymnasium", "evaluation", "snake", "discounting_chain", "layout"),
 )
 """Files that take more than twenty seconds, the longest first: a process that begins with one late is waited for."""
 
