@@ -1,4 +1,4 @@
-"""The training loop of one seed as pure functions of its state, for `jax.vmap` or `jax.lax.map` to make many seeds.
+"""The training loop of one seed, inside one compiled program. The loop over seeds is `experiments.runs.training`.
 
 Inner updates and meta-updates alternate as `metagrad.windows` says. Everything that repeats, episode statistics and
 checks for numbers that are not finite included, happens inside one program; the host sees one summary an interval.

@@ -1,4 +1,4 @@
-"""Hyperparameters that are tuned online, and the unconstrained meta-parameters `eta` behind them.
+"""The hyperparameters of an agent (`INTERVALS` lists them), and the meta-parameters `eta` behind those that are tuned.
 
 Each tuned hyperparameter is `h(eta)` for a bijection `h` from the reals onto an open interval. A meta-parameter counts
 from its hyperparameter's initial value: in log-odds for a hyperparameter in (0, 1), in logarithms for a positive one.

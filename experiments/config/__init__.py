@@ -1,1 +1,1 @@
-"""What a run is told: settings with their ranges, flags made of them, environments by name."""
+"""Settings, their ranges, and the flags made of them; environments by name."""

@@ -1,4 +1,4 @@
-"""Flags made from the settings, and settings read from flags.
+"""Makes flags of settings, and settings of flags. A new setting is a field in `settings`; nothing changes here.
 
 Each field of `Config`, and of `Execution` where runs are left behind, is one flag. A command's settings are its preset
 with the flags that the command line gives on top.

@@ -1,4 +1,4 @@
-"""Where a process stands among those that train one run, by its flags."""
+"""The flags of a run that several processes train: `--coordinator`, `--num_processes` and `--process_id`."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is searched, and where."""
+"""The ranges that a random search draws hyperparameters from."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The settings of a run: their meaning, allowed range and presets.
+"""The settings of a training run. A new field here is a new flag; `runs.building` hands its value to the agent.
 
 Each setting is stated once, as a field of the group that it belongs to. From there come the flags, the file of a run,
 and what is refused before anything is compiled. `Execution` is how a run is carried out, which changes nothing in its

@@ -1,4 +1,4 @@
-"""What came of a run: its return, where what it tuned ended, and how far its meta-gradients spread; in words."""
+"""Summaries of a run or a comparison in words, and the numbers in them."""
 
 from collections.abc import Mapping
 from typing import Any

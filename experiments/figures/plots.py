@@ -1,7 +1,4 @@
-"""The pictures of training runs: what a comparison shows, and any columns of their metrics.
-
-Lines are means over seeds. Where seeds are few each has a thin line of its own, else a band is the mean's 95% interval.
-"""
+"""The pictures of training runs: `train.png`, `compare.png`, curves. A study's pictures are in its own package."""
 
 import itertools
 import pathlib

@@ -1,6 +1,5 @@
 """Builds the agent that a `Config` describes, and many seeds of it in one program."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from envs.environment import Environment
 from experiments.config.ranges import UsageError
 from experiments.config.settings import Config
 from experiments.config.validation import make_environment
+from experiments.runs.layout import over_leading_axis
 from metagrad import estimators, meta_parameters
 from metagrad.estimators import Weights
 
@@ -135,12 +135,3 @@ def init_seeds(agent: Agent, config: Config) -> TrainingState:
 def init_seed(agent: Agent, seed: chex.Numeric) -> TrainingState:
     """Initialises one seed, an int32 []."""
     return training.init(agent, jax.random.key(seed))
-
-
-def over_leading_axis(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Maps a function over a leading axis of seeds, or of windows, inside one program.
-
-    An accelerator takes all at once (`jax.vmap`). A CPU has no lanes left for them: batched products of large matrices
-    run slower there than as many plain ones, so it takes one after another (`jax.lax.map`), up to 1.3 times faster.
-    """
-    return partial(jax.lax.map, function) if jax.default_backend() == "cpu" else jax.vmap(function)

@@ -1,4 +1,4 @@
-"""How every command starts and ends: its flags parsed, one line for what is wrong, and what is behind its output."""
+"""How every command starts and ends: its flags are parsed, and what is wrong is told in one line."""
 
 import contextlib
 import io

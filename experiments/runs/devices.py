@@ -1,4 +1,4 @@
-"""Makes a device of every core, so that seeds and windows are laid over them as over any other devices."""
+"""Turns every CPU core into a JAX device of its own. What the devices compute is decided in `layout`."""
 
 import os
 

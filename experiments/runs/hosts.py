@@ -1,4 +1,4 @@
-"""Several processes that train one run, each an equal share of the seeds on its own devices.
+"""Several processes that train one run: which seeds each has, and what they exchange. Their flags: `config.hosts`.
 
 The seeds exchange nothing while they are trained. At each logging point JAX's runtime gathers what all have to know,
 metrics and checkpoints, so that a folder does not depend on the number of processes. It also finds the processes of a

@@ -1,4 +1,6 @@
-"""Lays seeds, or windows, over the local devices, in batches where all at once are too many for the memory.
+"""Decides which device computes which seeds, or which samples of a study, and how many are in memory at once.
+
+Shares among several processes come before: `hosts`.
 
 Each device has an equal share of a batch, and goes through it as `over_leading_axis` has it; nothing is exchanged. On
 CPUs the layout does not change a bit of the results, unless a share is a single item: the compiler then dissolves the
@@ -7,6 +9,7 @@ loop over the share, and rounds otherwise.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +18,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.config.ranges import refuse
 from experiments.runs import compilation
-from experiments.runs.building import over_leading_axis
 
 AXIS = "items"
 
@@ -75,6 +77,15 @@ def lay_out(number: int, at_once: int | None = None) -> Layout:
     share = -(-number // (num_batches * len(devices)))
     used = -(-number // (num_batches * share))
     return Layout(number, share * used, Mesh(np.array(devices[:used]), (AXIS,)))
+
+
+def over_leading_axis(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Maps a function over a leading axis of seeds, or of windows, inside one program.
+
+    An accelerator takes all at once (`jax.vmap`). A CPU has no lanes left for them: batched products of large matrices
+    run slower there than as many plain ones, so it takes one after another (`jax.lax.map`), up to 1.3 times faster.
+    """
+    return partial(jax.lax.map, function) if jax.default_backend() == "cpu" else jax.vmap(function)
 
 
 def over_batch(function: Callable[[Any], Any], layout: Layout) -> Callable[[Any], Any]:

@@ -1,4 +1,7 @@
-"""Many seeds as one program on the local devices, in batches where all at once are too many for the memory."""
+"""The states of many seeds, and the compiled program that trains them from one logging point to the next.
+
+Which device trains which seed is decided in `layout`.
+"""
 
 import dataclasses
 import time

@@ -1,4 +1,7 @@
-"""The loop that trains the seeds of a run and stores what comes of them, from checkpoint to checkpoint."""
+"""The loop of a run: trains all its seeds to the next logging point, writes metrics and checkpoints, and repeats.
+
+It makes the columns of `metrics.csv` (`_columns`). What happens inside an interval is `agents.training`.
+"""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: whole training states, by orbax. Those that stay are spread evenly over the run."""
+"""Reads checkpoints, and decides which are kept. A run writes them by `run_folder.RunFolder.write_checkpoint`."""
 
 import logging
 import pathlib

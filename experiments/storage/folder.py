@@ -1,4 +1,4 @@
-"""Folders that a command reads or writes: where they are, what they are called, and whose they may be."""
+"""Checks the folders that flags name."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""`metrics.csv`: a row for each logging point and seed."""
+"""The format of `metrics.csv`, a row for each logging point and seed. `runs.training` makes the columns."""
 
 import csv
 import io

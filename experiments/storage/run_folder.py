@@ -1,4 +1,4 @@
-"""What a training run leaves behind: settings, metrics, TensorBoard events and checkpoints, in one folder.
+"""Writes and reads a run's folder: `config.json`, `metrics.csv`, TensorBoard events and checkpoints.
 
 A run that was stopped, or killed at any moment, goes on from its last complete checkpoint: the rows after it are cut
 off and come again.

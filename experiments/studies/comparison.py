@@ -50,7 +50,7 @@ def compare(
       folder: new, empty, or that of the same comparison. None leaves nothing on disk.
       grid: how meta-learning rates are chosen.
       execution: how the runs are carried out.
-      network: as in `train.train`.
+      network: as in `runs.training.train`.
       quiet: whether to show no progress.
 
     Returns:

@@ -10,7 +10,8 @@ import tables
 
 from agents import actor_critic, training
 from experiments.config.settings import Config
-from experiments.runs.building import init_seeds, make_agent, over_leading_axis
+from experiments.runs.building import init_seeds, make_agent
+from experiments.runs.layout import over_leading_axis
 from metagrad import estimators, meta_parameters, windows
 
 CONFIG = Config(
