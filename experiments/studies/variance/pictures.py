@@ -38,6 +38,9 @@ REFERENCES: dict[float, tuple[str, dict[str, Any]]] = {
     CLAIM: (f"the paper's claim, {CLAIM:g}", {"color": "#009E73", "linestyle": "--"}),
     1.0: ("equal variances, 1", {"color": "#999999", "linewidth": 0.8}),
 }
+ENDS = {DECAYS[0]: (5, -3), DECAYS[-1]: (-20, -15)}
+"""Decays that are named in (e), and where, in points from their own place."""
+
 VERDICTS: dict[str, tuple[str, str, str]] = {
     UNKNOWN: ("#FFFFFF", "", "the truth cannot be told from zero"),
     UNCLEAR: ("#DDDDDD", "·", "its mean cannot be told from zero"),
@@ -142,8 +145,8 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
         axes.plot(angles, [noise, noise], alpha=0.3, **style)
         axes.plot([angle, angle], noises, alpha=0.3, **style)
         axes.plot(angle, noise, "o", **style)
-        if described.get("decay") in (DECAYS[0], DECAYS[-1]):
-            axes.annotate(f"decay {described['decay']:g}", (angle, noise), (5, -12), textcoords="offset points")
+        if (decay := described.get("decay")) in ENDS:
+            axes.annotate(f"decay {decay:g}", (angle, noise), ENDS[decay], textcoords="offset points")
     axes.set(title="(e) bias against noise", xlabel="angle to (b)'s [degrees]", ylabel="variance / |mean|²")
     if not places:
         _say_undetermined(axes)
