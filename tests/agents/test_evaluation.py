@@ -1,5 +1,4 @@
 import functools
-import operator
 
 import jax
 import jax.numpy as jnp
@@ -62,13 +61,6 @@ def test_the_first_reward_counts_in_full_and_each_later_one_less():
         np.testing.assert_array_equal(returns.length, length)
 
 
-@pytest.mark.parametrize("max_steps", [0, 2, 3])
-def test_episodes_are_cut_after_the_last_step(max_steps):
-    returns = _play(processes.chain(3, 0.4), _always(WALK), {}, max_steps=max_steps)
-    np.testing.assert_array_equal(returns.length, max_steps)
-    np.testing.assert_array_equal(returns.undiscounted, float(max_steps == 3))
-
-
 def _snake(time_limit=14):
     env = Snake(3, 3, time_limit)
     network = actor_critic_network(4, 4, 8, 8)
@@ -123,38 +115,10 @@ def test_episodes_depend_on_neither_their_number_nor_the_limit():
     assert np.all(short.discounted[~same] != long.discounted[~same])
 
 
-def test_nothing_counts_after_the_time_limit():
-    # Every step pays one and no state is terminal, so only the limit ends an episode.
-    class Clock(Snake):
-        def reward(self, state, action, next_state):
-            return jnp.ones(())
-
-        def terminal(self, state):
-            return jnp.zeros((), bool)
-
-    _, network, params = _snake()
-    returns = _play(Clock(3, 3, time_limit=14), network, params, discount=0.5)
-    np.testing.assert_array_equal(returns.length, 14)
-    np.testing.assert_array_equal(returns.undiscounted, 14.0)
-    np.testing.assert_allclose(returns.discounted, 2.0 - 0.5**13, rtol=1e-12)
-
-
 def test_episodes_and_keys_do_not_share_their_randomness():
     first, second = (_play(*_table(termination=0.0), max_steps=30, key=jax.random.key(seed)) for seed in range(2))
     everything = np.concatenate([first.discounted, second.discounted])
     assert len(set(everything.tolist())) == len(everything)
-
-
-def test_many_policies_may_be_mapped_over():
-    mdp, network, _ = _table()
-    keys = jax.random.split(KEY, 3)
-    params = jax.vmap(lambda key: network.init(key, None))(keys)
-    together = jax.jit(
-        jax.vmap(lambda params, key: evaluation.episode_returns(mdp, network, params, 0.9, 16, 200, key))
-    )
-    for index, mapped in enumerate(zip(*together(params, keys), strict=True)):
-        alone = _play(mdp, network, jax.tree.map(operator.itemgetter(index), params), 0.9, 16, key=keys[index])
-        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), evaluation.Returns(*mapped), alone)
 
 
 def test_playing_computes_no_values():
