@@ -1,6 +1,6 @@
 """What broke first in a seed that diverged, in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,11 +41,12 @@ class Divergence(NamedTuple):
     text: str
 
 
-def divergences(config: Config, first_nonfinite: Mapping[str, np.ndarray]) -> list[Divergence]:
+def divergences(config: Config, numbers: Sequence[int], first_nonfinite: Mapping[str, np.ndarray]) -> list[Divergence]:
     """Tells what broke first in each seed that diverged.
 
     Args:
       config: the run's settings.
+      numbers: of the seeds.
       first_nonfinite: of a `training.Summary` of all seeds, int [num_seeds] each.
 
     Returns:
@@ -62,6 +63,6 @@ def divergences(config: Config, first_nonfinite: Mapping[str, np.ndarray]) -> li
         what, wrong = BREACHES.get(name, (name, NOT_FINITE))
         env_step = update * config.num_envs * config.rollout_length
         hint = SLOPES if name.startswith("meta_grad/") else ""
-        text = f"{what} of seed {config.seed + index} {wrong} at environment step {env_step} (update {update}){hint}"
+        text = f"{what} of seed {numbers[index]} {wrong} at environment step {env_step} (update {update}){hint}"
         told.setdefault(index, Divergence(index, name in BREACHES, text))
     return list(told.values())

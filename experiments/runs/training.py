@@ -134,7 +134,7 @@ def train_seeds(
                 windows = (env_steps - done) // config.steps_per_window
                 summary = seeds.advance(np.where(dropped, 0, windows)[mine])
                 eta, summary = hosts.all_gather((seeds.eta(), summary))
-                broken = divergences(config, summary.first_nonfinite)
+                broken = divergences(config, starts.numbers, summary.first_nonfinite)
                 _stop_where_told(broken, execution, trials)
                 dropped[[divergence.seed for divergence in broken]] = True
                 if run and not trials:

@@ -200,7 +200,9 @@ def test_what_an_environment_does_wrong_is_told_at_the_first_update(at, told, up
     # The first update learns from what was before this start, the second from the steps 6 to 12.
     actor = state.position.actor_state._replace(environments=rollouts.start_from(Wrong(), states))
     _, summary = advance(state._replace(position=state.position._replace(actor_state=actor)), 3)
-    found = divergences(CONFIG, {name: np.array([int(first)]) for name, first in summary.first_nonfinite.items()})
+    found = divergences(
+        CONFIG, [CONFIG.seed], {name: np.array([int(first)]) for name, first in summary.first_nonfinite.items()}
+    )
     assert [(seed, by_environment) for seed, by_environment, _ in found] == ([(0, True)] if told else [])
     for _, _, text in found:
         assert text.startswith(told)
