@@ -41,7 +41,9 @@ class Divergence(NamedTuple):
     text: str
 
 
-def divergences(config: Config, numbers: Sequence[int], first_nonfinite: Mapping[str, np.ndarray]) -> list[Divergence]:
+def divergences(
+    config: Config, numbers: Sequence[int] | np.ndarray, first_nonfinite: Mapping[str, np.ndarray]
+) -> list[Divergence]:
     """Tells what broke first in each seed that diverged.
 
     Args:

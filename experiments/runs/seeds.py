@@ -51,8 +51,11 @@ class Seeds:
         program, inputs = training_program(agent, list(starts.hyperparameters), layout)
         self._program = compilation.compiled(program, *inputs)
 
-    def start(self) -> None:
-        """Initialises every seed."""
+    def begin(self, states: TrainingState | None) -> None:
+        """Goes on from states without keys, [N, ...] each; without them, initialises every seed."""
+        if states is not None:
+            self.batches = self._layout.split(states)
+            return
 
         @jax.jit
         def init(numbers: chex.Array) -> TrainingState:
@@ -62,10 +65,6 @@ class Seeds:
         self.batches = [
             _aside(init(jax.device_put(batch, self._layout.sharding)), of=len(numbers)) for batch in numbers
         ]
-
-    def restore(self, states: TrainingState) -> None:
-        """Goes on from states without keys, [N, ...] each."""
-        self.batches = self._layout.split(states)
 
     def eta(self) -> MetaParameters:
         """Returns the meta-parameters, NumPy arrays [N]."""

@@ -118,16 +118,12 @@ def train_seeds(
             return Result(run.read_metrics() if run else {}, before)
         layout = lay_out(mine.stop - mine.start, execution.seeds_per_batch)
         stack.enter_context(_fits_memory(config, layout))
+        states = _read_states(run, agent, config, hosts) if done else None
+        dropped = _dropped_before(states, done, config, execution)
         bar = stack.enter_context(RunBar(config.num_env_steps, done, turn, quiet or not hosts.first))
         with interrupts.at_once():
             seeds = Seeds(agent, jax.tree.map(lambda leaf: leaf[mine], starts), layout)
-        if done:
-            states = _read_states(run, agent, config, hosts)
-            dropped = _dropped_before(states, done, config, execution)
-            seeds.restore(jax.tree.map(lambda leaf: leaf[mine], states))
-        else:
-            dropped = np.zeros(config.num_seeds, bool)
-            seeds.start()
+        seeds.begin(jax.tree.map(lambda leaf: leaf[mine], states))
         bar.compiled()
         with interrupts.held_back(bar.stopping) as signals:
             for point, env_steps in enumerate(_logging_points(config, done), 1):
@@ -188,8 +184,10 @@ def _read_states(run: RunFolder | None, agent: Agent, config: Config, hosts: Hos
     return hosts.broadcast(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), plain))
 
 
-def _dropped_before(states: TrainingState, done: int, config: Config, execution: Execution) -> np.ndarray:
+def _dropped_before(states: TrainingState | None, done: int, config: Config, execution: Execution) -> np.ndarray:
     """Returns which seeds were dropped before the last checkpoint, bool [num_seeds]: they have fewer updates."""
+    if states is None:
+        return np.zeros(config.num_seeds, bool)
     dropped = states.num_updates < done // config.steps_per_update
     if dropped.any() and execution.on_divergence == "stop":
         refuse("on_divergence", "stop", "drop, to go on with a run that has dropped seeds")
