@@ -12,8 +12,8 @@ from envs.snake import LARGEST_BOARD, SMALLEST_BOARD
 from metagrad.meta_parameters import INTERVALS
 
 
-class UsageError(Exception):
-    """What was asked for is impossible; its text is one line.
+class ToldError(Exception):
+    """An error whose text is one line for the user.
 
     Where it names an argument, that stands between grave accents, which the text of the exception leaves out: it is an
     argument to callers from Python, and a flag to those of a command.
@@ -28,6 +28,14 @@ class UsageError(Exception):
 
     def _naming(self, prefix: str) -> str:
         return re.sub(r"`(\w+)`", rf"{prefix}\1", " ".join(map(str, self.args)))
+
+
+class UsageError(ToldError):
+    """What was asked for is impossible."""
+
+
+class StoppedError(ToldError):
+    """Work that cannot go on."""
 
 
 def refuse(name: str, value: Any, allowed: str) -> NoReturn:

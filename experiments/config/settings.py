@@ -156,7 +156,7 @@ class SnakeSettings:
     heading: ClassVar = Group.ENVIRONMENT
 
     board_size: str = _setting("6", BOARD, "for Snake, the cells of the board's sides")
-    time_limit: int = _setting(4_000, count(1), "for Snake, the steps after which an episode is truncated")
+    time_limit: int = _setting(4_000, count(1), "for Snake, the steps after which an episode is cut")
     action_mask: bool = _setting(True, BOOLEAN, "for Snake, tell the agents which moves crash")
     time_limit_terminates: bool = _setting(
         False, BOOLEAN, "for Snake, let --time_limit end an episode, with nothing of value after it"

@@ -178,7 +178,7 @@ def draw_curves(runs: Sequence[Run], columns: Sequence[str], picture: pathlib.Pa
         panels = figure.subplots(num_rows, num_columns, squeeze=False)
         for axes, column in zip(panels.flat, columns, strict=False):
             _draw_column(axes, column, runs)
-            axes.set(title=column, xlabel="environment steps a seed")
+            axes.set(title=column.replace("$", r"\$"), xlabel="environment steps a seed")
         for axes in panels.flat[len(columns) :]:
             axes.remove()
         _legend(figure, runs)

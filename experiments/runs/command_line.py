@@ -10,10 +10,9 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from experiments.config.ranges import UsageError
+from experiments.config.ranges import StoppedError, UsageError
 from experiments.config.settings import Group
 from experiments.runs import compilation, devices
-from experiments.storage.files import StoppedError
 
 
 def run(
@@ -64,7 +63,7 @@ def run(
         except UsageError as error:
             _exit_with(error.of_flags())
         except StoppedError as error:
-            sys.exit(str(error))
+            sys.exit(error.of_flags())
         except KeyboardInterrupt as interrupt:
             print(f"\nstopped; {stopped}", file=sys.stderr, flush=True)
             # At once: threads that still compile would crash in an interpreter that takes itself apart.

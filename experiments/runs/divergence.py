@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from agents import training
+from experiments.config.ranges import StoppedError
 from experiments.config.settings import Config
-from experiments.storage.files import StoppedError
 
 NOT_FINITE = "was not finite"
 

@@ -19,8 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from experiments.config.hosts import AUTO, Place
-from experiments.config.ranges import UsageError, refuse
-from experiments.storage.files import StoppedError
+from experiments.config.ranges import StoppedError, UsageError, refuse
 
 HEARTBEAT_SECONDS = 30
 """After how long without a sign of life JAX takes a process for lost."""
@@ -67,6 +66,8 @@ class Hosts:
         Raises:
           LostError: if another process has ended.
         """
+        if self.number == 1:
+            return tree
         with _losing():
             return multihost_utils.process_allgather(tree, tiled=True)
 
@@ -76,9 +77,11 @@ class Hosts:
         Raises:
           LostError: if another process has ended.
         """
+        if self.number == 1:
+            return tree
+        # As bytes, for JAX adds up what it sends, to zeros, and minus zero would not arrive.
+        data = jax.tree.map(lambda leaf: np.ascontiguousarray(leaf).view(np.uint8), tree)
         with _losing():
-            # As bytes, for JAX adds up what it sends, to zeros, and minus zero would not arrive.
-            data = jax.tree.map(lambda leaf: np.ascontiguousarray(leaf).view(np.uint8), tree)
             sent = multihost_utils.broadcast_one_to_all(data)
         return jax.tree.map(lambda data, leaf: np.asarray(data).view(leaf.dtype), sent, tree)
 
@@ -132,8 +135,7 @@ def joined(place: Place | None) -> Iterator[Hosts]:
     except Exception as error:
         # At once: otherwise JAX's runtime would first wait for the others, and they wait for this one.
         if isinstance(error, UsageError | StoppedError):
-            line = error.of_flags() if isinstance(error, UsageError) else str(error)
-            print(" ".join(line.split()), file=sys.stderr, flush=True)
+            print(" ".join(error.of_flags().split()), file=sys.stderr, flush=True)
         else:
             traceback.print_exc()
         os._exit(2 if isinstance(error, UsageError) else 1)

@@ -27,6 +27,7 @@ from experiments.runs.layout import Layout, fits_memory, lay_out
 from experiments.runs.progress import RunBar, Turn
 from experiments.runs.seeds import Seeds, Starts
 from experiments.storage import checkpoints
+from experiments.storage.config_file import CONFIG, TRIALS
 from experiments.storage.folder import local_path
 from experiments.storage.metrics import Metrics
 from experiments.storage.run_folder import RunFolder
@@ -109,15 +110,16 @@ def train_seeds(
 
     With `trials`, those that diverge are dropped in silence; training stops only where the environment is to blame.
     """
-    began, mine = time.monotonic(), hosts.share(config.num_seeds)
+    began = time.monotonic()
     hosts.check_alike(by_flag(config) | dataclasses.asdict(execution))
+    mine = hosts.share(config.num_seeds)
     with contextlib.ExitStack() as stack:
-        run = stack.enter_context(_run_folder(folder, config, execution)) if hosts.first else None
+        run = stack.enter_context(_run_folder(folder, config, execution, trials)) if hosts.first else None
         done, before = _last_checkpoint(run, config, hosts), run.seconds if run else 0.0
         if done == config.num_env_steps:
             return Result(run.read_metrics() if run else {}, before)
         layout = lay_out(mine.stop - mine.start, execution.seeds_per_batch)
-        stack.enter_context(_fits_memory(config, layout))
+        stack.enter_context(_fits_memory(config, layout, trials))
         states = _read_states(run, agent, config, hosts) if done else None
         dropped = _dropped_before(states, done, config, execution)
         bar = stack.enter_context(RunBar(config.num_env_steps, done, turn, quiet or not hosts.first))
@@ -158,15 +160,19 @@ def _stop_where_told(broken: Sequence[Divergence], execution: Execution, trials:
             raise NonFiniteError(f"stopped: {divergence.text}{'' if trials else ADVICE}")
 
 
-ADVICE = "; what was logged before is on disk, and with on_divergence=drop the other seeds go on from there"
+ADVICE = "; what was logged before is on disk, and with `on_divergence`=drop the other seeds go on from there"
 
 
 @contextlib.contextmanager
-def _run_folder(folder: str | os.PathLike[str] | None, config: Config, execution: Execution) -> Iterator[RunFolder]:
-    """Opens the run's folder, or one that is removed in the end."""
+def _run_folder(
+    folder: str | os.PathLike[str] | None, config: Config, execution: Execution, trials: bool
+) -> Iterator[RunFolder]:
+    """Opens the run's folder, or one that is removed in the end; one of trials is no run for anybody else."""
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(tempfile.TemporaryDirectory()) if folder is None else folder
-        yield stack.enter_context(RunFolder(local_path("logdir", place), config, execution))
+        yield stack.enter_context(
+            RunFolder(local_path("logdir", place), config, execution, TRIALS if trials else CONFIG)
+        )
 
 
 def _last_checkpoint(run: RunFolder | None, config: Config, hosts: Hosts) -> int:
@@ -211,11 +217,12 @@ def _checkpoint_is_due(config: Config, execution: Execution, point: int, env_ste
     return point % execution.checkpoint_every == 0 or checkpoints.stays(config, execution, env_steps)
 
 
-def _fits_memory(config: Config, layout: Layout) -> contextlib.AbstractContextManager[None]:
+def _fits_memory(config: Config, layout: Layout, trials: bool) -> contextlib.AbstractContextManager[None]:
     """Says in one line which setting to lower where the memory is too small."""
     at_once = min(layout.size, config.num_seeds)
     if layout.size > layout.mesh.size:
-        return fits_memory("seeds_per_batch", at_once, "so many seeds at once")
+        what = "num_settings" if trials else "seeds_per_batch"
+        return fits_memory(what, at_once, "so many seeds at once")
     return fits_memory("num_envs", config.num_envs, "a seed")
 
 

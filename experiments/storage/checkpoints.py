@@ -18,6 +18,9 @@ logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathnam
 
 CHECKPOINTS = "checkpoint"
 
+TEMPORARY = ".orbax-checkpoint-tmp"
+"""How orbax marks what is not complete."""
+
 PRECISION = re.compile("(?<=^float)(32|64)")
 """Of an array, in its description."""
 

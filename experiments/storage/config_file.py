@@ -12,6 +12,9 @@ from experiments.storage.files import read_text, write_whole
 
 CONFIG = "config.json"
 
+TRIALS = "shared.json"
+"""Stands for it where seeds start from other hyperparameters than the settings say."""
+
 FORMAT = 5
 """Version of the run folder's layout, written to `config.json`."""
 
@@ -37,23 +40,26 @@ def load(path: pathlib.Path) -> Config:
         saved = ADDED | content["flags"]
         fields = fields_of(saved["environment"])
         values: dict[str, Any] = {field.name: saved[flag_name(field)] for field in fields}
+        whole = [field.name for field in fields if field.type is float and type(values[field.name]) is int]
+        values |= {name: float(values[name]) for name in whole}
         values["meta_params"] = tuple(values["meta_params"])
         config = Config(**values)
         check_numbers(config)
     except (UsageError, OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise UsageError(f"{path}: is not the settings of a run ({error})") from error
+        why = error.args[0] if isinstance(error, UsageError) else error
+        raise UsageError(f"{path}: is not the settings of a run ({why})") from error
     return config
 
 
-def check_settings(folder: pathlib.Path, config: Config) -> None:
+def check_settings(folder: pathlib.Path, config: Config, name: str = CONFIG) -> None:
     """Checks that a folder, if it holds a run, holds one that these settings go on with.
 
     Raises:
       UsageError: names the flag that differs, its value and the folder's.
     """
-    if not (folder / CONFIG).exists():
+    if not (folder / name).exists():
         return
-    theirs = load(folder / CONFIG)
+    theirs = load(folder / name)
     for field in dataclasses.fields(Config):
         value, other = getattr(config, field.name), getattr(theirs, field.name)
         if field.name == "num_env_steps":

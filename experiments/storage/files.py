@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from experiments.config.ranges import StoppedError
+
 PARTIAL = ".partial"
 """What is added to a file's name while it is being written."""
 
@@ -50,10 +52,6 @@ def holds(file: pathlib.Path, content: Any) -> bool:
         return json.loads(read_text(file)) == json.loads(json.dumps(content))
     except (ValueError, RecursionError):
         return False
-
-
-class StoppedError(Exception):
-    """Work that cannot go on; its text is the user's one line."""
 
 
 class WriteError(StoppedError):

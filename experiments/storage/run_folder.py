@@ -6,7 +6,9 @@ off and come again.
 
 import contextlib
 import fcntl
+import os
 import pathlib
+import shutil
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,14 +38,14 @@ class RunFolder:
     env_steps: int
     seconds: float
 
-    def __init__(self, folder: pathlib.Path, config: Config, execution: Execution) -> None:
-        """Starts the folder, or goes back to the last checkpoint of the same run in it.
+    def __init__(self, folder: pathlib.Path, config: Config, execution: Execution, settings: str = CONFIG) -> None:
+        """Starts the folder, or goes back to the last checkpoint of the same run in it; `settings` is a file's name.
 
         Raises:
           UsageError: if the folder holds something else or a run with other settings, another process is at work in it,
             or it cannot be written to.
         """
-        self._folder, self._config = folder, config
+        self._folder, self._config, self._settings = folder, config, folder / settings
         self._stretch = checkpoints.stretch_of(config, execution)
         self._seeds = config.seed + np.arange(config.num_seeds)
         self._events: EventLog | None = None
@@ -69,16 +71,15 @@ class RunFolder:
 
     def _claim(self) -> None:
         """Writes the settings where there are none; those of a longer run replace them with its first rows."""
-        path = self._folder / CONFIG
         self._longer = False
-        if path.exists():
-            config_file.check_settings(self._folder, self._config)
-            self._longer = config_file.load(path) != self._config
+        if self._settings.exists():
+            config_file.check_settings(self._folder, self._config, self._settings.name)
+            self._longer = config_file.load(self._settings) != self._config
         elif self._rows.tell():
             refuse("logdir", self._folder, f"without a {METRICS} that is not of a run")
         else:
             with told(self._folder):
-                config_file.save(self._config, path)
+                config_file.save(self._config, self._settings)
 
     def _open_checkpoints(self) -> ocp.CheckpointManager:
         """Opens the checkpoints, of which orbax reads what describes them."""
@@ -131,7 +132,7 @@ class RunFolder:
             raise UsageError(f"{self._folder / METRICS}: has other columns than this version writes")
         with told(self._folder):
             if self._longer:
-                config_file.save(self._config, self._folder / CONFIG)
+                config_file.save(self._config, self._settings)
                 self._longer = False
             self._rows.write((rows if self._header else f"{header}\n{rows}").encode())
             self._rows.flush()
@@ -161,8 +162,12 @@ class RunFolder:
     def _remove_checkpoints(self) -> None:
         """Removes the checkpoints that do not stay."""
         steps = checkpoints.checkpoint_steps(self._folder)
+        place = self._folder / checkpoints.CHECKPOINTS
         for env_steps in set(steps) - set(checkpoints.staying(steps, self._stretch)):
-            self._checkpoints.delete(env_steps)
+            # Renamed first: a folder that is half empty must not look like a checkpoint. Orbax clears it away.
+            leaving = place / f"{env_steps}{checkpoints.TEMPORARY}"
+            os.replace(place / str(env_steps), leaving)
+            shutil.rmtree(leaving)
 
     def read_checkpoint(self, like: Any) -> Any:
         """Reads the last checkpoint, as `checkpoints.read_checkpoint` does, without keys."""

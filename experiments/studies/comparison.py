@@ -14,7 +14,7 @@ import numpy as np
 from agents.networks import Network
 from experiments.config.comparison import NO_GRID, Grid
 from experiments.config.ranges import refuse
-from experiments.config.settings import EXECUTION, Config, Execution
+from experiments.config.settings import EXECUTION, Config, Execution, plain
 from experiments.config.validation import validate
 from experiments.figures import plots
 from experiments.figures.averages import over_training
@@ -79,7 +79,7 @@ def compare(
         for place, trial in trials[name].items():
             run(place, trial)
         run(name, _with_best_rate(config, trials[name], results))
-    comparison = _describe(configs, trials, results)
+    comparison = _describe(configs, trials, grid, results)
     with told(folder):
         write_whole(folder / COMPARISON, json.dumps(comparison, indent=2) + "\n")
         plots.draw_comparison({name: folder / name for name in configs}, folder / plots.COMPARISON_PICTURE)
@@ -99,8 +99,8 @@ def _with_best_rate(config: Config, trials: Mapping[str, Config], results: Mappi
     """Returns the settings with the meta-learning rate whose trial returned most; one without a return is the worst."""
 
     def worth(place: str) -> float:
-        mean = float(_trial_return(results[place].metrics).estimate)
-        return -math.inf if math.isnan(mean) else mean
+        mean = as_json(_trial_return(results[place].metrics))["estimate"]
+        return -math.inf if mean is None else mean
 
     if not trials:
         return config
@@ -108,14 +108,17 @@ def _with_best_rate(config: Config, trials: Mapping[str, Config], results: Mappi
 
 
 def _describe(
-    configs: Mapping[str, Config], trials: Mapping[str, Mapping[str, Config]], results: Mapping[str, Result]
+    configs: Mapping[str, Config],
+    trials: Mapping[str, Mapping[str, Config]],
+    grid: Grid,
+    results: Mapping[str, Result],
 ) -> dict[str, Any]:
     """Returns the content of `compare.json`."""
     fixed = results["none"].metrics if "none" in results else None
     estimators: dict[str, dict[str, Any]] = {}
     for name, config in configs.items():
         chosen = _with_best_rate(config, trials[name], results)
-        grid = [
+        tried = [
             {
                 "meta_learning_rate": trial.meta_learning_rate,
                 "final_return": as_json(_trial_return(results[place].metrics)),
@@ -125,13 +128,12 @@ def _describe(
         ]
         tuned = {} if config.estimator == "none" else {"meta_learning_rate": chosen.meta_learning_rate}
         wall_seconds = {"wall_seconds": round(results[name].seconds, 1)}
-        estimators[name] = _summarise(config, results[name].metrics, fixed) | {"grid": grid} | tuned | wall_seconds
+        estimators[name] = _summarise(config, results[name].metrics, fixed) | {"grid": tried} | tuned | wall_seconds
     first = next(iter(configs.values()))
-    num_grid_seeds = next((trial.num_seeds for group in trials.values() for trial in group.values()), 0)
     return {
         "env_steps": first.num_env_steps,
         "num_seeds": first.num_seeds,
-        "num_grid_seeds": num_grid_seeds,
+        "num_grid_seeds": plain(grid.num_seeds) if grid.rates else 0,
         "wall_seconds": round(sum(round(result.seconds, 1) for result in results.values()), 1),
         "estimators": estimators,
     }

@@ -1,1 +1,1 @@
-"""Measures the library against its peers, against itself without what makes it fast, and against the machine."""
+"""Measures the library against its peers, against itself with another estimator or number of seeds, and the machine."""

@@ -62,10 +62,14 @@ def _run(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
     """Does jobs on two threads, which compile and compute side by side."""
     pool = futures.ThreadPoolExecutor(2)  # not as a context, which would not let Ctrl-C through before all are done
     running = [pool.submit(job) for job in jobs]
-    with progress.bar("computed", len(jobs), "programs") as bar:
-        for _ in futures.as_completed(running):
-            bar.update()
-    return [future.result() for future in running]
+    try:
+        with progress.bar("computed", len(jobs), "programs") as bar:
+            for future in futures.as_completed(running):
+                future.result()
+                bar.update()
+        return [future.result() for future in running]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _rounded(entry: Json) -> Json:

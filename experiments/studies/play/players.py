@@ -26,8 +26,8 @@ from metagrad import meta_parameters
 from metagrad.meta_parameters import MetaParameters
 
 SHARED = (
-    *("environment", "board_size", "time_limit", "action_mask", "num_seeds"),
-    *("num_channels", "policy_width", "value_width", "shared_torso"),
+    *("environment", "board_size", "time_limit", "action_mask", "time_limit_terminates", "num_seeds"),
+    *("num_channels", "policy_width", "value_width", "hidden_layers", "shared_torso"),
 )
 """Settings in which runs must agree for their players to be shown side by side."""
 

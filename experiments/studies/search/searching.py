@@ -121,6 +121,9 @@ def _asked(config: Config, ranges: Ranges) -> dict[str, Any]:
 
 
 def _write(results: dict[str, Any], folder: pathlib.Path) -> None:
+    """Writes `search.json`, but no results without a best one over complete ones."""
+    if results["best"] is None and (folder / RESULTS).exists():
+        return
     with told(folder):
         write_whole(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config.ranges import UsageError, refuse
+from experiments.config.ranges import UsageError
 from experiments.runs import compilation
 from experiments.runs.divergence import SLOPES, NonFiniteError
 from experiments.storage import checkpoints, files
@@ -166,7 +166,9 @@ def draw(
             folder.mkdir(parents=True, exist_ok=True)
             files.write_whole(owner, mark)
     if owner.read_bytes() != mark.encode():
-        refuse("logdir", folder, "another: it holds samples of another agent than this, or in another precision")
+        raise UsageError(
+            f"{folder}: holds samples of another agent than this, or in another precision; choose another `logdir`"
+        )
     chunks: list[np.ndarray] = []
     drawn = 0
     while drawn < num_samples:

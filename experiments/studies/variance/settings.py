@@ -21,7 +21,7 @@ RETURN_HORIZONS = (1, 5)
 """Besides the longest: numbers of updates after which the true return's gradient is sampled."""
 
 # `single_step` tunes, and its windows are single rollouts.
-STUDY_PRESETS = {name: {**preset, "estimator": "single_step", "horizon": 10} for name, preset in PRESETS.items()}
+STUDY_PRESETS = {name: {**PRESETS[name], "estimator": "single_step", "horizon": 10} for name in ("quick", "paper")}
 """Settings of the agents that are trained for a study, and its horizon."""
 
 UNUSED = (
@@ -171,7 +171,7 @@ def make_study(given: Mapping[str, Any]) -> Study:
         if isinstance(default, dict):
             default = default.get("tabular" if tabular else preset_name)
         own[name] = given.get(name, default)
-        if own[name] is not None and not allowed.accepts(own[name]):
+        if own[name] is not None and not _fits(own[name], field):
             refuse(name, own[name], allowed.text)
     agents = {name: value for name, value in given.items() if name in _AGENTS}
     trained: dict[str, Config] = {}
@@ -200,6 +200,15 @@ def make_study(given: Mapping[str, Any]) -> Study:
     return Study(**own, config=config, trained=trained, names=names, seed=agents.get("seed", 0))
 
 
+def _fits(value: Any, field: dataclasses.Field) -> bool:
+    """Returns whether a value is of a setting's type, as from the command line all are, and in its range."""
+    kinds: dict[Any, Any] = {int: int, float: int | float, str: str, str | None: str}
+    try:
+        return isinstance(value, kinds.get(field.type, tuple)) and field.metadata["range"].accepts(value)
+    except TypeError:  # of what is in a tuple
+        return False
+
+
 def _plain(value: Any) -> Any:
     return tuple(map(config_lib.plain, value)) if isinstance(value, list | tuple) else config_lib.plain(value)
 
@@ -219,6 +228,8 @@ def _trained(config: Config, discounts: tuple[float, ...], env_steps: tuple[int,
         for steps in env_steps:
             if update > 0 and steps % update:  # other sizes are refused below
                 refuse("at_env_steps", steps, f"a multiple of num_envs × rollout_length = {update}")
+            if steps // max(update, 1) >= 2**31:
+                refuse("at_env_steps", steps, "below 2^31 × `num_envs` × `rollout_length`")
             settings = dataclasses.replace(config, discount=discount, num_env_steps=steps)
             validation.validate(settings)
             trained[f"discount_{discount}_steps_{steps}"] = settings
