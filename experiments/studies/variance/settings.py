@@ -1,6 +1,7 @@
 """The settings of a study, as data that the command's flags are made from, and what they ask for."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -202,7 +203,7 @@ def make_study(given: Mapping[str, Any]) -> Study:
 
 def _fits(value: Any, field: dataclasses.Field) -> bool:
     """Returns whether a value is of a setting's type, as from the command line all are, and in its range."""
-    kinds: dict[Any, Any] = {int: int, float: int | float, str: str, str | None: str}
+    kinds: dict[Any, Any] = {int: int, float: int | float, str: str, str | None: str | os.PathLike}
     try:
         return isinstance(value, kinds.get(field.type, tuple)) and field.metadata["range"].accepts(value)
     except TypeError:  # of what is in a tuple
