@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from train_on_tables import WINDOW, flags_of
 
-from experiments import search, train
+from experiments import train
 from experiments.config.ranges import UsageError
 from experiments.config.settings import EXECUTION, Config
 from experiments.figures.outcome import final_returns
@@ -107,25 +107,21 @@ def test_a_mutated_file_is_read_or_refused(kind, read, some, many, soak, folder)
 
 
 @pytest.mark.parametrize(
-    ("command", "name", "content", "complaint"),
+    ("name", "content", "complaint"),
     [
-        (train, config_file.CONFIG, b"[" * 100_000, "config.json: is not the settings of a run"),
-        (train, config_file.CONFIG, {"seed": True}, "config.json: is not the settings of a run"),
-        (train, config_file.CONFIG, {"horizon": 2**31}, "config.json: is not the settings of a run"),
-        (train, metrics_csv.METRICS, b"\x80\x04", "metrics.csv: has not the rows of the checkpoint"),
-        (train, f"checkpoint/{4 * WINDOW}/_CHECKPOINT_METADATA", b"[1]", "is not a checkpoint that this version"),
-        (search, searching.RESULTS, b'{"settings": 5}', "search.json: is not the results of this search"),
+        (config_file.CONFIG, b"[" * 100_000, "config.json: is not the settings of a run"),
+        (config_file.CONFIG, {"seed": True}, "config.json: is not the settings of a run"),
+        (config_file.CONFIG, {"horizon": 2**31}, "config.json: is not the settings of a run"),
+        (metrics_csv.METRICS, b"\x80\x04", "metrics.csv: has not the rows of the checkpoint"),
+        (f"checkpoint/{4 * WINDOW}/_CHECKPOINT_METADATA", b"[1]", "is not a checkpoint that this version"),
     ],
 )
-def test_a_command_refuses_a_spoilt_file_in_one_line(
-    command, name, content, complaint, folder, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(searching, "holds", lambda *_: True)  # the folder is that of the search
+def test_a_command_refuses_a_spoilt_file_in_one_line(name, content, complaint, folder, tmp_path, capsys):
     run = shutil.copytree(folder, tmp_path / "run")
     if isinstance(content, dict):
         saved = json.loads((run / name).read_text())
         content = json.dumps(saved | {"flags": saved["flags"] | content}).encode()
     (run / name).write_bytes(content)
-    assert command_line.run(command, *(flags_of(CONFIG) if command is train else ()), f"--logdir={run}") == 2
+    assert command_line.run(train, *flags_of(CONFIG), f"--logdir={run}") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
