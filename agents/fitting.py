@@ -5,13 +5,16 @@ as a page of tracing, or not at all.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agents import training
 from agents.networks import Network, describe
+from agents.training import Agent
 from envs.environment import Environment
 
 METHODS = ("initial", "transition", "observation", "reward", "terminal", "truncated")
@@ -139,3 +142,37 @@ def _leaves(tree: Any) -> dict[str, str]:
 
 def _name(env: Environment) -> str:
     return type(env).__name__
+
+
+def check_estimator(agent: Agent) -> None:
+    """Checks that an agent's estimator returns what `metagrad.estimators.Estimator` says.
+
+    Args:
+      agent: the agent.
+
+    Raises:
+      ValueError: says in one sentence what it returns instead, or what its function raised.
+    """
+    assert agent.estimator is not None
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(partial(training.init, agent), key)
+    estimate = partial(agent.estimator.estimate, training.inner_problem(agent))
+    try:
+        gradient, end, metrics = jax.eval_shape(estimate, state.eta, state.position, key)
+    except Exception as error:
+        raise ValueError(f"its estimate cannot be traced ({type(error).__name__}: {error})") from error
+    for what, found, expected in (("gradient", gradient, state.eta), ("end", end, state.position)):
+        if _described(found) != _described(expected):
+            like = "eta" if what == "gradient" else "start"
+            raise ValueError(
+                f"the {what} that its estimate returns must be like the {like} that it is given, "
+                f"{_described(expected)}, and is {_described(found)}"
+            )
+    if any(leaf.shape[:1] != (agent.estimator.updates,) for leaf in jax.tree.leaves(metrics)):
+        raise ValueError(
+            f"the metrics that its estimate returns must have a leading axis of its {agent.estimator.updates} updates"
+        )
+
+
+def _described(tree: Any) -> str:
+    return str(jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree))

@@ -145,7 +145,9 @@ def exact_problem(agent: Agent) -> windows.InnerProblem:
         slope, terms = jax.grad(expected_loss, has_aux=True)(predictions, rollout, constants, hyper)
         return actor_critic.descend(agent.optimizer, learner, pullback(slope)[0], hyper["learning_rate"]), terms
 
-    def collect(learner: LearnerState, states: chex.Array, key: chex.PRNGKey) -> tuple[chex.Array, ExpectedRollout]:
+    def collect(
+        learner: LearnerState, eta: MetaParameters, states: chex.Array, key: chex.PRNGKey
+    ) -> tuple[chex.Array, ExpectedRollout]:
         del key
         policy = jax.nn.softmax(_predictions(agent, learner.params).logits)
         *along, end = tabular.state_distributions(mdp, policy, states, agent.rollout_length)
@@ -213,7 +215,7 @@ def exact_start(agent: Agent, learner: LearnerState, states: chex.Array) -> wind
     Returns:
       The position, `tau_0` included.
     """
-    return windows.Position(learner, *exact_problem(agent).collect(learner, states, None))
+    return windows.Position(learner, *exact_problem(agent).collect(learner, {}, states, None))
 
 
 def sampled_start(agent: Agent, learner: LearnerState, states: chex.Array, key: chex.PRNGKey) -> windows.Position:
@@ -236,7 +238,7 @@ def sampled_start(agent: Agent, learner: LearnerState, states: chex.Array, key: 
     states_key, rollout_key = jax.random.split(key)
     drawn = jax.random.choice(states_key, states.shape[0], (agent.num_envs,), p=states).astype(jnp.int32)
     actor = training.Actor(rollouts.start_from(agent.env, drawn), None)
-    return windows.Position(learner, *training.inner_problem(agent).collect(learner, actor, rollout_key))
+    return windows.Position(learner, *training.inner_problem(agent).collect(learner, {}, actor, rollout_key))
 
 
 def return_gradients(
@@ -266,7 +268,7 @@ def return_gradients(
     def expected_return(eta: MetaParameters) -> chex.Array:
         def body(position: windows.Position, _: None) -> tuple[windows.Position, chex.Array]:
             learner, _ = problem.update(position.learner_state, eta, position.batch)
-            actor, batch = problem.collect(learner, position.actor_state, None)
+            actor, batch = problem.collect(learner, eta, position.actor_state, None)
             value = tabular.discounted_return(mdp, batch.policy, agent.outer_hyperparameters["discount"])
             return windows.Position(learner, actor, batch), value
 
@@ -332,7 +334,7 @@ def study_agent(num_envs: int) -> Agent:
         optimizer=optax.identity(),
         meta_optimizer=optax.adam(1e-2),
         tuning=meta_parameters.tune(initial, ["discount", "lambda"]),
-        weights=(),
+        estimator=None,
         outer_hyperparameters={"discount": 0.99, "lambda": 0.95, "policy_cost": 1.0},
         outer_critic=None,
         num_envs=num_envs,

@@ -18,7 +18,7 @@ from agents.networks import Network
 from agents.outer_critic import CriticState, OuterCritic
 from envs.environment import Environment
 from metagrad import meta_parameters, windows
-from metagrad.estimators import Weights
+from metagrad.estimators import Estimator
 from metagrad.meta_parameters import Hyperparameters, MetaParameters, Tuning
 
 
@@ -32,7 +32,7 @@ class Agent:
       optimizer: gives the direction of an inner update, without a learning rate.
       meta_optimizer: a complete optimizer of the meta-parameters.
       tuning: the hyperparameters and which of them are tuned.
-      weights: the meta-gradient estimator, or empty to leave every hyperparameter as it is.
+      estimator: of the meta-gradient, or None to leave every hyperparameter as it is.
       outer_hyperparameters: of the outer loss, see `actor_critic.outer_loss`.
       outer_critic: whose advantages the outer loss takes, or None to take those of the agent's own critic.
       num_envs: B, environments of one seed.
@@ -45,7 +45,7 @@ class Agent:
     optimizer: optax.GradientTransformation
     meta_optimizer: optax.GradientTransformation
     tuning: Tuning
-    weights: Weights
+    estimator: Estimator | None
     outer_hyperparameters: Hyperparameters
     outer_critic: OuterCritic | None
     num_envs: int
@@ -55,7 +55,7 @@ class Agent:
     @property
     def updates_per_window(self) -> int:
         """Inner updates from one meta-update to the next; one where nothing is tuned."""
-        return max(len(self.weights), 1)
+        return self.estimator.updates if self.estimator else 1
 
     @property
     def steps_per_window(self) -> int:
@@ -166,7 +166,9 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
         )
         return learner, (summary, right)
 
-    def collect(learner: actor_critic.LearnerState, actor: Actor, key: chex.PRNGKey) -> tuple[Actor, Batch]:
+    def collect(
+        learner: actor_critic.LearnerState, eta: MetaParameters, actor: Actor, key: chex.PRNGKey
+    ) -> tuple[Actor, Batch]:
         environments, rollout = collect_rollout(learner.params, actor.environments, key)
         if agent.outer_critic is None:
             return actor._replace(environments=environments), Batch(rollout, None)
@@ -200,8 +202,8 @@ def init(agent: Agent, key: chex.PRNGKey) -> TrainingState:
     critic = None
     if agent.outer_critic is not None:
         critic = outer_critic.init(agent.outer_critic, environments.observation, critic_key)
-    actor, batch = inner_problem(agent).collect(learner, Actor(environments, critic), rollout_key)
     eta = meta_parameters.initial_meta_parameters(agent.tuning)
+    actor, batch = inner_problem(agent).collect(learner, eta, Actor(environments, critic), rollout_key)
     return TrainingState(
         position=windows.Position(learner, actor, batch),
         eta=eta,
@@ -246,9 +248,9 @@ def _train_window(agent: Agent, state: TrainingState) -> tuple[TrainingState, Su
     """Goes through one window and, where there is an estimator, moves the meta-parameters at its end."""
     problem = inner_problem(agent)
     key, window_key = jax.random.split(state.key)
-    if agent.weights:
-        gradient, position, (summaries, right) = windows.meta_gradient(
-            problem, agent.weights, state.eta, state.position, window_key
+    if agent.estimator:
+        gradient, position, (summaries, right) = agent.estimator.estimate(
+            problem, state.eta, state.position, window_key
         )
         step, meta_optimizer_state = agent.meta_optimizer.update(gradient, state.meta_optimizer_state, state.eta)
         eta = optax.apply_updates(state.eta, step)
@@ -263,7 +265,7 @@ def _train_window(agent: Agent, state: TrainingState) -> tuple[TrainingState, Su
         rollout_is_right["outer_critic"] &= _is_finite(position.actor_state.outer_critic)
     spoilt = ~jnp.all(jnp.stack(list(rollout_is_right.values())))
     at_end = {f"meta_grad/{name}": _is_finite(value) for name, value in gradient.items()}
-    if agent.weights:
+    if agent.estimator:
         at_end["meta_parameters"] = _is_finite((eta, meta_optimizer_state))
     last = state.num_updates + summary.num_updates
     first_nonfinite = {

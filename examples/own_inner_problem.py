@@ -30,7 +30,7 @@ def update(params, eta, batch):
     return jax.tree.map(lambda param, slope: param - rate * slope, params, gradient), {"loss": value}
 
 
-def collect(params, actor, key):
+def collect(params, eta, actor, key):
     """Draws the next batch; nothing collects it, so the actor is empty."""
     inputs = jax.random.uniform(key, (BATCH_SIZE,), minval=-jnp.pi, maxval=jnp.pi)
     return actor, (inputs, jnp.sin(inputs))
@@ -56,7 +56,7 @@ def main(num_windows: int = 400) -> tuple[jax.Array, jax.Array]:
         change, state = meta_optimizer.update(gradient, state)
         return (optax.apply_updates(eta, change), state, position), (jnp.exp(eta["log_rate"]), metrics["loss"].mean())
 
-    start = eta, meta_optimizer.init(eta), Position(params, (), collect(params, (), batch_key)[1])
+    start = eta, meta_optimizer.init(eta), Position(params, (), collect(params, eta, (), batch_key)[1])
     _, (rates, losses) = jax.jit(lambda start, keys: jax.lax.scan(step, start, keys))(
         start, jax.random.split(key, num_windows)
     )

@@ -4,15 +4,17 @@ What most users need is here: an inner problem and where it stands, its meta-gra
 the same without derivatives. The modules say more.
 """
 
-from metagrad.estimators import Weights, mixing, multi_step, single_step, weighted
+from metagrad.estimators import Estimator, from_weights, mixing, multi_step, single_step, weighted
 from metagrad.evolution import lifetime_gradients
-from metagrad.windows import InnerProblem, Position, advance, horizon_gradients, meta_gradient
+from metagrad.windows import InnerProblem, Position, Weights, advance, horizon_gradients, meta_gradient
 
 __all__ = [
+    "Estimator",
     "InnerProblem",
     "Position",
     "Weights",
     "advance",
+    "from_weights",
     "horizon_gradients",
     "lifetime_gradients",
     "meta_gradient",

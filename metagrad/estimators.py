@@ -1,15 +1,44 @@
-"""The estimators of a meta-gradient over several inner updates, as data: one weight for each horizon.
+"""The estimators of a meta-gradient over several inner updates: functions, or weights of the horizons as their data.
 
-With the horizon-k meta-gradient `g_k = d/d eta l(theta_k(eta), tau_k)`, every estimator is `g = sum_k w_k g_k` with
-weights that sum to one (Bonnet et al., 2021, "One Step at a Time: Pros and Cons of Multi-Step Meta-Gradient
-Reinforcement Learning"). `windows.meta_gradient` computes any of them.
+With the horizon-k meta-gradient `g_k = d/d eta l(theta_k(eta), tau_k)`, every weighted estimator is `g = sum_k w_k g_k`
+with weights that sum to one (Bonnet et al., 2021, "One Step at a Time: Pros and Cons of Multi-Step Meta-Gradient
+Reinforcement Learning"). `windows.meta_gradient` computes any of them. An `Estimator` may do anything else.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
-Weights = tuple[float, ...]
-"""Weights of the horizons 1, ..., n: n finite floats that sum to one."""
+import chex
+
+from metagrad.windows import InnerProblem, MetaParameters, Metrics, Position, Weights, meta_gradient
+
+
+class Estimator(NamedTuple):
+    """How a meta-gradient is estimated, whatever the inner problem.
+
+    Attributes:
+      updates: inner updates from one meta-update to the next, at least 1.
+      rollouts: batches that these cost: what comparisons hold equal.
+      estimate: from (inner problem, eta, start, key) to (gradient, like eta, that points downhill; the end, a
+        `windows.Position` after `updates` updates; the metrics of the updates, each with a leading axis).
+    """
+
+    updates: int
+    rollouts: int
+    estimate: Callable[[InnerProblem, MetaParameters, Position, chex.PRNGKey], tuple[MetaParameters, Position, Metrics]]
+
+
+def from_weights(weights: Weights) -> Estimator:
+    """Returns the estimator `sum_k w_k g_k`: each batch serves as outer and as inner data, one for each update."""
+    return Estimator(len(weights), len(weights), partial(_weighted_sum, weights))
+
+
+def _weighted_sum(
+    weights: Weights, problem: InnerProblem, eta: MetaParameters, start: Position, key: chex.PRNGKey
+) -> tuple[MetaParameters, Position, Metrics]:
+    return meta_gradient(problem, weights, eta, start, key)
 
 
 def single_step() -> Weights:

@@ -20,7 +20,8 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 
-from metagrad.estimators import Weights
+Weights = tuple[float, ...]
+"""Weights of the horizons 1, ..., n: n finite floats that sum to one."""
 
 KEPT = "kept"
 """Name that an update may give, by `jax.ad_checkpoint.checkpoint_name`, to arrays better kept than computed again."""
@@ -41,13 +42,14 @@ class InnerProblem(NamedTuple):
         every slope must be finite. That of Adam's square root is not where a gradient has always been zero, as behind
         a rectifier that is never active: from the second update of a window on, the meta-gradient is NaN. With a small
         number under the root, as in `optax.scale_by_adam(eps_root=1e-10)`, it is finite.
-      collect: from (learner state, actor state, key) to (next actor state, batch). Never differentiated.
+      collect: from (learner state, eta, actor state, key) to (next actor state, batch). Never differentiated; eta is
+        there for hyperparameters of acting.
       outer_loss: `l`, from (learner state, batch) to a float []; for `horizon_gradients` also to a tree of them, whose
         gradients then come from the same pass.
     """
 
     update: Callable[[LearnerState, MetaParameters, Batch], tuple[LearnerState, Metrics]]
-    collect: Callable[[LearnerState, ActorState, chex.PRNGKey], tuple[ActorState, Batch]]
+    collect: Callable[[LearnerState, MetaParameters, ActorState, chex.PRNGKey], tuple[ActorState, Batch]]
     outer_loss: Callable[[LearnerState, Batch], Any]
 
 
@@ -74,7 +76,7 @@ def advance(
       The next position and the update's metrics.
     """
     learner_state, metrics = problem.update(position.learner_state, eta, position.batch)
-    return _collect(problem, learner_state, position.actor_state, key), metrics
+    return _collect(problem, learner_state, eta, position.actor_state, key), metrics
 
 
 def meta_gradient(
@@ -115,7 +117,7 @@ def meta_gradient(
         def step(body: Callable, position: Position, inputs: tuple) -> tuple[Position, tuple[chex.Array, Metrics]]:
             key, weight = inputs
             learner_state, evaluated = body(position.learner_state, eta, position.batch, weight)
-            return _collect(problem, learner_state, position.actor_state, key), evaluated
+            return _collect(problem, learner_state, eta, position.actor_state, key), evaluated
 
         position, first_metrics = advance(problem, eta, start, keys[0])
         loss, metrics = jnp.zeros(()), [_with_axis(first_metrics)]
@@ -171,7 +173,7 @@ def horizon_gradients(
         _, push, (learner_state, metrics) = jax.linearize(update, *inputs, has_aux=True)
         # One direction after another: batched, the products of matrices would need transposed copies of their operands.
         sensitivity = jax.lax.map(lambda tangent: push(*tangent), tangents)
-        following = _collect(problem, learner_state, position.actor_state, key)
+        following = _collect(problem, learner_state, eta, position.actor_state, key)
         floats, rebuild = _split_floats(learner_state)
         losses, pullback = jax.vjp(lambda floats: problem.outer_loss(rebuild(floats), following.batch), floats)
 
@@ -209,10 +211,14 @@ def combine(weights: Weights, gradients: MetaParameters) -> MetaParameters:
 
 
 def _collect(
-    problem: InnerProblem, learner_state: LearnerState, actor_state: ActorState, key: chex.PRNGKey
+    problem: InnerProblem,
+    learner_state: LearnerState,
+    eta: MetaParameters,
+    actor_state: ActorState,
+    key: chex.PRNGKey,
 ) -> Position:
     """Collects the next batch; data are constants of the meta-gradient: cut here, whatever `collect` does inside."""
-    data = problem.collect(jax.lax.stop_gradient(learner_state), actor_state, key)
+    data = problem.collect(*jax.lax.stop_gradient((learner_state, eta)), actor_state, key)
     return Position(learner_state, *jax.lax.stop_gradient(data))
 
 

@@ -10,7 +10,7 @@ from agents.networks import ValueNetwork, tabular_network
 from agents.outer_critic import OuterCritic
 from agents.training import Agent, TrainingState, init
 from envs.tabular import Tabular
-from metagrad import meta_parameters
+from metagrad import from_weights, meta_parameters
 
 NUM_STATES, NUM_ACTIONS = 5, 3
 NUM_ENVS, LENGTH = 4, 6
@@ -49,7 +49,7 @@ def critic(optimizer=None):
     return OuterCritic(network, optimizer or optax.adam(0.1))
 
 
-def agent(termination=0.15, **changes):
+def agent(termination=0.15, weights=(), **changes):
     """The agent; it tunes discount and entropy cost, if it has weights."""
     settings = {
         "env": process(termination),
@@ -57,7 +57,7 @@ def agent(termination=0.15, **changes):
         "optimizer": optax.scale_by_adam(eps_root=1e-8),
         "meta_optimizer": optax.sgd(0.5, momentum=0.9),
         "tuning": meta_parameters.tune(INNER, ["discount", "entropy_cost"]),
-        "weights": (),
+        "estimator": from_weights(weights) if weights else None,
         "outer_hyperparameters": OUTER,
         "outer_critic": critic(),
         "num_envs": NUM_ENVS,

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from experiments.config.estimators import is_own_code
 from experiments.config.ranges import POSITIVE, Range, as_computed, count, finite_number, refuse
 from experiments.config.settings import ESTIMATORS, Config
 from experiments.config.validation import validate
@@ -24,7 +25,10 @@ RATES = Range(
     ),
 )
 GRID_SEEDS = count(1)
-ALLOWED_ESTIMATORS = f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, the last two also as NAME_HORIZON"
+ALLOWED_ESTIMATORS = (
+    f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, the last two also as NAME_HORIZON, and "
+    "PACKAGE.MODULE:FACTORY"
+)
 ALLOWED_BASELINE = f"a comma list of NAME:VALUE, NAME of {', '.join(INTERVALS)}"
 
 
@@ -73,8 +77,8 @@ def make_configs(
     for text in estimators:
         match = re.fullmatch(r"(multi_step|mixing)[_:](\d{1,9})", text)
         name, horizon = (match[1], int(match[2])) if match else (text, config.horizon)
-        run = f"{name}_{horizon}" if match else name
-        if name not in ESTIMATORS or run in configs:
+        run = f"{name}_{horizon}" if match else name.rpartition(":")[2]
+        if not (name in ESTIMATORS or is_own_code(name)) or run in configs:
             refuse("estimators", estimators, ALLOWED_ESTIMATORS)
         configs[run] = dataclasses.replace(config.with_estimator(name), horizon=horizon)
     if baseline:

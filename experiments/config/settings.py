@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from experiments.config import environments
+from experiments.config import environments, estimators
 from experiments.config.environments import SNAKE
 from experiments.config.ranges import (
     BOARD,
@@ -30,12 +30,13 @@ from experiments.config.ranges import (
     count,
     one_of,
 )
+from metagrad.estimators import Estimator
 from metagrad.meta_parameters import INTERVALS
 
 LOGGING_POINTS = 64
 """Rows of a run in `metrics.csv`, for each seed: so many at most."""
 
-ESTIMATORS = ("none", "single_step", "multi_step", "mixing")
+ESTIMATORS = estimators.BUILT_IN
 
 
 class Group(enum.StrEnum):
@@ -65,11 +66,20 @@ class MetaLearning:
 
     heading: ClassVar = Group.TUNED
 
-    estimator: str = _setting("mixing", one_of(ESTIMATORS), "how the meta-gradient is estimated; none tunes nothing")
+    estimator: str = _setting(
+        "mixing",
+        Range(estimators.NAMES, lambda name: name in ESTIMATORS or estimators.is_own_code(name)),
+        "how the meta-gradient is estimated; none tunes nothing",
+    )
     meta_params: tuple[str, ...] = _setting(
         ("discount", "lambda", "entropy_cost"), NAMES, "hyperparameters that are tuned"
     )
-    horizon: int = _setting(5, HORIZON, "inner updates from one meta-update to the next, for multi_step and mixing")
+    horizon: int = _setting(
+        5,
+        HORIZON,
+        "inner updates from one meta-update to the next, for multi_step and mixing; estimators of your own are made "
+        "for it",
+    )
     meta_learning_rate: float = _setting(0.3, POSITIVE, "learning rate of the meta-optimizer, Adam")
     meta_learning_rate_halving: int = _setting(
         100,
@@ -206,10 +216,18 @@ class Config(_Plain, Budget, SnakeSettings, EnvironmentSettings, AgentSettings, 
         """Returns the same settings with another estimator; `none` has no outer loss, and so no critic of it."""
         return dataclasses.replace(self, estimator=estimator, outer_critic=self.outer_critic and estimator != "none")
 
+    def without_own_estimator(self) -> "Config":
+        """Returns settings of the same training states, which do not depend on the estimator, without code of one."""
+        own = estimators.is_own_code(self.estimator)
+        return dataclasses.replace(self, estimator="single_step") if own else self
+
     @property
     def updates_per_window(self) -> int:
         """Inner updates between two meta-updates."""
-        return self.horizon if self.estimator in ("multi_step", "mixing") else 1
+        if self.estimator in ("multi_step", "mixing"):
+            return self.horizon
+        made = self._own_estimator()
+        return made.updates if made else 1
 
     @property
     def steps_per_update(self) -> int:
@@ -219,7 +237,12 @@ class Config(_Plain, Budget, SnakeSettings, EnvironmentSettings, AgentSettings, 
     @property
     def steps_per_window(self) -> int:
         """Environment steps of one seed between two meta-updates."""
-        return self.steps_per_update * self.updates_per_window
+        made = self._own_estimator()
+        return self.steps_per_update * (made.rollouts if made else self.updates_per_window)
+
+    def _own_estimator(self) -> Estimator | None:
+        """Makes the estimator if it is the user's own code."""
+        return estimators.make(self.estimator, self.horizon) if estimators.is_own_code(self.estimator) else None
 
     @property
     def steps_per_point(self) -> int:
@@ -317,6 +340,8 @@ def estimator_title(estimator: str, horizon: int | str) -> str:
     """Returns what texts and pictures call an estimator, such as `multi-step(5)`; files call it `multi_step_5`."""
     if estimator == "none":
         return "fixed"
+    if estimators.is_own_code(estimator):
+        estimator = estimator.partition(":")[2]
     return estimator.replace("_", "-") + ("" if estimator == "single_step" else f"({horizon})")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from envs.environment import Environment
 from experiments.config import environments
 from experiments.config.environments import SNAKE
+from experiments.config.estimators import is_own_code
 from experiments.config.ranges import UsageError, as_computed, board_shape, refuse
 from experiments.config.settings import OF_SNAKE, Config, Execution, flag_name
 from metagrad.meta_parameters import INTERVALS
@@ -31,11 +32,24 @@ def validate(config: Config) -> None:
     check_numbers(config)
     if config.mixing_weights == "uniform" and config.mixing_decay != Config.mixing_decay:
         refuse("mixing_decay", config.mixing_decay, "left out with `mixing_weights`=uniform")
+    try:
+        window = config.steps_per_window
+    except ValueError as error:
+        raise UsageError(f"`estimator`={config.estimator}: {error}") from error
+    if config.num_env_steps % window:
+        nearest = max((config.num_env_steps + window // 2) // window, 1) * window
+        rollouts = window // config.steps_per_update
+        factors = "num_envs × rollout_length" + (f" × {_of_window(config)}" if rollouts > 1 else "")
+        refuse("num_env_steps", config.num_env_steps, f"a multiple of {factors} = {window}, such as {nearest}")
     make_environment(config)
 
 
+def _of_window(config: Config) -> str:
+    return "rollouts" if is_own_code(config.estimator) else "horizon"
+
+
 def check_numbers(config: Config) -> None:
-    """Refuses impossible settings, as far as that can be told without the environment, whose code may be anybody's."""
+    """Refuses impossible settings, as far as that can be told without the code of environment and estimator."""
     check_ranges(config)
     for name, value in config.hyperparameters().items():
         low, high = INTERVALS[name]
@@ -48,15 +62,10 @@ def check_numbers(config: Config) -> None:
         for name in OF_SNAKE:
             if getattr(config, name) != getattr(Config, name):
                 refuse(name, getattr(config, name), f"left out with `environment`={config.environment}")
-    window = config.steps_per_window
     if config.steps_per_update >= 2**31:
         refuse("num_envs", config.num_envs, f"below 2^31 / `rollout_length` ({config.rollout_length})")
     if config.num_env_steps // config.steps_per_update >= 2**31:
         refuse("num_env_steps", config.num_env_steps, "below 2^31 × `num_envs` × `rollout_length`")
-    if config.num_env_steps % window:
-        nearest = max((config.num_env_steps + window // 2) // window, 1) * window
-        factors = "num_envs × rollout_length" + (" × horizon" if config.updates_per_window > 1 else "")
-        refuse("num_env_steps", config.num_env_steps, f"a multiple of {factors} = {window}, such as {nearest}")
 
 
 def make_environment(config: Config) -> Environment:

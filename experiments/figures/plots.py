@@ -110,11 +110,13 @@ def label_by_estimators(runs: Mapping[str, Run]) -> list[Run]:
     fixed = [run.config.hyperparameters() for run in runs.values()]
     differing = [name for name in INTERVALS if len({values[name] for values in fixed}) > 1]
     labelled: list[Run] = []
+    own = [run.config.estimator for run in runs.values() if run.config.estimator not in styles.COLOURS]
+    colours = styles.COLOURS | dict(zip(dict.fromkeys(own), styles.OTHERS * len(own), strict=False))
     for (name, run), values in zip(runs.items(), fixed, strict=True):
         estimator = run.config.estimator
         alike = sum(estimator == other.config.estimator for other in labelled)
         label = estimator_title(estimator, run.config.horizon)
-        colour, strength = styles.COLOURS[estimator], 0.65**alike
+        colour, strength = colours[estimator], 0.65**alike
         if estimator == "none":
             told = ", ".join(f"{key} {values[key]:.4g}" for key in differing or run.config.meta_params)
             called = "" if name in ("", "none") else f", {name}"
@@ -123,7 +125,8 @@ def label_by_estimators(runs: Mapping[str, Run]) -> list[Run]:
         if run.dropped:
             label += f", {run.dropped} of {run.config.num_seeds} seeds dropped"
         paler = [1.0 - strength * (1.0 - channel) for channel in to_rgb(colour)]
-        labelled.append(run._replace(label=label, style={"color": paler, "linestyle": styles.STYLES[estimator]}))
+        stroke = styles.STYLES.get(estimator, "dashdot")
+        labelled.append(run._replace(label=label, style={"color": paler, "linestyle": stroke}))
     return labelled
 
 

@@ -28,6 +28,9 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "
 STROKES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 
 COLOURS = {"none": "#555555", "single_step": "#E69F00", "multi_step": "#D55E00", "mixing": "#0072B2"}
+OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#000000")
+"""Colours of estimators that are the user's own code."""
+
 STYLES: dict[str, Any] = {
     "none": (0, (1, 1)),
     "single_step": (0, (5, 2)),

@@ -13,12 +13,13 @@ from agents.networks import Network, ValueNetwork, actor_critic_network, value_n
 from agents.outer_critic import OuterCritic
 from agents.training import Agent, TrainingState
 from envs.environment import Environment
+from experiments.config import estimators
 from experiments.config.ranges import UsageError
 from experiments.config.settings import Config
 from experiments.config.validation import make_environment
 from experiments.runs.layout import over_leading_axis
-from metagrad import estimators, meta_parameters
-from metagrad.estimators import Weights
+from metagrad import meta_parameters
+from metagrad.estimators import Estimator
 
 # The inner optimizers are differentiated, so the square root's slope must stay finite where a gradient is zero. RMSProp
 # is as Optax and arXiv 2211.10550 have it: decay 0.9, and 1e-8 under the root.
@@ -28,15 +29,10 @@ INNER_OPTIMIZERS = {
 }
 
 
-def make_weights(config: Config) -> Weights:
-    """Returns the weights of the estimator; none for `none`."""
-    if config.estimator == "none":
-        return ()
-    if config.estimator == "single_step":
-        return estimators.single_step()
-    if config.estimator == "multi_step":
-        return estimators.multi_step(config.horizon)
-    return estimators.mixing(config.horizon, config.mixing_decay if config.mixing_weights == "geometric" else 1.0)
+def make_estimator(config: Config) -> Estimator | None:
+    """Returns the estimator of validated settings; None for `none`."""
+    decay = config.mixing_decay if config.mixing_weights == "geometric" else 1.0
+    return estimators.make(config.estimator, config.horizon, decay)
 
 
 def make_meta_learning_rate(config: Config) -> optax.ScalarOrSchedule:
@@ -77,7 +73,7 @@ def make_agent(config: Config, network: Network | None = None) -> Agent:
         optax.chain(INNER_OPTIMIZERS[config.optimizer], optax.scale_by_learning_rate(config.learning_rate)),
     )
     tuned = () if config.estimator == "none" else config.meta_params
-    return Agent(
+    agent = Agent(
         env=env,
         network=network,
         optimizer=INNER_OPTIMIZERS[config.optimizer],
@@ -85,13 +81,19 @@ def make_agent(config: Config, network: Network | None = None) -> Agent:
             optax.clip_by_global_norm(config.meta_gradient_clip), optax.adam(make_meta_learning_rate(config))
         ),
         tuning=meta_parameters.tune(config.hyperparameters(), tuned),
-        weights=make_weights(config),
+        estimator=make_estimator(config),
         outer_hyperparameters=outer,
         outer_critic=critic if config.outer_critic else None,
         num_envs=config.num_envs,
         rollout_length=config.rollout_length,
         exact_targets=config.exact_targets,
     )
+    if estimators.is_own_code(config.estimator):
+        try:
+            fitting.check_estimator(agent)
+        except ValueError as error:
+            raise UsageError(f"`estimator`={config.estimator}: {error}") from error
+    return agent
 
 
 def _networks(config: Config, env: Environment, own: Network | None) -> tuple[Network, ValueNetwork]:

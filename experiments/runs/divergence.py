@@ -63,7 +63,7 @@ def divergences(
     told: dict[int, Divergence] = {}
     for update, _, name, index in sorted(broken):
         what, wrong = BREACHES.get(name, (name, NOT_FINITE))
-        env_step = update * config.num_envs * config.rollout_length
+        env_step = update * config.steps_per_window // config.updates_per_window
         hint = SLOPES if name.startswith("meta_grad/") else ""
         text = f"{what} of seed {numbers[index]} {wrong} at environment step {env_step} (update {update}){hint}"
         told.setdefault(index, Divergence(index, name in BREACHES, text))

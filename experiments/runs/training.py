@@ -194,7 +194,7 @@ def _dropped_before(states: TrainingState | None, done: int, config: Config, exe
     """Returns which seeds were dropped before the last checkpoint, bool [num_seeds]: they have fewer updates."""
     if states is None:
         return np.zeros(config.num_seeds, bool)
-    dropped = states.num_updates < done // config.steps_per_update
+    dropped = states.num_updates < done // config.steps_per_window * config.updates_per_window
     if dropped.any() and execution.on_divergence == "stop":
         refuse("on_divergence", "stop", "drop, to go on with a run that has dropped seeds")
     return np.asarray(dropped)

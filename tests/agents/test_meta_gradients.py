@@ -60,7 +60,7 @@ def _agent(optimizer="adam", outer="policy_only", shared_torso=False, critic=Fal
         optimizer=OPTIMIZERS[optimizer],
         meta_optimizer=optax.adam(1e-2),
         tuning=meta_parameters.tune(INITIAL, list(INTERVALS)),
-        weights=weights,
+        estimator=estimators.from_weights(weights) if weights else None,
         outer_hyperparameters=TERMS[outer],
         outer_critic=OuterCritic(value_network(4, 8, dtype=jnp.float64), optax.adam(1e-2)) if critic else None,
         num_envs=8,

@@ -14,7 +14,7 @@ from agents.networks import actor_critic_network, value_network
 from agents.outer_critic import OuterCritic
 from envs.snake import Snake
 from envs.tabular import state_values
-from metagrad import windows
+from metagrad import estimators, windows
 
 OUTER_DISCOUNT = 0.99
 
@@ -33,7 +33,7 @@ def agent():
 @pytest.fixture(scope="module")
 def trained(agent):
     """The agent before and after 600 updates with single-step windows."""
-    agent = dataclasses.replace(agent, weights=(1.0,), meta_optimizer=optax.sgd(0.0))
+    agent = dataclasses.replace(agent, estimator=estimators.from_weights((1.0,)), meta_optimizer=optax.sgd(0.0))
     before = jax.jit(partial(training.init, agent))(jax.random.key(0))
     return agent, before, jax.jit(partial(training.train, agent))(before, 600)[0]
 
@@ -54,7 +54,7 @@ def test_it_learns_the_values_under_the_outer_discount(trained):
 def test_a_rollout_is_judged_by_the_values_from_before_it_was_learned_from(trained):
     agent, before, _ = trained
     _, batch = training.inner_problem(agent).collect(
-        before.position.learner_state, before.position.actor_state, jax.random.key(1)
+        before.position.learner_state, before.eta, before.position.actor_state, jax.random.key(1)
     )
     critic = before.position.actor_state.outer_critic
     values, bootstrap_values = (

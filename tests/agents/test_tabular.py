@@ -53,7 +53,7 @@ def _agent(optimizer="sgd", num_envs=16):
         optimizer=OPTIMIZERS[optimizer],
         meta_optimizer=optax.adam(1e-2),
         tuning=meta_parameters.tune(INITIAL, list(INTERVALS)),
-        weights=(),
+        estimator=None,
         outer_hyperparameters=OUTER,
         outer_critic=None,
         num_envs=num_envs,

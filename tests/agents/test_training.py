@@ -202,7 +202,7 @@ def test_the_outer_critic_judges_by_outer_returns_and_then_learns_them():
     actor = state.position.actor_state
     for key in jax.random.split(jax.random.key(1), 2):
         table = np.asarray(actor.outer_critic.params["table"]["v"])
-        actor, batch = collect(state.position.learner_state, actor, key)
+        actor, batch = collect(state.position.learner_state, state.eta, actor, key)
         values = batch.rollout.observation @ table
         bootstrap_values = batch.rollout.bootstrap_observation @ table
         expected = actor_critic.targets(values, bootstrap_values, batch.rollout, tables.OUTER)

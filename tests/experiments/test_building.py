@@ -46,17 +46,21 @@ def test_the_agent_is_what_its_settings_say():
     agent = make_agent(UNUSUAL)
     assert (agent.env.num_rows, agent.env.num_cols, agent.env.time_limit) == (4, 5, 77)
     assert (agent.num_envs, agent.rollout_length) == (6, 7)
-    assert agent.weights == estimators.multi_step(3)
-    assert changed(estimator="mixing", mixing_decay=0.5).weights == estimators.mixing(3)
     geometric = changed(estimator="mixing", mixing_decay=0.5, mixing_weights="geometric")
-    assert geometric.weights == estimators.mixing(3, 0.5)
+    for weighted, weights in (
+        (agent, estimators.multi_step(3)),
+        (changed(estimator="mixing", mixing_decay=0.5), estimators.mixing(3)),
+        (geometric, estimators.mixing(3, 0.5)),
+    ):
+        assert weighted.estimator.estimate.args == (weights,)
+        assert weighted.estimator[:2] == (3, 3)
     assert agent.tuning == (INNER | {"lambda": 0.6}, ("lambda", "value_cost"))
     widths = _widths(agent.network, agent.env)
     assert widths["policy_conv_2"] == widths["value_conv_1"] == 2
     assert (widths["policy_head/~/linear_0"], widths["value_head/~/linear_0"]) == (3, 5)
     assert "shared_conv_2" in _widths(changed(shared_torso=True).network, agent.env)
     nothing = make_agent(UNUSUAL.with_estimator("none"))
-    assert nothing.weights == nothing.tuning.tuned == ()
+    assert (nothing.estimator, nothing.tuning.tuned) == (None, ())
     assert nothing.outer_critic is None
     assert (agent.exact_targets, changed(exact_targets=False).exact_targets) == (True, False)
 

@@ -74,7 +74,7 @@ def _adding_up():
     """A learner that adds eta up, `x_k = k (a + 10 b)`, and two outer losses."""
     return windows.InnerProblem(
         update=lambda x, eta, batch: (x + eta["a"] + 10.0 * eta["b"], {}),
-        collect=lambda x, actor, key: (actor, jnp.zeros(())),
+        collect=lambda x, eta, actor, key: (actor, jnp.zeros(())),
         outer_loss=lambda x, batch: {"first": x**2 / 2.0, "second": -3.0 * x},
     )
 

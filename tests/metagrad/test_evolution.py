@@ -37,7 +37,7 @@ def _problem():
     def update(x, eta, batch):
         return x + RATE * (eta["target"] + batch - x), {}
 
-    def collect(x, actor, key):
+    def collect(x, eta, actor, key):
         return actor, COUPLING * x + jax.random.normal(key, x.shape)
 
     return windows.InnerProblem(update, collect, lambda x, batch: jnp.zeros(()))
@@ -129,7 +129,7 @@ def test_directions_are_standard_normal_and_independent_of_the_data():
     # Antithesis hides odd moments; were the directions the data's own noise, these means would be 3.
     scaled = windows.InnerProblem(
         update=lambda x, eta, batch: (eta["target"] * batch**2, {}),
-        collect=lambda x, actor, key: (actor, jax.random.normal(key, (2,))),
+        collect=lambda x, eta, actor, key: (actor, jax.random.normal(key, (2,))),
         outer_loss=copy.outer_loss,
     )
     _assert_means(_estimates(keys, lambda x, key: jnp.sum(x), scaled, horizons=(2,))[:, 0], 1.0)
@@ -141,9 +141,9 @@ def test_keys_are_the_windows_and_each_evaluations_own():
     def record(purpose, key):
         jax.debug.callback(lambda data: used[purpose].append(tuple(np.asarray(data))), jax.random.key_data(key))
 
-    def collect(x, actor, key):
+    def collect(x, eta, actor, key):
         record("data", key)
-        return _problem().collect(x, actor, key)
+        return _problem().collect(x, eta, actor, key)
 
     def evaluate(x, key):
         record("evaluation", key)
@@ -174,7 +174,7 @@ def test_meta_parameters_keep_their_structure_and_may_be_mapped_over_in_any_way(
     def update(x, eta, batch):
         return x + jax.nn.sigmoid(eta["rate"]) * (jnp.sum(eta["targets"]) + batch - x), {}
 
-    def collect(x, actor, key):
+    def collect(x, eta, actor, key):
         return actor, x + jax.random.normal(key, dtype=jnp.float32)
 
     problem = windows.InnerProblem(update, collect, lambda x, batch: x)

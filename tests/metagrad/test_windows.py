@@ -24,7 +24,7 @@ def _problem():
         x = x - jnp.exp(eta["log_rate"]) * (x - eta["target"] - batch)
         return (x, count + 1), {"x": x}
 
-    def collect(learner, actor, key):
+    def collect(learner, eta, actor, key):
         # Data depend on the learner, as an agent's do; the meta-gradient must hold them constant.
         return actor + 1, jax.random.normal(key) + learner[0]
 
@@ -119,7 +119,7 @@ def test_meta_parameters_may_be_arrays():
     def update(learner, eta, batch):
         return learner - eta["rates"] * (learner - batch), {}
 
-    def collect(learner, actor, key):
+    def collect(learner, eta, actor, key):
         return actor, jax.random.normal(key, (3,))
 
     problem = windows.InnerProblem(update, collect, lambda learner, batch: learner @ batch)
@@ -145,7 +145,7 @@ def test_a_gradient_that_is_always_zero_does_not_break_either_mode(horizon, eps_
 
     problem = windows.InnerProblem(
         update,
-        lambda learner, actor, key: (actor, jax.random.normal(key)),
+        lambda learner, eta, actor, key: (actor, jax.random.normal(key)),
         lambda learner, batch: loss(learner[0], batch),
     )
     weights = jnp.array([0.5, -1.0])

@@ -21,7 +21,7 @@ from agents.training import Agent
 from envs import processes
 from envs.tabular import Tabular
 from metagrad import estimators, meta_parameters, windows
-from metagrad.estimators import Weights
+from metagrad.estimators import Weights, from_weights
 from metagrad.meta_parameters import MetaParameters
 from metagrad.windows import InnerProblem, Position
 
@@ -73,7 +73,7 @@ def make_agent(lambda_: float, criterion: str, weights: Weights) -> Agent:
         # would freeze the discount, and so would the epsilon that is usual.
         meta_optimizer=optax.adam(META_LEARNING_RATE * max(len(weights), 1), b2=0.95, eps=1e-20),
         tuning=meta_parameters.tune(initial, ["discount"]),
-        weights=weights,
+        estimator=from_weights(weights) if weights else None,
         outer_hyperparameters={"discount": OUTER_DISCOUNT, "lambda": lambda_, "policy_cost": 1.0},
         outer_critic=critic if criterion == OUTER_CRITIC else None,
         num_envs=32,

@@ -132,7 +132,7 @@ def load(choice: list[tuple[Run, int]]) -> Players:
 
 def _open(run: Run) -> tuple[Agent, tuple[hk.Params, MetaParameters]]:
     """Returns a run's agent, with the parameters and meta-parameters of its latest checkpoint, [num_seeds, ...]."""
-    agent = make_agent(run.config)
+    agent = make_agent(run.config.without_own_estimator())
     check_visible(agent.env, run.config)
     steps = checkpoints.checkpoint_steps(run.folder)
     if not steps:

@@ -64,7 +64,7 @@ def checkpoint_points(study: Study) -> list[Point]:
         refuse("num_checkpoints", number, f"at most the number of checkpoints in {run}, {len(steps)}")
     chosen = [steps[round(place)] for place in np.linspace(len(steps) - 1, 0, number)[::-1]]
     places = [(phase, run, env_steps) for phase, env_steps in zip(PHASES[number], chosen, strict=True)]
-    return _points(make_agent(study.config), study, places)
+    return _points(make_agent(study.config.without_own_estimator()), study, places)
 
 
 def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, int]]) -> list[Point]:
@@ -90,7 +90,7 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
     points = []
     for name, run, env_steps in places:
         settings = config_file.load(run / config_file.CONFIG)
-        like = jax.eval_shape(partial(init_seeds, make_agent(settings), settings))
+        like = jax.eval_shape(partial(init_seeds, make_agent(settings.without_own_estimator()), settings))
         states = checkpoints.read_checkpoint(run, env_steps, like)
         state = jax.tree.map(lambda leaf: leaf[study.seed_index], states)
         if state.num_updates < env_steps // (settings.num_envs * settings.rollout_length):

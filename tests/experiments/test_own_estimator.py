@@ -1,0 +1,69 @@
+"""Estimators from outside in the same commands."""
+
+import command_line
+import numpy as np
+import pytest
+from miniature import TABLES
+
+from examples import own_estimator
+from experiments import compare, curves, train, variance
+from experiments.storage.metrics import read_metrics
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own") / "run"
+    assert not command_line.run(train, *TABLES, "--estimator=own_estimators:alike", f"--logdir={folder}")
+    return folder
+
+
+def test_mixing_from_outside_trains_as_mixing_does_to_the_bit(run, tmp_path, capsys):
+    assert not command_line.run(train, *TABLES, "--estimator=mixing", f"--logdir={tmp_path / 'mixing'}")
+    assert (run / "metrics.csv").read_bytes() == (tmp_path / "mixing" / "metrics.csv").read_bytes()
+    assert command_line.run(train, *TABLES, "--estimator=mixing", f"--logdir={run}") == 2
+    assert "--estimator=mixing: must be own_estimators:alike, as of the run in" in capsys.readouterr().err
+
+
+def test_a_folder_alone_runs_no_code_and_is_drawn_and_its_agents_are_read(run, tmp_path, monkeypatch):
+    """Neither needs the estimator."""
+    monkeypatch.setattr("experiments.config.estimators._own", None)
+    assert not command_line.run(curves, f"--runs={run}", f"--picture={tmp_path / 'curves.png'}")
+    given = ["--environment=tables:process", f"--checkpoint={run}", "--num_samples=8", "--num_checkpoints=1"]
+    assert not command_line.run(variance, *given, f"--logdir={tmp_path / 'study'}")
+
+
+def test_rollouts_are_paid_for_in_environment_steps(tmp_path):
+    given = [*TABLES, "--estimator=own_estimators:wasteful", f"--logdir={tmp_path / 'run'}"]
+    assert not command_line.run(train, *given)
+    metrics = read_metrics(tmp_path / "run")
+    np.testing.assert_array_equal(metrics["env_steps"][:, 0], np.arange(40, 401, 40))  # two rollouts of 20 steps each
+    assert np.all(metrics["meta_grad/discount"] == 0.0)
+
+
+def test_an_own_estimator_is_compared(tmp_path):
+    comparison = own_estimator.main(num_env_steps=6_400, policy_width=4, value_width=4, num_channels=2)
+    assert list(comparison["estimators"]) == ["mixing", "median"]
+    given = [*TABLES, "--estimators=mixing,own_estimators:alike", f"--logdir={tmp_path / 'all'}"]
+    assert not command_line.run(compare, *given)
+    assert (tmp_path / "all" / "compare.png").exists()
+    written = [(tmp_path / "all" / name / "metrics.csv").read_bytes() for name in ("mixing", "alike")]
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "own_estimators:of_another_shape",
+            "the gradient that its estimate returns must be like the eta that it is given",
+        ),
+        ("own_estimators:nothing", "own_estimators:nothing returned None"),
+        ("own_estimators:absent", "AttributeError"),
+        ("mixin", "must be one of none, single_step, multi_step, mixing, or PACKAGE.MODULE:FACTORY"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_a_sentence(name, told, tmp_path, capsys):
+    assert command_line.run(train, *TABLES, f"--estimator={name}", f"--logdir={tmp_path / 'run'}") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"--estimator={name}: ")
+    assert told in line
