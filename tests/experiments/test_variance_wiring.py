@@ -36,7 +36,7 @@ def walked():
     state = tables.start(agent)
     fixed = (state.position.learner_state, state.position.actor_state)
     start = jax.jit(agent_points.make_start(agent, training.inner_problem(agent), BURN_IN))
-    return agent, fixed, [start(fixed, key) for key in jax.random.split(jax.random.key(1), 2)]
+    return agent, fixed, [start(fixed, state.eta, key) for key in jax.random.split(jax.random.key(1), 2)]
 
 
 def test_environments_walk_before_a_window(walked):
@@ -79,7 +79,7 @@ def _adding_up():
     )
 
 
-def _begin(fixed, key):
+def _begin(fixed, eta, key):
     return windows.Position(fixed, (), jnp.zeros(()))
 
 

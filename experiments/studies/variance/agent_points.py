@@ -28,6 +28,7 @@ from experiments.studies.variance import sampling
 from experiments.studies.variance.sampling import OUTER_CRITIC, OWN_CRITIC, Point, Start
 from experiments.studies.variance.settings import PHASES, Study
 from metagrad import meta_parameters
+from metagrad.meta_parameters import MetaParameters
 from metagrad.windows import InnerProblem, Position
 
 EPISODES = 256
@@ -150,7 +151,7 @@ def make_start(agent: Agent, problem: InnerProblem, burn_in: int) -> Start:
     """Makes the function that walks some rollouts to the beginning of a window, from a fixed learner and actor."""
     collect = rollouts.collect(agent.env, agent.network, agent.rollout_length)
 
-    def start(fixed: tuple[LearnerState, Actor], key: chex.PRNGKey) -> Position:
+    def start(fixed: tuple[LearnerState, Actor], eta: MetaParameters, key: chex.PRNGKey) -> Position:
         learner, actor = fixed
 
         keys = jax.random.split(key, burn_in + 1)
@@ -160,6 +161,6 @@ def make_start(agent: Agent, problem: InnerProblem, burn_in: int) -> Start:
             keys[:-1],
         )
         # The environments alone walk: the outer critic stays as it is, like the agent.
-        return Position(learner, *problem.collect(learner, actor._replace(environments=environments), keys[-1]))
+        return Position(learner, *problem.collect(learner, eta, actor._replace(environments=environments), keys[-1]))
 
     return start

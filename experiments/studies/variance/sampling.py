@@ -26,8 +26,8 @@ from metagrad.windows import InnerProblem, Position
 OUTER_CRITIC, OWN_CRITIC = "outer_critic", "own_critic"
 """The critics whose advantages an outer loss may take: the one that is for it, and the agent's."""
 
-Start = Callable[[Any, chex.PRNGKey], Position]
-"""From whatever is held fixed and a key to the beginning of a window, drawn independently for each key."""
+Start = Callable[[Any, MetaParameters, chex.PRNGKey], Position]
+"""From whatever is held fixed, eta and a key to the beginning of a window, drawn independently for each key."""
 
 Program = Callable[[Any, MetaParameters, chex.PRNGKey], chex.Array]
 """From what is held fixed, eta and keys [N] to as many samples, float [N, ..., M]; jitted."""
@@ -120,10 +120,15 @@ def _over_keys(
         def update(learner: Any, selected: MetaParameters, batch: Any) -> tuple[Any, Any]:
             return problem.update(learner, eta | selected, batch)
 
+        def collect(learner: Any, selected: MetaParameters, actor: Any, key: chex.PRNGKey) -> tuple[Any, Any]:
+            return problem.collect(learner, eta | selected, actor, key)
+
+        selecting = problem._replace(update=update, collect=collect)
+
         def draw(key: chex.PRNGKey) -> chex.Array:
             start_key, sample_key = jax.random.split(key)
             selected = {name: eta[name] for name in names}
-            return sample(problem._replace(update=update), selected, start(fixed, start_key), sample_key)
+            return sample(selecting, selected, start(fixed, eta, start_key), sample_key)
 
         return mapped(draw)(keys)
 

@@ -118,7 +118,7 @@ def _windows(agent: Agent, horizon: int) -> Program:
     problem = training.inner_problem(agent)
     losses = problem._replace(outer_loss=lambda *inputs: {OWN_CRITIC: problem.outer_loss(*inputs)})
 
-    def start(fixed: tuple[LearnerState, chex.Array], key: chex.PRNGKey) -> Position:
+    def start(fixed: tuple[LearnerState, chex.Array], eta: MetaParameters, key: chex.PRNGKey) -> Position:
         return tabular.sampled_start(agent, *fixed, key)
 
     # The tables are so small that all windows of a chunk are best drawn at once, on a CPU as well.
