@@ -22,7 +22,7 @@ from experiments.studies.variance.settings import SETTINGS, STUDY_PRESETS, UNUSE
 
 
 class _Numbers(flags.ListParser):
-    """Parses a comma list of numbers."""
+    """Parses a comma list."""
 
     def __init__(self, kind: Callable[[str], Any]) -> None:
         super().__init__()
@@ -39,6 +39,7 @@ PARSERS: dict[Any, flags.ArgumentParser] = {
     str | None: flags.ArgumentParser(),
     tuple[int, ...]: _Numbers(int),
     tuple[float, ...]: _Numbers(float),
+    tuple[str, ...]: _Numbers(str),
 }
 """How the command line gives settings of each type."""
 
@@ -55,6 +56,7 @@ def define_flags() -> flags.FlagValues:
             shown = {kind: ",".join(map(str, it)) if isinstance(it, tuple) else it for kind, it in default.items()}
             parts.append("by default " + ", ".join(f"{value} ({kind})" for kind, value in shown.items()))
             default = None
+        default = list(default) if isinstance(default, tuple) else default
         text = "; ".join(filter(None, parts))
         flags.DEFINE(PARSERS[field.type], name, default, text, values, flags.ArgumentSerializer(), "What is studied")
     return values

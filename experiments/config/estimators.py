@@ -38,11 +38,12 @@ def make(name: str, horizon: int, decay: float = 1.0) -> Estimator | None:
         return estimators.from_weights(estimators.multi_step(horizon))
     if name == "mixing":
         return estimators.from_weights(estimators.mixing(horizon, decay))
-    return _own(name, horizon)
+    return own(name, horizon)
 
 
 @functools.cache
-def _own(name: str, horizon: int) -> Estimator:
+def own(name: str, horizon: int) -> Estimator:
+    """Makes an estimator that is the user's code, as `make` does."""
     made = own_code.call(name, NAMES, horizon)
     if not isinstance(made, Estimator):
         raise ValueError(f"must be {NAMES}; {name} returned {made!r}")

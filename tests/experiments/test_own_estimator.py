@@ -1,5 +1,7 @@
 """Estimators from outside in the same commands."""
 
+import json
+
 import command_line
 import numpy as np
 import pytest
@@ -26,10 +28,25 @@ def test_mixing_from_outside_trains_as_mixing_does_to_the_bit(run, tmp_path, cap
 
 def test_a_folder_alone_runs_no_code_and_is_drawn_and_its_agents_are_read(run, tmp_path, monkeypatch):
     """Neither needs the estimator."""
-    monkeypatch.setattr("experiments.config.estimators._own", None)
+    monkeypatch.setattr("experiments.config.estimators.own", None)
     assert not command_line.run(curves, f"--runs={run}", f"--picture={tmp_path / 'curves.png'}")
     given = ["--environment=tables:process", f"--checkpoint={run}", "--num_samples=8", "--num_checkpoints=1"]
     assert not command_line.run(variance, *given, f"--logdir={tmp_path / 'study'}")
+
+
+def test_an_own_estimator_is_a_row_of_the_study(run, tmp_path, capsys):
+    """Mixing from outside, in reverse mode, has in the same windows what mixing has of forward mode."""
+    given = ["--environment=tables:process", f"--checkpoint={run}", "--num_samples=8", "--num_checkpoints=1"]
+    names = "--estimators=single_step,multi_step,mixing,own_estimators:alike"
+    assert not command_line.run(variance, *given, names, "--horizon=2", f"--logdir={tmp_path}")
+    assert "alike(2)" in capsys.readouterr().out
+    results = json.loads((tmp_path / "variance.json").read_text())
+    for by in (results, results["own_critic"]):
+        built_in, own = (by["estimators"][name]["discount"] for name in ("mixing", "alike"))
+        for statistic in ("mean", "variance"):
+            assert own[statistic]["estimate"] == pytest.approx(built_in[statistic]["estimate"], rel=1e-3)
+    (drawn,) = (tmp_path / "samples_alike" / "late").glob("*.npy")
+    assert np.load(drawn).shape[1:] == (2, 3)
 
 
 def test_rollouts_are_paid_for_in_environment_steps(tmp_path):

@@ -74,6 +74,10 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
     problem = training.inner_problem(agent)._replace(outer_loss=partial(outer_losses, agent))
     start = make_start(agent, problem, study.burn_in)
     windows = sampling.make_windows(problem, start, study.config.horizon, study.names, critics, over_devices)
+    own = {
+        name: sampling.make_estimates(problem, start, estimator, study.names, critics, over_devices)
+        for name, estimator in study.own_estimators().items()
+    }
     # Nothing that happens in a lifetime depends on the outer critic.
     problem = training.inner_problem(dataclasses.replace(agent, outer_critic=None))
     lifetimes = sampling.make_lifetimes(
@@ -119,7 +123,7 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
             },
         }
         fixed = (state.position.learner_state, state.position.actor_state)
-        points.append(Point(name, about, critics, windows, lifetimes, fixed, eta, {}))
+        points.append(Point(name, about, critics, windows, lifetimes, fixed, eta, {}, own))
     return points
 
 

@@ -24,8 +24,15 @@ TOTAL = "total"
 Json = dict[str, Any]
 
 
+NONE: Mapping[str, np.ndarray] = {}
+
+
 def analyse(
-    gradients: np.ndarray, names: Sequence[str], reference: np.ndarray | None, in_same_units: bool = True
+    gradients: np.ndarray,
+    names: Sequence[str],
+    reference: np.ndarray | None,
+    in_same_units: bool = True,
+    own: Mapping[str, np.ndarray] = NONE,
 ) -> Json:
     """Compares the estimators at one point.
 
@@ -36,6 +43,7 @@ def analyse(
         is the multi-step estimator at horizon n, by half of the windows.
       in_same_units: whether the reference is a gradient of the outer loss, so that an estimator has a bias to it. A
         return has another scale, and only directions can be compared.
+      own: float [N, M] each, what other estimators have in the same windows.
 
     Returns:
       What `variance.json` holds of a point: at horizon n, `estimators`, `variance_ratio`, `noise_ratio` and
@@ -48,8 +56,10 @@ def analyse(
         *map(estimators.mixing, horizons),
         *(estimators.mixing(horizons[-1], decay) for decay in DECAYS),
     ]
-    samples = np.stack([np.tensordot(gradients[:, : len(one)], one, (1, 0)) for one in weights], axis=1)
-    multi_step, mixing, decaying = np.split(np.arange(len(weights)), [len(horizons), 2 * len(horizons)])
+    weighted = [np.tensordot(gradients[:, : len(one)], one, (1, 0)) for one in weights]
+    samples = np.stack([*weighted, *own.values()], axis=1)
+    ends = len(horizons), 2 * len(horizons), len(weights)
+    multi_step, mixing, decaying, others = np.split(np.arange(samples.shape[1]), ends)
     described = _describe(samples, gradients[:, -1], names, reference, in_same_units)
     pair = samples[:, multi_step], samples[:, mixing]
     variance_ratios = named(labels, each(statistics.variance_ratio, *pair))
@@ -64,7 +74,11 @@ def analyse(
         for place, horizon in enumerate(horizons)
     ]
     return {
-        "estimators": {"single_step": described[multi_step[0]], **by_horizon[-1]["estimators"]},
+        "estimators": {
+            "single_step": described[multi_step[0]],
+            **by_horizon[-1]["estimators"],
+            **{name: described[place] for name, place in zip(own, others, strict=True)},
+        },
         "variance_ratio": variance_ratios[-1],
         "noise_ratio": noise_ratios[-1],
         "mixing_reduction": reduction(gradients, names),

@@ -109,6 +109,8 @@ def _draw_point(axes: Sequence[Axes], point: Json, results: Json) -> None:
     ratio.set_title(f"(d) {ratio.get_title()}")
     _draw_trade_off(trade_off, point)
     handles = {"single-step": Line2D([], [], color=styles.COLOURS["single_step"])} | _legend(names)
+    for name, colour in zip(_own(point), styles.OTHERS, strict=False):
+        handles[estimator_title(name, results["horizon"])] = Line2D([], [], color=colour, marker="o", linestyle="")
     explained.axis("off")
     explained.legend(handles.values(), handles, loc="center", frameon=False)
 
@@ -132,16 +134,18 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
     """Draws every estimator as a point: how far its mean is off in direction, and how noisy it is for its length."""
     single_step, multi_step = (point["estimators"][name] for name in ("single_step", "multi_step"))
     decaying = [("mixing", described) for described in point["mixing_decays"]]
-    places = []
-    for estimator, described in [("single_step", single_step), *decaying, ("multi_step", multi_step)]:
+    own = [(name, point["estimators"][name]) for name in _own(point)]
+    places, colours = [], styles.COLOURS | dict(zip(_own(point), styles.OTHERS, strict=False))
+    for estimator, described in [("single_step", single_step), *decaying, ("multi_step", multi_step), *own]:
         cosine, snr = described[TOTAL]["cosine"], described[TOTAL]["snr"]
         if cosine["estimate"] is None or not snr["estimate"]:
             continue
-        style: dict[str, Any] = {"color": styles.COLOURS[estimator]}
+        style: dict[str, Any] = {"color": colours.get(estimator, "black")}
         angle, *angles = np.degrees(np.arccos(np.clip([cosine["estimate"], *cosine["ci95"]], -1.0, 1.0)))
         noise = snr["estimate"] ** -2
         noises = np.maximum(np.array(snr["ci95"], float), 0.5 * snr["estimate"]) ** -2.0
-        places.append((angle, noise))
+        if estimator in styles.COLOURS:  # a line leads through the weighted ones
+            places.append((angle, noise))
         axes.plot(angles, [noise, noise], alpha=0.3, **style)
         axes.plot([angle, angle], noises, alpha=0.3, **style)
         axes.plot(angle, noise, "o", **style)
@@ -154,6 +158,11 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
     axes.plot(*np.transpose(places), color="#999999", linewidth=0.8, zorder=0)
     styles.set_scale(axes, "y", "log")
     axes.margins(0.2)
+
+
+def _own(point: Json) -> list[str]:
+    """Returns the estimators that are the user's code."""
+    return [name for name in point["estimators"] if name not in (*styles.COLOURS, "evolution")]
 
 
 def _draw_convergence(figure: FigureBase, results: Json) -> None:

@@ -7,7 +7,7 @@ the gradient of the true return.
 
 import hashlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -20,6 +20,7 @@ from experiments.runs import compilation
 from experiments.runs.divergence import SLOPES, NonFiniteError
 from experiments.storage import checkpoints, files
 from metagrad import evolution, windows
+from metagrad.estimators import Estimator
 from metagrad.meta_parameters import MetaParameters
 from metagrad.windows import InnerProblem, Position
 
@@ -48,6 +49,7 @@ class Point(NamedTuple):
       fixed: the programs' first argument.
       eta: the programs' second argument.
       exact: what the estimators' expectations are compared with, if it is known: float [n, M] by name.
+      own: from `make_estimates`, by the names of estimators.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Point(NamedTuple):
     fixed: Any
     eta: MetaParameters
     exact: dict[str, np.ndarray]
+    own: Mapping[str, Program] = {}
 
 
 def make_windows(
@@ -77,6 +80,28 @@ def make_windows(
     def sample(selecting: InnerProblem, eta: MetaParameters, position: Position, key: chex.PRNGKey) -> chex.Array:
         gradients, _, _ = windows.horizon_gradients(selecting, horizon, eta, position, key)
         return jnp.stack([_stack(gradients[critic], names) for critic in critics])
+
+    return _over_keys(sample, problem, start, names, mapped)
+
+
+def make_estimates(
+    problem: InnerProblem,
+    start: Start,
+    estimator: Estimator,
+    names: Sequence[str],
+    critics: Sequence[str],
+    mapped: Mapped,
+) -> Program:
+    """Makes the program that draws an estimator's gradients, float [C, M]; all else is as in `make_windows`."""
+
+    def sample(selecting: InnerProblem, eta: MetaParameters, position: Position, key: chex.PRNGKey) -> chex.Array:
+        def by(critic: str) -> chex.Array:
+            def outer_loss(learner: Any, batch: Any) -> chex.Array:
+                return selecting.outer_loss(learner, batch)[critic]
+
+            return _stack(estimator.estimate(selecting._replace(outer_loss=outer_loss), eta, position, key)[0], names)
+
+        return jnp.stack([by(critic) for critic in critics])
 
     return _over_keys(sample, problem, start, names, mapped)
 

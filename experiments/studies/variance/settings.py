@@ -6,14 +6,17 @@ import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from experiments.config import estimators as estimators_config
 from experiments.config import settings as config_lib
 from experiments.config import validation
 from experiments.config.environments import SNAKE
-from experiments.config.ranges import UNIT_OPEN, Range, as_computed, count, one_of, refuse
+from experiments.config.estimators import BUILT_IN, is_own_code
+from experiments.config.ranges import UNIT_OPEN, Range, UsageError, as_computed, count, one_of, refuse
 from experiments.config.settings import OF_SNAKE, PRESETS, Config, flag_name
 from experiments.storage import config_file
 from experiments.storage import folder as storage_folder
 from experiments.storage.config_file import CONFIG
+from metagrad.estimators import Estimator
 
 PHASES = {1: ("late",), 2: ("early", "late"), 3: ("early", "middle", "late")}
 """Names of checkpoints, by how many of a run are studied."""
@@ -43,8 +46,13 @@ OF_CRITIC = ("outer_discount", "outer_lambda")
 OF_CHECKPOINTS = ("horizon", "exact_targets", *OF_CRITIC, "outer_value_cost", "outer_entropy_cost")
 """Settings of a run's checkpoints that need not be those of the run, besides its seed and meta-parameters."""
 
-FREE = ("num_samples", "num_lifetimes", "reference", "chunk_size")
+FREE = ("num_samples", "num_lifetimes", "reference", "chunk_size", "estimators")
 """Settings that may change from one call of a study to the next."""
+
+
+def _called(estimator: str) -> str:
+    """Returns what a study calls an estimator: one that is the user's code by its factory."""
+    return estimator.rpartition(":")[2]
 
 
 def _list_of(allowed: Range) -> Range:
@@ -97,6 +105,18 @@ class Study:
         "what the estimators are compared with: multi_step at the longest horizon, or the gradient of the true return, "
         "sampled by evolution strategies",
     )
+    estimators: tuple[str, ...] = _setting(
+        BUILT_IN[1:],
+        Range(
+            f"a comma list, without repetition, of {', '.join(BUILT_IN[1:])}, which are studied anyway, and "
+            "PACKAGE.MODULE:FACTORY",
+            lambda names: (
+                len({_called(name) for name in names}) == len(names)
+                and all(name in BUILT_IN[1:] or is_own_code(name) for name in names)
+            ),
+        ),
+        "estimators, your own besides, at the same starts and with the same keys",
+    )
     num_lifetimes: int = _setting(64, count(8), "with --reference=return: antithetic pairs of lifetimes")
     perturbation: float = _setting(
         1.0,
@@ -126,6 +146,18 @@ class Study:
     trained: dict[str, Config]
     names: tuple[str, ...]
     seed: int
+
+    def own_estimators(self) -> dict[str, Estimator]:
+        """Makes the estimators that are the user's code, by what the study calls them.
+
+        Raises:
+          UsageError: if there is none of that name.
+        """
+        own = {_called(name): name for name in self.estimators if is_own_code(name)}
+        try:
+            return {called: estimators_config.own(name, self.config.horizon) for called, name in own.items()}
+        except ValueError as error:
+            raise UsageError(f"`estimators`: {error}") from error
 
     @property
     def return_horizons(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from experiments.runs.layout import fits_memory
 from experiments.storage import files
 from experiments.storage import folder as storage_folder
 from experiments.studies.variance import agent_points, analysis, sampling, tabular_points, text, truth
-from experiments.studies.variance.analysis import Json
+from experiments.studies.variance.analysis import NONE, Json
 from experiments.studies.variance.sampling import Point
 from experiments.studies.variance.settings import Study, make_study
 
@@ -72,12 +73,16 @@ def carry_out(study: Study, logdir: str | None, quiet: bool = False) -> Json:
         fits = fits_memory("chunk_size", study.chunk_size, "so many windows at once")
     with fits:
         windows = draw("windows", study, points, study.num_samples, study.chunk_size, folder, quiet)
+        own = {
+            name: draw("windows", study, points, study.num_samples, study.chunk_size, folder, quiet, name)
+            for name in study.own_estimators()
+        }
     lifetimes = {}
     if study.reference == "return":
         sampled = [point for point in points if point.lifetimes is not None]
         with fits_memory("horizon", study.config.horizon, f"{LIFETIMES_AT_ONCE} pairs of so long lifetimes"):
             lifetimes = draw("lifetimes", study, sampled, study.num_lifetimes, LIFETIMES_AT_ONCE, folder, quiet)
-    results = _results(study, points, windows, lifetimes)
+    results = _results(study, points, windows, lifetimes, own)
     with files.told(folder):
         files.write_whole(folder / RESULTS, lay_out(results, LEVELS, LEVELS_OF) + "\n")
     return results
@@ -99,31 +104,58 @@ def _open_folder(logdir: str | None, study: Study) -> pathlib.Path:
 
 
 def draw(
-    what: str, study: Study, points: list[Point], number: int, at_once: int, folder: pathlib.Path, quiet: bool
+    what: str,
+    study: Study,
+    points: list[Point],
+    number: int,
+    at_once: int,
+    folder: pathlib.Path,
+    quiet: bool,
+    own: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """Draws so many windows, float [N, C, n, M], or lifetimes, float [L, H, M], of every point, by its name."""
+    """Draws so many windows, float [N, C, n, M], or lifetimes, float [L, H, M], of every point, by its name.
+
+    With an estimator of one's own, its gradients in these windows are drawn, float [N, C, M].
+    """
     key = jax.random.fold_in(jax.random.key(study.seed), STREAMS[what])
     samples = {}
     for index, point in enumerate(points):
         point_key, place = jax.random.fold_in(key, index), folder / FOLDERS[what] / point.name
         program = getattr(point, what)
+        if own:
+            place, program = folder / f"{FOLDERS[what]}_{own}" / point.name, point.own[own]
         with progress.bar(f"agent {index + 1}/{len(points)}, {point.name}", number, what, quiet=quiet) as bar:
             samples[point.name] = sampling.draw(point, program, point_key, number, at_once, place, bar.update)
     return samples
 
 
-def _results(study: Study, points: list[Point], windows: dict[str, Any], lifetimes: dict[str, Any]) -> Json:
+def _results(
+    study: Study,
+    points: list[Point],
+    windows: dict[str, Any],
+    lifetimes: dict[str, Any],
+    own: dict[str, dict[str, Any]],
+) -> Json:
     """Returns the content of `variance.json`; its top level repeats the first point, or the largest tabular one."""
     problem = study.config.environment
     converging: Json = {}
     if study.problem == "tabular":
         problem = study.problem
         # All windows show what converges, and how often intervals cover; some of the largest batch's do for the rest.
-        own = {name: drawn[:, 0] for name, drawn in windows.items()}
-        converging = tabular_points.convergence(own, points, study.names)
+        by_own_critic = {name: drawn[:, 0] for name, drawn in windows.items()}
+        converging = tabular_points.convergence(by_own_critic, points, study.names)
         points = points[-1:]
         windows = {name: drawn[: tabular_points.DESCRIBED] for name, drawn in windows.items()}
-    described = {point.name: describe(study, point, windows[point.name], lifetimes.get(point.name)) for point in points}
+    described = {
+        point.name: describe(
+            study,
+            point,
+            windows[point.name],
+            lifetimes.get(point.name),
+            {name: samples[point.name] for name, samples in own.items()},
+        )
+        for point in points
+    }
     headline = points[0].name
     results: Json = {
         "problem": problem,
@@ -138,7 +170,9 @@ def _results(study: Study, points: list[Point], windows: dict[str, Any], lifetim
     return {"summary": text.summarize(results)} | results
 
 
-def describe(study: Study, point: Point, windows: np.ndarray, lifetimes: np.ndarray | None) -> Json:
+def describe(
+    study: Study, point: Point, windows: np.ndarray, lifetimes: np.ndarray | None, own: Mapping[str, np.ndarray] = NONE
+) -> Json:
     """Returns what `variance.json` says of a point: by its first critic and, under its name, by the other.
 
     Args:
@@ -146,6 +180,7 @@ def describe(study: Study, point: Point, windows: np.ndarray, lifetimes: np.ndar
       point: where.
       windows: float [N, C, n, M].
       lifetimes: float [L, H, M], where they were sampled.
+      own: float [N, C, M], the gradients of estimators of one's own in these windows.
     """
     about: Json = {**point.about, "critic": point.critics[0], "num_samples": len(windows)}
     by_critic = dict(zip(point.critics, windows.swapaxes(0, 1), strict=True))
@@ -164,8 +199,14 @@ def describe(study: Study, point: Point, windows: np.ndarray, lifetimes: np.ndar
         exact = point.exact[tabular_points.OF_UPDATES][-1]
         reference = np.broadcast_to(exact, (len(windows), *exact.shape))
     first, *others = (
-        analysis.analyse(gradients, study.names, reference, in_same_units=study.reference != "return")
-        for gradients in by_critic.values()
+        analysis.analyse(
+            gradients,
+            study.names,
+            reference,
+            in_same_units=study.reference != "return",
+            own={name: samples[:, place] for name, samples in own.items()},
+        )
+        for place, gradients in enumerate(by_critic.values())
     )
     if lifetimes is not None:
         first["estimators"]["evolution"] = truth.describe_lifetimes(lifetimes[:, -1], study.names)
