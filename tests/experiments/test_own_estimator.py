@@ -45,7 +45,7 @@ def test_an_own_estimator_is_a_row_of_the_study(run, tmp_path, capsys):
         built_in, own = (by["estimators"][name]["discount"] for name in ("mixing", "alike"))
         for statistic in ("mean", "variance"):
             assert own[statistic]["estimate"] == pytest.approx(built_in[statistic]["estimate"], rel=1e-3)
-    (drawn,) = (tmp_path / "samples_alike" / "late").glob("*.npy")
+    (drawn,) = (tmp_path / "samples_own_estimators.alike" / "late").glob("*.npy")
     assert np.load(drawn).shape[1:] == (2, 3)
 
 

@@ -136,7 +136,7 @@ def test_samples_of_other_studies_do_not_mix():
     """What a folder does not ask for again is what its samples do not depend on."""
     asked = make_study(SMALL)
     left_out = set(vars(asked)) - set(asked.determining()) - {"checkpoint", "at_discounts", "at_env_steps"}
-    assert left_out == {"num_samples", "num_lifetimes", "reference", "chunk_size"}
+    assert left_out == {"num_samples", "num_lifetimes", "reference", "chunk_size", "estimators"}
     assert {"run", "trained"} <= set(asked.determining())  # what the others are there as
 
 

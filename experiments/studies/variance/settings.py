@@ -147,15 +147,19 @@ class Study:
     names: tuple[str, ...]
     seed: int
 
+    def own_names(self) -> dict[str, str]:
+        """Returns the names of estimators that are the user's code, by what the study calls them."""
+        return {_called(name): name for name in self.estimators if is_own_code(name)}
+
     def own_estimators(self) -> dict[str, Estimator]:
         """Makes the estimators that are the user's code, by what the study calls them.
 
         Raises:
           UsageError: if there is none of that name.
         """
-        own = {_called(name): name for name in self.estimators if is_own_code(name)}
+        own = self.own_names().items()
         try:
-            return {called: estimators_config.own(name, self.config.horizon) for called, name in own.items()}
+            return {called: estimators_config.own(name, self.config.horizon) for called, name in own}
         except ValueError as error:
             raise UsageError(f"`estimators`: {error}") from error
 
