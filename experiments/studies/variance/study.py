@@ -123,10 +123,8 @@ def draw(
         point_key, place = jax.random.fold_in(key, index), folder / FOLDERS[what] / point.name
         program = getattr(point, what)
         if own:
-            place, program = (
-                folder / f"{FOLDERS[what]}_{study.own_names()[own].replace(':', '.')}" / point.name,
-                point.own[own],
-            )
+            name = study.own_names()[own].replace(":", ".")
+            place, program = folder / f"{FOLDERS[what]}_{name}" / point.name, point.own[own]
         with progress.bar(f"agent {index + 1}/{len(points)}, {point.name}", number, what, quiet=quiet) as bar:
             samples[point.name] = sampling.draw(point, program, point_key, number, at_once, place, bar.update)
     return samples
