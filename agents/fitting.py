@@ -156,8 +156,12 @@ def check_estimator(agent: Agent) -> None:
     assert agent.estimator is not None
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(partial(training.init, agent), key)
-    estimate = partial(agent.estimator.estimate, training.inner_problem(agent))
+    problem, number = training.inner_problem(agent), agent.estimator.updates
+    learner, _, batch = state.position
+    _, of_update = jax.eval_shape(problem.update, learner, state.eta, batch)
+    expected_metrics = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((number, *leaf.shape), leaf.dtype), of_update)
     try:
+        estimate = partial(agent.estimator.estimate, problem)
         gradient, end, metrics = jax.eval_shape(estimate, state.eta, state.position, key)
     except Exception as error:
         raise ValueError(f"its estimate cannot be traced ({type(error).__name__}: {error})") from error
@@ -168,9 +172,10 @@ def check_estimator(agent: Agent) -> None:
                 f"the {what} that its estimate returns must be like the {like} that it is given, "
                 f"{_described(expected)}, and is {_described(found)}"
             )
-    if any(leaf.shape[:1] != (agent.estimator.updates,) for leaf in jax.tree.leaves(metrics)):
+    if _described(metrics) != _described(expected_metrics):
         raise ValueError(
-            f"the metrics that its estimate returns must have a leading axis of its {agent.estimator.updates} updates"
+            "the metrics that its estimate returns must be those of the inner problem's updates, with a leading axis "
+            f"of its {number} updates"
         )
 
 

@@ -60,7 +60,8 @@ class Agent:
     @property
     def steps_per_window(self) -> int:
         """Environment steps of a window."""
-        return self.updates_per_window * self.num_envs * self.rollout_length
+        rollouts_of_window = self.estimator.rollouts if self.estimator else 1
+        return rollouts_of_window * self.num_envs * self.rollout_length
 
 
 class Actor(NamedTuple):

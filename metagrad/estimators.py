@@ -21,8 +21,9 @@ class Estimator(NamedTuple):
     Attributes:
       updates: inner updates from one meta-update to the next, at least 1.
       rollouts: batches that these cost: what comparisons hold equal.
-      estimate: from (inner problem, eta, start, key) to (gradient, like eta, that points downhill; the end, a
-        `windows.Position` after `updates` updates; the metrics of the updates, each with a leading axis).
+      estimate: from (inner problem, eta, start, key) to (gradient, like eta, of a loss that is to be lowered; the end,
+        a `windows.Position` after `updates` updates; the metrics of the updates, each with a leading axis). Collect by
+        `windows.advance`, or cut what `collect` returns: data are constants.
     """
 
     updates: int

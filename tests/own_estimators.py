@@ -32,5 +32,11 @@ def of_another_shape(horizon):
     return mixed._replace(estimate=estimate)
 
 
+def without_metrics(horizon):
+    """Returns no metrics."""
+    mixed = alike(horizon)
+    return mixed._replace(estimate=lambda *inputs: (*mixed.estimate(*inputs)[:2], ()))
+
+
 def nothing(horizon):
     """Returns no estimator."""

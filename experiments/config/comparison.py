@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from experiments.config.estimators import is_own_code
 from experiments.config.ranges import POSITIVE, Range, as_computed, count, finite_number, refuse
 from experiments.config.settings import ESTIMATORS, Config
-from experiments.config.validation import validate
+from experiments.config.validation import check_numbers, steps_per_window, validate
 from metagrad.meta_parameters import INTERVALS
 
 BASELINE = "baseline"
@@ -78,12 +78,15 @@ def make_configs(
         match = re.fullmatch(r"(multi_step|mixing)[_:](\d{1,9})", text)
         name, horizon = (match[1], int(match[2])) if match else (text, config.horizon)
         run = f"{name}_{horizon}" if match else name.rpartition(":")[2]
-        if not (name in ESTIMATORS or is_own_code(name)) or run in configs:
+        taken = (*configs, *((*ESTIMATORS, BASELINE, GRID) if is_own_code(name) else ()))
+        if not (name in ESTIMATORS or is_own_code(name)) or run in taken:
             refuse("estimators", estimators, ALLOWED_ESTIMATORS)
         configs[run] = dataclasses.replace(config.with_estimator(name), horizon=horizon)
     if baseline:
         configs[BASELINE] = dataclasses.replace(config.with_estimator("none"), **_fixed(baseline))
-    for settings in sorted(configs.values(), key=lambda settings: -settings.updates_per_window):
+    for settings in configs.values():
+        check_numbers(settings)
+    for settings in sorted(configs.values(), key=lambda settings: -steps_per_window(settings)):
         validate(settings)  # the longest window first: a number of steps that suits it may suit all
     return configs
 

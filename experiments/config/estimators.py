@@ -2,6 +2,8 @@
 
 import functools
 
+import numpy as np
+
 from experiments.config import own_code
 from metagrad import estimators
 from metagrad.estimators import Estimator
@@ -49,6 +51,6 @@ def own(name: str, horizon: int) -> Estimator:
         raise ValueError(f"must be {NAMES}; {name} returned {made!r}")
     for what in ("updates", "rollouts"):
         number = getattr(made, what)
-        if not isinstance(number, int) or number < 1:
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
             raise ValueError(f"must be {NAMES}; that of {name} has {what} of {number!r}, not a positive whole number")
     return made

@@ -32,16 +32,25 @@ def validate(config: Config) -> None:
     check_numbers(config)
     if config.mixing_weights == "uniform" and config.mixing_decay != Config.mixing_decay:
         refuse("mixing_decay", config.mixing_decay, "left out with `mixing_weights`=uniform")
-    try:
-        window = config.steps_per_window
-    except ValueError as error:
-        raise UsageError(f"`estimator`={config.estimator}: {error}") from error
+    window = steps_per_window(config)
     if config.num_env_steps % window:
         nearest = max((config.num_env_steps + window // 2) // window, 1) * window
         rollouts = window // config.steps_per_update
         factors = "num_envs × rollout_length" + (f" × {_of_window(config)}" if rollouts > 1 else "")
         refuse("num_env_steps", config.num_env_steps, f"a multiple of {factors} = {window}, such as {nearest}")
     make_environment(config)
+
+
+def steps_per_window(config: Config) -> int:
+    """Returns the environment steps of a window, of settings whose numbers are right.
+
+    Raises:
+      UsageError: if the estimator is the user's code, and cannot be made.
+    """
+    try:
+        return config.steps_per_window
+    except ValueError as error:
+        raise UsageError(f"`estimator`={config.estimator}: {error}") from error
 
 
 def _of_window(config: Config) -> str:

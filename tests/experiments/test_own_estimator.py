@@ -49,12 +49,15 @@ def test_an_own_estimator_is_a_row_of_the_study(run, tmp_path, capsys):
     assert np.load(drawn).shape[1:] == (2, 3)
 
 
-def test_rollouts_are_paid_for_in_environment_steps(tmp_path):
+def test_rollouts_are_paid_for_in_environment_steps(tmp_path, capsys):
     given = [*TABLES, "--estimator=own_estimators:wasteful", f"--logdir={tmp_path / 'run'}"]
     assert not command_line.run(train, *given)
     metrics = read_metrics(tmp_path / "run")
     np.testing.assert_array_equal(metrics["env_steps"][:, 0], np.arange(40, 401, 40))  # two rollouts of 20 steps each
     assert np.all(metrics["meta_grad/discount"] == 0.0)
+    # Half as many updates as rollouts: the seed was not dropped.
+    study = ["--environment=tables:process", f"--checkpoint={tmp_path / 'run'}", "--num_samples=8", "--horizon=2"]
+    assert not command_line.run(variance, *study, "--num_checkpoints=1", f"--logdir={tmp_path / 'study'}")
 
 
 def test_an_own_estimator_is_compared(tmp_path):
@@ -67,12 +70,30 @@ def test_an_own_estimator_is_compared(tmp_path):
     assert written[0] == written[1]
 
 
+def test_names_that_would_collide_and_estimators_that_are_not_there_are_refused_in_a_line(run, tmp_path, capsys):
+    for command, given, told in (
+        (compare, ["--estimators=mixing,own_estimators:none"], "--estimators=mixing,own_estimators:none: must be"),
+        (compare, ["--estimators=mixing,own_estimators:absent"], "--estimator=own_estimators:absent: must be"),
+        (variance, ["--estimators=own_estimators:mixing"], "--estimators=own_estimators:mixing: must be"),
+        (variance, ["--estimators=own_estimators:absent", f"--checkpoint={run}"], "--estimators: must be"),
+    ):
+        small = TABLES if command is compare else ["--environment=tables:process"]
+        assert command_line.run(command, *small, *given, f"--logdir={tmp_path / 'new'}") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(told)
+        assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
         (
             "own_estimators:of_another_shape",
             "the gradient that its estimate returns must be like the eta that it is given",
+        ),
+        (
+            "own_estimators:without_metrics",
+            "the metrics that its estimate returns must be those of the inner problem's",
         ),
         ("own_estimators:nothing", "own_estimators:nothing returned None"),
         ("own_estimators:absent", "AttributeError"),

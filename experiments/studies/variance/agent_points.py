@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents import actor_critic, evaluation, rollouts, training
+from agents import actor_critic, evaluation, fitting, rollouts, training
 from agents.actor_critic import LearnerState
 from agents.training import Actor, Agent, Batch
 from envs.snake import Snake
-from experiments.config.ranges import refuse
+from experiments.config.estimators import is_own_code
+from experiments.config.ranges import UsageError, refuse
 from experiments.runs.building import init_seeds, make_agent
 from experiments.runs.layout import over_devices
 from experiments.runs.progress import Turn
@@ -74,10 +75,13 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
     problem = training.inner_problem(agent)._replace(outer_loss=partial(outer_losses, agent))
     start = make_start(agent, problem, study.burn_in)
     windows = sampling.make_windows(problem, start, study.config.horizon, study.names, critics, over_devices)
-    own = {
-        name: sampling.make_estimates(problem, start, estimator, study.names, critics, over_devices)
-        for name, estimator in study.own_estimators().items()
-    }
+    own = {}
+    for name, estimator in study.own_estimators().items():
+        try:
+            fitting.check_estimator(dataclasses.replace(agent, estimator=estimator))
+        except ValueError as error:
+            raise UsageError(f"`estimators`={study.own_names()[name]}: {error}") from error
+        own[name] = sampling.make_estimates(problem, start, estimator, study.names, critics, over_devices)
     # Nothing that happens in a lifetime depends on the outer critic.
     problem = training.inner_problem(dataclasses.replace(agent, outer_critic=None))
     lifetimes = sampling.make_lifetimes(
@@ -98,7 +102,9 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
         like = jax.eval_shape(partial(init_seeds, make_agent(settings.without_own_estimator()), settings))
         states = checkpoints.read_checkpoint(run, env_steps, like)
         state = jax.tree.map(lambda leaf: leaf[study.seed_index], states)
-        if state.num_updates < env_steps // (settings.num_envs * settings.rollout_length):
+        # What an own estimator's windows cost is known to its code alone, which a folder does not run.
+        own_code = is_own_code(settings.estimator)
+        if state.num_updates < (states.num_updates.max() if own_code else env_steps // settings.steps_per_update):
             what = f"of a seed that {run} had not dropped by {env_steps} environment steps"
             refuse("seed_index", study.seed_index, what)
         eta = state.eta or meta_parameters.meta_parameters_of(agent.tuning, settings.hyperparameters())

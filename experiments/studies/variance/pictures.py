@@ -5,6 +5,7 @@ are 95% confidence intervals.
 """
 
 import functools
+import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -109,7 +110,7 @@ def _draw_point(axes: Sequence[Axes], point: Json, results: Json) -> None:
     ratio.set_title(f"(d) {ratio.get_title()}")
     _draw_trade_off(trade_off, point)
     handles = {"single-step": Line2D([], [], color=styles.COLOURS["single_step"])} | _legend(names)
-    for name, colour in zip(_own(point), styles.OTHERS, strict=False):
+    for name, colour in zip(_own(point), itertools.cycle(styles.OTHERS), strict=False):
         handles[estimator_title(name, results["horizon"])] = Line2D([], [], color=colour, marker="o", linestyle="")
     explained.axis("off")
     explained.legend(handles.values(), handles, loc="center", frameon=False)
@@ -135,7 +136,7 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
     single_step, multi_step = (point["estimators"][name] for name in ("single_step", "multi_step"))
     decaying = [("mixing", described) for described in point["mixing_decays"]]
     own = [(name, point["estimators"][name]) for name in _own(point)]
-    places, colours = [], styles.COLOURS | dict(zip(_own(point), styles.OTHERS, strict=False))
+    places, colours = [], styles.COLOURS | dict(zip(_own(point), itertools.cycle(styles.OTHERS), strict=False))
     for estimator, described in [("single_step", single_step), *decaying, ("multi_step", multi_step), *own]:
         cosine, snr = described[TOTAL]["cosine"], described[TOTAL]["snr"]
         if cosine["estimate"] is None or not snr["estimate"]:

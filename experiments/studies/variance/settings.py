@@ -112,7 +112,10 @@ class Study:
             "PACKAGE.MODULE:FACTORY",
             lambda names: (
                 len({_called(name) for name in names}) == len(names)
-                and all(name in BUILT_IN[1:] or is_own_code(name) for name in names)
+                and all(
+                    name in BUILT_IN[1:] or (is_own_code(name) and _called(name) not in (*BUILT_IN, "evolution"))
+                    for name in names
+                )
             ),
         ),
         "estimators, your own besides, at the same starts and with the same keys",
@@ -234,7 +237,9 @@ def make_study(given: Mapping[str, Any]) -> Study:
         own["checkpoint"] = str(run)
     if config.horizon < 2:
         refuse("horizon", config.horizon, "at least 2, for estimators to differ")
-    return Study(**own, config=config, trained=trained, names=names, seed=agents.get("seed", 0))
+    study = Study(**own, config=config, trained=trained, names=names, seed=agents.get("seed", 0))
+    study.own_estimators()  # those that are not there are told before anything is trained
+    return study
 
 
 def _fits(value: Any, field: dataclasses.Field) -> bool:
@@ -242,7 +247,7 @@ def _fits(value: Any, field: dataclasses.Field) -> bool:
     kinds: dict[Any, Any] = {int: int, float: int | float, str: str, str | None: str | os.PathLike}
     try:
         return isinstance(value, kinds.get(field.type, tuple)) and field.metadata["range"].accepts(value)
-    except TypeError:  # of what is in a tuple
+    except (TypeError, AttributeError):  # of what is in a tuple
         return False
 
 
