@@ -93,7 +93,7 @@ def test_names_that_would_collide_and_estimators_that_are_not_there_are_refused_
         ),
         (
             "own_estimators:without_metrics",
-            "the metrics that its estimate returns must be those of the inner problem's",
+            "the metrics that its estimate returns must be those of the inner",
         ),
         ("own_estimators:nothing", "own_estimators:nothing returned None"),
         ("own_estimators:absent", "AttributeError"),
