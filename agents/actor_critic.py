@@ -18,7 +18,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from agents.networks import Network, Predictions
 from agents.rollouts import Rollout
-from metagrad.meta_parameters import Hyperparameters
+from metagrad.hyperparameters import Hyperparameters
 from metagrad.windows import KEPT
 
 
@@ -88,24 +88,27 @@ def loss(
         L = mean_t( - c_policy A_t log pi(a_t | s_t) + c_value (G_t - v_t)^2 / 2 - c_entropy H(pi(. | s_t)) )
 
     Args:
-      predictions: of the rollout's observations, logits [T, B, A] and values [T, B].
-      actions: int32 [T, B].
+      predictions: of the rollout's observations, [T, B, ...].
+      actions: int32 [T, B], or float [T, B, D].
       targets: constants for the gradient in `predictions`.
       costs: `policy_cost`, `value_cost` and `entropy_cost`, float [] each; a term without a cost is left out.
 
     Returns:
       The loss, float [], and its terms before their costs: `policy`, `value` and `entropy`.
     """
-    chex.assert_equal_shape([predictions.value, actions, *targets])
-    logits = predictions.logits.reshape(actions.size, -1)
-    ones = jnp.ones(actions.size, logits.dtype)
+    chex.assert_equal_shape([predictions.value, *targets])
+    chex.assert_equal_shape_prefix([predictions.value, actions], predictions.value.ndim)
+
+    def flat(leaf: chex.Array) -> chex.Array:
+        return leaf.reshape(predictions.value.size, *leaf.shape[predictions.value.ndim :])
+
+    policy = jax.tree.map(flat, predictions.policy)
+    log_probs = policy.log_prob(flat(actions))
     terms = {
         # The advantages arrive as constants of the inner gradient; a cut here would cut the meta-gradient as well.
-        "policy": rlax.policy_gradient_loss(
-            logits, actions.ravel(), targets.advantages.ravel(), ones, use_stop_gradient=False
-        ),
+        "policy": jnp.mean(-log_probs * targets.advantages.ravel()),
         "value": jnp.mean(rlax.l2_loss(predictions.value, targets.returns)),
-        "entropy": rlax.entropy_loss(logits, ones),
+        "entropy": -jnp.mean(policy.entropy()),
     }
     return weigh(terms, costs), terms
 
@@ -174,26 +177,33 @@ def update(
     slope, terms = jax.grad(loss, has_aux=True)(predictions, rollout.action, constants, hyper)
     # As small as the parameters, and dear to compute: the backward pass of the meta-gradient keeps it.
     gradient = checkpoint_name(pullback(slope)[0], KEPT)
-    return descend(optimizer, learner, gradient, hyper["learning_rate"]), terms
+    return descend(optimizer, learner, gradient, hyper), terms
 
 
 def descend(
-    optimizer: optax.GradientTransformation, learner: LearnerState, gradient: hk.Params, learning_rate: chex.Numeric
+    optimizer: optax.GradientTransformation, learner: LearnerState, gradient: hk.Params, hyper: Hyperparameters
 ) -> LearnerState:
     """Takes one step of the optimizer.
+
+    What `optax.inject_hyperparams` made arguments of the optimizer (Adam's `b1`, a norm to clip to) are hyperparameters
+    like others: those among `hyper` go into the step, and can be tuned.
 
     Args:
       optimizer: as in `update`.
       learner: the state to step from.
       gradient: of the loss, like the parameters.
-      learning_rate: float [], the step's length in units of the optimizer's direction.
+      hyper: `learning_rate`, float [], the step's length in units of the optimizer's direction; and arguments of the
+        optimizer, by their names there.
 
     Returns:
       The next state.
     """
-    direction, optimizer_state = optimizer.update(gradient, learner.optimizer_state, learner.params)
+    state = learner.optimizer_state
+    if isinstance(state, optax.InjectStatefulHyperparamsState):
+        state = state._replace(hyperparams={name: hyper.get(name, value) for name, value in state.hyperparams.items()})
+    direction, optimizer_state = optimizer.update(gradient, state, learner.params)
     params = jax.tree.map(
-        lambda param, step: (param - learning_rate * step).astype(param.dtype), learner.params, direction
+        lambda param, step: (param - hyper["learning_rate"] * step).astype(param.dtype), learner.params, direction
     )
     return LearnerState(params, optimizer_state)
 

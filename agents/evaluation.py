@@ -41,7 +41,7 @@ def episode_returns(
 
     Args:
       env: the environment.
-      network: whose logits are the policy.
+      network: whose policy plays.
       params: of the network.
       discount: in [0, 1].
       num_episodes: N.
@@ -64,9 +64,10 @@ def episode_returns(
         def step(game: tuple[Any, Returns, chex.Array]) -> tuple[Any, Returns, chex.Array]:
             state, returns, _ = game
             action_key, transition_key = jax.random.split(jax.random.fold_in(episode_key, returns.length))
-            # Only the logits are used: the compiler leaves out all that the value alone would need.
+            # Only the policy is used: the compiler leaves out all that the value alone would need.
             observation = jax.tree.map(lambda leaf: leaf[None], env.observation(state))
-            action = jax.random.categorical(action_key, network.apply(params, observation).logits[0]).astype(jnp.int32)
+            policy = jax.tree.map(lambda leaf: leaf[0], network.apply(params, observation).policy)
+            action = policy.sample(action_key)
             following = env.transition(state, action, transition_key)
             reward = env.reward(state, action, following)
             returns = Returns(

@@ -4,7 +4,7 @@ Nothing is computed: functions are traced for the shapes and dtypes of what they
 as a page of tracing, or not at all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,14 @@ import numpy as np
 
 from agents import training
 from agents.networks import Network, describe
-from agents.training import Agent
+from agents.training import Learning
+from envs import environment
 from envs.environment import Environment
 
 METHODS = ("initial", "transition", "observation", "reward", "terminal", "truncated")
+KINDS: Mapping[Any, str] = {jnp.bool_: "bool", jnp.floating: "float", jnp.integer: "int32"}
+"""What dtypes are called."""
+
 LEADING = (3, 2)
 """Axes [T, B] before those of one observation, with which networks are tried."""
 
@@ -34,7 +38,8 @@ def check_environment(env: Environment) -> None:
     for name in METHODS:
         if not callable(getattr(env, name, None)):
             raise ValueError(f"the environment {_name(env)} needs a method {name}, and has none")
-    for name, least, hint in (("num_actions", 2, ""), ("time_limit", 1, ", 2^31 - 1 where there is none")):
+    size = ("action_size", 1, "") if hasattr(env, "action_size") else ("num_actions", 2, "")
+    for name, least, hint in (size, ("time_limit", 1, ", 2^31 - 1 where there is none")):
         value = getattr(env, name, None)
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < 2**31:
             raise ValueError(
@@ -46,7 +51,7 @@ def check_environment(env: Environment) -> None:
         message = f"the environment {_name(env)} must be hashable, as a frozen dataclass of numbers is ({error})"
         raise ValueError(message) from error
     key = jax.eval_shape(lambda: jax.random.key(0))
-    action = jax.ShapeDtypeStruct((), jnp.int32)
+    action = jax.eval_shape(lambda: environment.some_action(env))
     state = _traced(env, "initial", key)
     if not jax.tree.leaves(state):
         raise ValueError(f"initial of {_name(env)} must return a tree of arrays, and returned none")
@@ -94,10 +99,21 @@ def check_network(network: Network, env: Environment) -> None:
     )
     params = _told(network.init, "init of the network", jax.eval_shape(lambda: jax.random.key(0)), batch)
     predictions = _told(network.apply, "apply of the network", params, batches)
-    for name, shape in (("logits", (*LEADING, env.num_actions)), ("value", LEADING)):
+    for name in ("policy", "value"):
         if not hasattr(predictions, name):
             raise ValueError(f"the network must return Predictions, with {name}, and returned {describe(predictions)}")
-        _is(getattr(predictions, name), jnp.floating, shape, f"{name} of the network, for observations [3, 2, ...],")
+    of_network = "of the network, for observations [3, 2, ...],"
+    _is(predictions.value, jnp.floating, LEADING, f"value {of_network}")
+    policy = predictions.policy
+    if hasattr(policy, "logits") and hasattr(env, "num_actions"):
+        _is(policy.logits, jnp.floating, (*LEADING, env.num_actions), f"logits {of_network}")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    action = _told(lambda policy, key: policy.sample(key), f"sample of the policy {of_network}", policy, key)
+    wanted = jax.eval_shape(lambda: environment.some_action(env))
+    kind = jnp.floating if jnp.issubdtype(wanted.dtype, jnp.floating) else jnp.integer
+    _is(action, kind, (*LEADING, *wanted.shape), f"an action {of_network}")
+    log_prob = _told(lambda policy, action: policy.log_prob(action), "log_prob of the policy", policy, action)
+    _is(log_prob, jnp.floating, LEADING, "log_prob of the policy")
 
 
 def _traced(env: Environment, name: str, *arguments: Any) -> Any:
@@ -118,7 +134,7 @@ def _is(found: Any, kind: Any, shape: tuple[int, ...], what: str) -> None:
     """Checks the dtype and shape of one array."""
     fits = hasattr(found, "dtype") and jnp.issubdtype(found.dtype, kind) and found.shape == shape
     if not fits:
-        wanted = f"{'bool' if kind is jnp.bool_ else 'float'}{list(shape)}"
+        wanted = f"{KINDS[kind]}{list(shape)}"
         raise ValueError(f"{what} must be {wanted}, and is {describe(found)}")
 
 
@@ -144,40 +160,42 @@ def _name(env: Environment) -> str:
     return type(env).__name__
 
 
-def check_estimator(agent: Agent) -> None:
-    """Checks that an agent's estimator returns what `metagrad.estimators.Estimator` says.
+def check_learning(learning: Learning) -> None:
+    """Checks that what learns is what `agents.training.Learning` says, its estimator included.
 
     Args:
-      agent: the agent.
+      learning: what learns.
 
     Raises:
-      ValueError: says in one sentence what it returns instead, or what its function raised.
+      ValueError: says in one sentence what is returned instead, or what a function raised.
     """
-    assert agent.estimator is not None
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(partial(training.init, agent), key)
-    problem, number = training.inner_problem(agent), agent.estimator.updates
+    state = _told(partial(training.init, learning), "start of the agent", key)
     learner, _, batch = state.position
-    _, of_update = jax.eval_shape(problem.update, learner, state.eta, batch)
-    expected_metrics = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((number, *leaf.shape), leaf.dtype), of_update)
-    try:
-        estimate = partial(agent.estimator.estimate, problem)
-        gradient, end, metrics = jax.eval_shape(estimate, state.eta, state.position, key)
-    except Exception as error:
-        raise ValueError(f"its estimate cannot be traced ({type(error).__name__}: {error})") from error
-    for what, found, expected in (("gradient", gradient, state.eta), ("end", end, state.position)):
-        if _described(found) != _described(expected):
-            like = "eta" if what == "gradient" else "start"
-            raise ValueError(
-                f"the {what} that its estimate returns must be like the {like} that it is given, "
-                f"{_described(expected)}, and is {_described(found)}"
-            )
-    if _described(metrics) != _described(expected_metrics):
-        raise ValueError(
-            "the metrics that its estimate returns must be those of the inner problem's updates, with a leading axis "
-            f"of its {number} updates"
-        )
+    for path, leaf in _leaves(state.eta).items():
+        if not leaf.startswith("float"):
+            raise ValueError(f"eta must be a tree of floats, and {path} of it is {leaf}")
+    after, metrics = _told(learning.problem.update, "update of the agent", learner, state.eta, batch)
+    _is_like(after, learner, "the learner that update returns must be like the one that it is given")
+    for path, leaf in _leaves(metrics).items():
+        if not leaf.endswith("[]"):
+            raise ValueError(f"update must report single numbers, and {path} of them is {leaf}")
+    if learning.estimator is None:
+        return
+    number = learning.estimator.updates
+    expected = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((number, *leaf.shape), leaf.dtype), metrics)
+    estimate = partial(learning.estimator.estimate, learning.problem)
+    gradient, end, reported = _told(estimate, "estimate of the estimator", state.eta, state.position, key)
+    _is_like(gradient, state.eta, "the gradient that its estimate returns must be like the eta that it is given")
+    _is_like(end, state.position, "the end that its estimate returns must be like the start that it is given")
+    what = "the metrics that its estimate returns must be those of the inner problem's updates, with a leading axis of"
+    _is_like(reported, expected, f"{what} its {number} updates")
 
 
-def _described(tree: Any) -> str:
-    return str(jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree))
+def _is_like(found: Any, expected: Any, must: str) -> None:
+    """Compares two trees, array by array."""
+    has, needs = _leaves(found), _leaves(expected)
+    for path in sorted(has.keys() | needs.keys()):
+        if has.get(path) != needs.get(path):
+            where = f", and {path.strip('.')} of it" if path else ", and it"
+            raise ValueError(f"{must}{where} is {has.get(path, 'missing')}, not {needs.get(path, 'there')}")

@@ -17,6 +17,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from agents.policies import Categorical, Gaussian
+
 MASKED_LOGIT = -1e9
 """Logit of an action that is forbidden: probability zero, yet finite, so that entropies and gradients have no NaN."""
 
@@ -25,11 +27,11 @@ class Predictions(NamedTuple):
     """What the network says of a batch of observations.
 
     Attributes:
-      logits: float [..., A], of the policy.
+      policy: of a `policies.Policy`, arrays [..., *].
       value: float [...], the expected return.
     """
 
-    logits: chex.Array
+    policy: Any
     value: chex.Array
 
 
@@ -147,13 +149,14 @@ def actor_critic_network(
     dtype: Any = float,
     num_axes: int = 3,
     hidden_layers: int = 1,
+    continuous: bool = False,
 ) -> Network:
     """Builds the network: torsos and heads.
 
     The torso of a grid is two 2×2 convolutions (strides 2 and 1), that of a vector a layer as wide as the head's.
 
     Args:
-      num_actions: A, the number of discrete actions.
+      num_actions: A, the number of discrete actions, or of the real numbers that an action has.
       num_channels: channels of each convolution; of no effect on a vector.
       policy_width: units of each hidden layer of the policy head.
       value_width: units of each hidden layer of the value head.
@@ -161,6 +164,7 @@ def actor_critic_network(
       dtype: of the parameters and everything computed with them; by default JAX's float, of the precision that it has.
       num_axes: of one observation's array; see `observation_axes`.
       hidden_layers: of each head.
+      continuous: whether an action is real numbers: a Gaussian policy, whose deviations are parameters, 1 at first.
 
     Returns:
       The network. Where an observation has an action mask, what it forbids has probability zero.
@@ -172,7 +176,12 @@ def actor_critic_network(
         value_features = policy_features if shared_torso else _torso("value", num_channels, value_width)(inputs)
         logits = hk.nets.MLP([policy_width] * hidden_layers + [num_actions], name="policy_head")(policy_features)
         value = hk.nets.MLP([value_width] * hidden_layers + [1], name="value_head")(value_features)
-        return Predictions(mask_logits(logits, observation), value[..., 0])
+        if continuous:
+            log_std = hk.get_parameter("log_std", (num_actions,), logits.dtype, jnp.zeros)
+            policy: Any = Gaussian(logits, jnp.broadcast_to(log_std, logits.shape))
+        else:
+            policy = Categorical(mask_logits(logits, observation))
+        return Predictions(policy, value[..., 0])
 
     return Network(*_over_any_axes(forward, num_axes))
 
@@ -299,7 +308,8 @@ def tabular_network(num_states: int, num_actions: int, scale: float = 0.0) -> Ne
         }
 
     def apply(params: hk.Params, observation: chex.Array) -> Predictions:
-        return Predictions(observation @ params["policy"]["table"], observation @ params["value"]["table"])
+        logits = observation @ params["policy"]["table"]
+        return Predictions(Categorical(logits), observation @ params["value"]["table"])
 
     return Network(init, apply)
 

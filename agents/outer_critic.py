@@ -20,7 +20,7 @@ from agents import actor_critic
 from agents.actor_critic import Targets
 from agents.networks import ValueNetwork
 from agents.rollouts import Rollout
-from metagrad.meta_parameters import Hyperparameters
+from metagrad.hyperparameters import Hyperparameters
 
 
 class OuterCritic(NamedTuple):

@@ -38,7 +38,7 @@ class Rollout(NamedTuple):
 
     Attributes:
       observation: what each action was taken on, [T, B, ...].
-      action: int32 [T, B].
+      action: int32 [T, B], or float [T, B, D] where an action is D real numbers.
       reward: float [T, B].
       terminated: bool [T, B], the step ended its episode in a terminal state.
       truncated: bool [T, B], the episode was cut after the step.
@@ -99,7 +99,7 @@ def collect(
 
     Args:
       env: the environment.
-      network: whose logits are the policy.
+      network: whose policy acts.
       length: T, at least 1.
 
     Returns:
@@ -116,8 +116,7 @@ def collect(
         def body(carry: _Carry, key: chex.PRNGKey) -> tuple[_Carry, Rollout]:
             actor, _, truncated_observation, num_truncated = carry
             action_key, step_key = jax.random.split(key)
-            logits = network.apply(params, actor.observation).logits
-            action = jax.random.categorical(action_key, logits).astype(jnp.int32)
+            action = network.apply(params, actor.observation).policy.sample(action_key)
             environment_state, timestep = jax.vmap(partial(environment.step, env))(
                 actor.environment_state, action, jax.random.split(step_key, len(action))
             )

@@ -22,14 +22,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from agents import actor_critic, rollouts, training
+from agents import actor_critic, rollouts
 from agents.actor_critic import LearnerState
+from agents.agent import Actor, Agent, inner_problem
+from agents.hyperparameters import actor_critic_hyperparameters
 from agents.networks import Predictions, tabular_network
-from agents.training import Agent
 from envs import processes, tabular
 from envs.tabular import Tabular
-from metagrad import meta_parameters, windows
-from metagrad.meta_parameters import Hyperparameters, MetaParameters
+from metagrad import hyperparameters, windows
+from metagrad.hyperparameters import Hyperparameters, MetaParameters
 
 
 class ExpectedRollout(NamedTuple):
@@ -98,7 +99,7 @@ def expected_loss(
     The value term lacks the variance of the lambda-returns, a constant that no gradient sees.
 
     Args:
-      predictions: of all states, logits [S, A] and values [S].
+      predictions: of all states, a policy with logits [S, A], and values [S].
       rollout: the data.
       targets: float [T, S, A] each, constants for the gradient in `predictions`.
       costs: as in `actor_critic.loss`.
@@ -107,7 +108,7 @@ def expected_loss(
       The loss, float [], and its terms.
     """
     frequencies = rollout.states[:, :, None] * rollout.policy / rollout.states.shape[0]
-    log_policy = jax.nn.log_softmax(predictions.logits)
+    log_policy = jax.nn.log_softmax(predictions.policy.logits)
     errors = targets.returns - predictions.value[:, None]
     negative_entropies = jnp.sum(jnp.exp(log_policy) * log_policy, -1)
     terms = {
@@ -139,17 +140,17 @@ def exact_problem(agent: Agent) -> windows.InnerProblem:
     def update(
         learner: LearnerState, eta: MetaParameters, rollout: ExpectedRollout
     ) -> tuple[LearnerState, dict[str, chex.Array]]:
-        hyper = meta_parameters.hyperparameters(agent.tuning, eta)
+        hyper = hyperparameters.hyperparameters(agent.tuning, eta)
         predictions, pullback = jax.vjp(lambda params: _predictions(agent, params), learner.params)
         constants = expected_targets(mdp, predictions.value, rollout, hyper)
         slope, terms = jax.grad(expected_loss, has_aux=True)(predictions, rollout, constants, hyper)
-        return actor_critic.descend(agent.optimizer, learner, pullback(slope)[0], hyper["learning_rate"]), terms
+        return actor_critic.descend(agent.optimizer, learner, pullback(slope)[0], hyper), terms
 
     def collect(
         learner: LearnerState, eta: MetaParameters, states: chex.Array, key: chex.PRNGKey
     ) -> tuple[chex.Array, ExpectedRollout]:
         del key
-        policy = jax.nn.softmax(_predictions(agent, learner.params).logits)
+        policy = jax.nn.softmax(_predictions(agent, learner.params).policy.logits)
         *along, end = tabular.state_distributions(mdp, policy, states, agent.rollout_length)
         return end, ExpectedRollout(jnp.stack(along), policy)
 
@@ -175,8 +176,8 @@ def converge_critic(agent: Agent, learner: LearnerState, eta: MetaParameters) ->
     Returns:
       The learner with the same policy, differentiable in policy and eta.
     """
-    discount = meta_parameters.hyperparameters(agent.tuning, eta)["discount"]
-    policy = jax.nn.softmax(_predictions(agent, learner.params).logits)
+    discount = hyperparameters.hyperparameters(agent.tuning, eta)["discount"]
+    policy = jax.nn.softmax(_predictions(agent, learner.params).policy.logits)
     values = tabular.state_values(_environment(agent), policy, discount)
     return learner._replace(params={**learner.params, "value": {"table": values}})
 
@@ -237,8 +238,8 @@ def sampled_start(agent: Agent, learner: LearnerState, states: chex.Array, key: 
         raise ValueError("agent must have no outer critic: sampled windows do not know where its learning stands")
     states_key, rollout_key = jax.random.split(key)
     drawn = jax.random.choice(states_key, states.shape[0], (agent.num_envs,), p=states).astype(jnp.int32)
-    actor = training.Actor(rollouts.start_from(agent.env, drawn), None)
-    return windows.Position(learner, *training.inner_problem(agent).collect(learner, {}, actor, rollout_key))
+    actor = Actor(rollouts.start_from(agent.env, drawn), None)
+    return windows.Position(learner, *inner_problem(agent).collect(learner, {}, actor, rollout_key))
 
 
 def return_gradients(
@@ -333,7 +334,7 @@ def study_agent(num_envs: int) -> Agent:
         network=tabular_network(mdp.num_states, mdp.num_actions),
         optimizer=optax.identity(),
         meta_optimizer=optax.adam(1e-2),
-        tuning=meta_parameters.tune(initial, ["discount", "lambda"]),
+        tuning=hyperparameters.tune(actor_critic_hyperparameters(initial), ["discount", "lambda"]),
         estimator=None,
         outer_hyperparameters={"discount": 0.99, "lambda": 0.95, "policy_cost": 1.0},
         outer_critic=None,

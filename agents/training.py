@@ -1,10 +1,11 @@
-"""The training loop of one seed, inside one compiled program. The loop over seeds is `experiments.runs.training`.
+"""The training loop of one seed, inside one compiled program, of whatever can be stated as a `Learning`.
 
-Inner updates and meta-updates alternate as `metagrad.windows` says. Everything that repeats, episode statistics and
-checks for numbers that are not finite included, happens inside one program; the host sees one summary an interval.
+Inner updates and meta-updates alternate as `metagrad.windows` says. Everything that repeats, sums over an interval and
+checks for numbers that are not finite included, happens inside one program; the host sees one summary an interval. The
+loop over seeds is `experiments.runs.training`.
 """
 
-import dataclasses
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,90 +14,44 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents import actor_critic, outer_critic, rollouts
-from agents.networks import Network
-from agents.outer_critic import CriticState, OuterCritic
-from envs.environment import Environment
-from metagrad import meta_parameters, windows
+from metagrad import windows
 from metagrad.estimators import Estimator
-from metagrad.meta_parameters import Hyperparameters, MetaParameters, Tuning
+from metagrad.windows import Batch, InnerProblem, LearnerState, MetaParameters, Metrics, Position
 
 
-@dataclasses.dataclass(frozen=True)
-class Agent:
-    """Everything about an agent that training does not change.
+def no_rules(batch: Batch) -> dict[str, chex.Array]:
+    """Asks nothing of a batch but that its numbers are finite."""
+    del batch
+    return {}
+
+
+class Learning(NamedTuple):
+    """All that training has to know of whatever learns. `agents.agent.learning` makes one of an actor-critic agent.
 
     Attributes:
-      env: the environment.
-      network: policy and value function.
-      optimizer: gives the direction of an inner update, without a learning rate.
-      meta_optimizer: a complete optimizer of the meta-parameters.
-      tuning: the hyperparameters and which of them are tuned.
-      estimator: of the meta-gradient, or None to leave every hyperparameter as it is.
-      outer_hyperparameters: of the outer loss, see `actor_critic.outer_loss`.
-      outer_critic: whose advantages the outer loss takes, or None to take those of the agent's own critic.
-      num_envs: B, environments of one seed.
-      rollout_length: T, steps of a rollout.
-      exact_targets: see `actor_critic.update`.
+      problem: the inner problem. Its `update` reports a tree of numbers, [] each, which are added up.
+      start: from a seed's key to where learning starts, and the key of all training that follows.
+      eta: the first meta-parameters, any tree of floats.
+      estimator: of the meta-gradient, or None to leave eta as it is.
+      meta_optimizer: a complete optimizer of eta.
+      report: from (eta, summary), NumPy arrays with a leading axis of seeds, to the columns of `metrics.csv`, float
+        [seeds] each; `columns` makes those of a tree.
+      rules: from a batch to what must hold of it, bool [] by name: what breaks one is told before anything is that was
+        not finite. In the order of telling.
     """
 
-    env: Environment
-    network: Network
-    optimizer: optax.GradientTransformation
-    meta_optimizer: optax.GradientTransformation
-    tuning: Tuning
+    problem: InnerProblem
+    start: Callable[[chex.PRNGKey], tuple[Position, chex.PRNGKey]]
+    eta: MetaParameters
     estimator: Estimator | None
-    outer_hyperparameters: Hyperparameters
-    outer_critic: OuterCritic | None
-    num_envs: int
-    rollout_length: int
-    exact_targets: bool = True
+    meta_optimizer: optax.GradientTransformation
+    report: Callable[[MetaParameters, "Summary"], Mapping[str, Any]]
+    rules: Callable[[Batch], Mapping[str, chex.Array]] = no_rules
 
     @property
     def updates_per_window(self) -> int:
         """Inner updates from one meta-update to the next; one where nothing is tuned."""
         return self.estimator.updates if self.estimator else 1
-
-    @property
-    def steps_per_window(self) -> int:
-        """Environment steps of a window."""
-        rollouts_of_window = self.estimator.rollouts if self.estimator else 1
-        return rollouts_of_window * self.num_envs * self.rollout_length
-
-
-class Actor(NamedTuple):
-    """What collects the data and judges them; never differentiated.
-
-    Attributes:
-      environments: where they stand.
-      outer_critic: its state, or None without one.
-    """
-
-    environments: rollouts.ActorState
-    outer_critic: CriticState | None
-
-
-class Batch(NamedTuple):
-    """What one inner update learns from and one outer loss is evaluated on, `tau` in the equations.
-
-    Attributes:
-      rollout: the data.
-      outer_targets: of the outer loss, by the outer critic from before it learned from this rollout, or None.
-    """
-
-    rollout: rollouts.Rollout
-    outer_targets: actor_critic.Targets | None
-
-
-QUANTITIES = (
-    *("observation", "action_mask", "reward", "truncated", "outer_critic"),
-    *("loss/policy", "loss/value", "loss/entropy", "optimizer", "parameters", "meta_grad", "meta_parameters"),
-)
-"""What is looked at in training, in the order of computing: a rollout, the update that learns from it, a meta-update.
-
-The environment's functions are the first: `observation` and `reward` must be finite, `truncated` must keep to the time
-limit, and an `action_mask` must allow something at an episode's start.
-"""
 
 
 class TrainingState(NamedTuple):
@@ -110,11 +65,24 @@ class TrainingState(NamedTuple):
       num_updates: int32 [], inner updates so far.
     """
 
-    position: windows.Position
+    position: Position
     eta: MetaParameters
     meta_optimizer_state: optax.OptState
     key: chex.PRNGKey
     num_updates: chex.Array
+
+
+class Breach(NamedTuple):
+    """What was first not as it may be: broke a rule, or was NaN or infinite.
+
+    Attributes:
+      update: int32 [], the number of the update, counted from the start of training; -1 if there is none. A batch
+        counts to the update that learns from it, a meta-update to the last update before it.
+      what: int32 [], its place in `checked`.
+    """
+
+    update: chex.Array
+    what: chex.Array
 
 
 class Summary(NamedTuple):
@@ -122,192 +90,185 @@ class Summary(NamedTuple):
 
     Attributes:
       num_updates: int32 [], inner updates.
-      num_episodes: int32 [], episodes that ended.
-      return_sum: float [], of the returns of these episodes.
-      length_sum: float [], of their lengths in steps.
-      loss_sums: float [] each, every loss term added up over the updates.
+      metrics: what each update reported, added up.
       meta_gradient: of the interval's last window, before clipping; empty where nothing is tuned.
-      first_nonfinite: int32 [] for each of `QUANTITIES` that there is (`meta_grad/NAME` for each meta-gradient): the
-        number of the update (counted from the start of training) at which it first was NaN or infinite, or not what it
-        may be, or -1. A rollout counts to the update that learns from it.
+      breach: the first.
     """
 
     num_updates: chex.Array
-    num_episodes: chex.Array
-    return_sum: chex.Array
-    length_sum: chex.Array
-    loss_sums: dict[str, chex.Array]
+    metrics: Metrics
     meta_gradient: MetaParameters
-    first_nonfinite: dict[str, chex.Array]
+    breach: Breach
 
 
-def inner_problem(agent: Agent) -> windows.InnerProblem:
-    """States the agent's learning as an inner problem that `metagrad` can differentiate."""
-    collect_rollout = rollouts.collect(agent.env, agent.network, agent.rollout_length)
-
-    def update(
-        learner: actor_critic.LearnerState, eta: MetaParameters, batch: Batch
-    ) -> tuple[actor_critic.LearnerState, tuple[Summary, dict[str, chex.Array]]]:
-        rollout = batch.rollout
-        hyper = meta_parameters.hyperparameters(agent.tuning, eta)
-        learner, terms = actor_critic.update(
-            agent.network, agent.optimizer, learner, hyper, rollout, agent.exact_targets
-        )
-        right = _rollout_is_right(agent, batch) | {f"loss/{name}": jnp.isfinite(term) for name, term in terms.items()}
-        right |= {"optimizer": _is_finite(learner.optimizer_state), "parameters": _is_finite(learner.params)}
-        ended = rollout.terminated | rollout.truncated
-        summary = Summary(
-            num_updates=jnp.int32(1),
-            num_episodes=jnp.sum(ended, dtype=jnp.int32),
-            return_sum=jnp.sum(rollout.episode_return, where=ended),
-            length_sum=jnp.sum(rollout.episode_length, where=ended, dtype=float),
-            loss_sums=terms,
-            meta_gradient={},
-            first_nonfinite={},
-        )
-        return learner, (summary, right)
-
-    def collect(
-        learner: actor_critic.LearnerState, eta: MetaParameters, actor: Actor, key: chex.PRNGKey
-    ) -> tuple[Actor, Batch]:
-        environments, rollout = collect_rollout(learner.params, actor.environments, key)
-        if agent.outer_critic is None:
-            return actor._replace(environments=environments), Batch(rollout, None)
-        assert actor.outer_critic is not None, "the actor was started without the outer critic's state"
-        critic, outer_targets = outer_critic.learn(
-            agent.outer_critic, actor.outer_critic, rollout, agent.outer_hyperparameters
-        )
-        return Actor(environments, critic), Batch(rollout, outer_targets)
-
-    def outer_loss(learner: actor_critic.LearnerState, batch: Batch) -> chex.Array:
-        return actor_critic.outer_loss(
-            agent.network, agent.outer_hyperparameters, learner, batch.rollout, batch.outer_targets
-        )
-
-    return windows.InnerProblem(update, collect, outer_loss)
-
-
-def init(agent: Agent, key: chex.PRNGKey) -> TrainingState:
+def init(learning: Learning, key: chex.PRNGKey) -> TrainingState:
     """Initialises one seed and collects its first batch.
 
     Args:
-      agent: the agent.
+      learning: what learns.
       key: the seed's key; everything random in its training derives from it.
 
     Returns:
       The state before the first update.
     """
-    actor_key, learner_key, rollout_key, training_key, critic_key = jax.random.split(key, 5)
-    environments = rollouts.start(agent.env, agent.num_envs, actor_key)
-    learner = actor_critic.init(agent.network, agent.optimizer, environments.observation, learner_key)
-    critic = None
-    if agent.outer_critic is not None:
-        critic = outer_critic.init(agent.outer_critic, environments.observation, critic_key)
-    eta = meta_parameters.initial_meta_parameters(agent.tuning)
-    actor, batch = inner_problem(agent).collect(learner, eta, Actor(environments, critic), rollout_key)
-    return TrainingState(
-        position=windows.Position(learner, actor, batch),
-        eta=eta,
-        meta_optimizer_state=agent.meta_optimizer.init(eta),
-        key=training_key,
-        num_updates=jnp.int32(0),
-    )
+    position, training_key = learning.start(key)
+    meta_optimizer_state = learning.meta_optimizer.init(learning.eta)
+    return TrainingState(position, learning.eta, meta_optimizer_state, training_key, jnp.int32(0))
 
 
-def train(agent: Agent, state: TrainingState, num_windows: chex.Numeric) -> tuple[TrainingState, Summary]:
-    """Trains one seed for some windows, or up to the first in which something is not finite.
+def train(learning: Learning, state: TrainingState, num_windows: chex.Numeric) -> tuple[TrainingState, Summary]:
+    """Trains one seed for some windows, or up to the first in which something is not as it may be.
 
     Args:
-      agent: the agent.
+      learning: what learns.
       state: where to go on from.
       num_windows: int32 []; not static, so intervals of any length share one compiled program.
 
     Returns:
       The next state and the interval's summary. If a seed diverged, its state is that before the window in which it
-      did, to the bit, with fewer updates; the summary includes that window and says by `first_nonfinite` what broke.
+      did, to the bit, with fewer updates; the summary includes that window and says by `breach` what broke.
     """
 
     def body(carry: tuple[chex.Array, TrainingState, Summary]) -> tuple[chex.Array, TrainingState, Summary]:
         windows_left, state, so_far = carry
         before = state._replace(key=jax.random.clone(state.key))
         following, window = train_window(state)
-        healthy = jnp.all(jnp.stack(list(window.first_nonfinite.values())) < 0)
+        healthy = window.breach.update < 0
         state = jax.tree.map(partial(jnp.where, healthy), following, before)
         state = state._replace(key=jax.random.clone(state.key))  # one of two, of which only one goes on
-        return jnp.where(healthy, windows_left - 1, 0), state, _join(so_far, window)
+        added = jax.tree.map(jnp.add, so_far, window)
+        # Nothing follows a breach, so the last window's is the first.
+        joined = added._replace(meta_gradient=window.meta_gradient, breach=window.breach)
+        return jnp.where(healthy, windows_left - 1, 0), state, joined
 
-    train_window = jax.jit(partial(_train_window, agent))  # so that it is traced once, not for its shapes and again
+    train_window = jax.jit(partial(_train_window, learning))  # so that it is traced once, not for its shapes and again
     _, shape = jax.eval_shape(train_window, state)
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
-    nothing = nothing._replace(first_nonfinite=jax.tree.map(lambda leaf: leaf - 1, nothing.first_nonfinite))
+    nothing = nothing._replace(breach=Breach(jnp.int32(-1), jnp.int32(0)))
     start = (jnp.asarray(num_windows, jnp.int32), state, nothing)
     _, state, summary = jax.lax.while_loop(lambda carry: carry[0] > 0, body, start)
     return state, summary
 
 
-def _train_window(agent: Agent, state: TrainingState) -> tuple[TrainingState, Summary]:
+def _train_window(learning: Learning, state: TrainingState) -> tuple[TrainingState, Summary]:
     """Goes through one window and, where there is an estimator, moves the meta-parameters at its end."""
-    problem = inner_problem(agent)
+    problem, num_updates = _checking(learning), learning.updates_per_window
     key, window_key = jax.random.split(state.key)
-    if agent.estimator:
-        gradient, position, (summaries, right) = agent.estimator.estimate(
+    if learning.estimator:
+        gradient, position, (metrics, right) = learning.estimator.estimate(
             problem, state.eta, state.position, window_key
         )
-        step, meta_optimizer_state = agent.meta_optimizer.update(gradient, state.meta_optimizer_state, state.eta)
+        step, meta_optimizer_state = learning.meta_optimizer.update(gradient, state.meta_optimizer_state, state.eta)
         eta = optax.apply_updates(state.eta, step)
-        summary = jax.tree.map(lambda updates: jnp.sum(updates, 0, updates.dtype), summaries)
+        metrics = jax.tree.map(lambda updates: jnp.sum(updates, 0, updates.dtype), metrics)
     else:
         gradient, eta, meta_optimizer_state = {}, state.eta, state.meta_optimizer_state
-        position, (summary, right) = windows.advance(problem, eta, state.position, window_key)
-        right = jax.tree.map(jnp.atleast_1d, right)
-    # The next window's first rollout too: what it spoils would be blamed for it.
-    rollout_is_right = _rollout_is_right(agent, position.batch)
-    if position.actor_state.outer_critic is not None:
-        rollout_is_right["outer_critic"] &= _is_finite(position.actor_state.outer_critic)
-    spoilt = ~jnp.all(jnp.stack(list(rollout_is_right.values())))
-    at_end = {f"meta_grad/{name}": _is_finite(value) for name, value in gradient.items()}
-    if agent.estimator:
-        at_end["meta_parameters"] = _is_finite((eta, meta_optimizer_state))
-    last = state.num_updates + summary.num_updates
-    first_nonfinite = {
-        name: _first_wrong(jnp.append(updates, rollout_is_right.get(name, True)), state.num_updates + 1)
-        for name, updates in right.items()
-    } | {name: _first_wrong((is_right | spoilt)[None], last) for name, is_right in at_end.items()}
-    state = TrainingState(position, eta, meta_optimizer_state, key, last)
-    return state, summary._replace(meta_gradient=gradient, first_nonfinite=first_nonfinite)
+        position, (metrics, right) = windows.advance(problem, eta, state.position, window_key)
+        right = right[None]
+    of_batch = _of_batch(learning, position.batch)
+    of_meta_update = _of_meta_update(gradient, eta, meta_optimizer_state) if learning.estimator else {}
+    breach = _first_breach(right, list(of_batch.values()), list(of_meta_update.values()), state.num_updates)
+    state = TrainingState(position, eta, meta_optimizer_state, key, state.num_updates + num_updates)
+    return state, Summary(jnp.int32(num_updates), metrics, gradient, breach)
 
 
-def _rollout_is_right(agent: Agent, batch: Batch) -> dict[str, chex.Array]:
-    """Tells what is as it may be in a rollout and in what the outer critic made of it, bool [] each."""
-    rollout = batch.rollout
-    right = {
-        "observation": _is_finite((rollout.observation, rollout.bootstrap_observation)),
-        "reward": _is_finite(rollout.reward),
-        "truncated": jnp.all(~rollout.truncated | (rollout.episode_length >= agent.env.time_limit)),
-    }
-    mask = getattr(rollout.observation, "action_mask", None)
-    if mask is not None:
-        right["action_mask"] = jnp.all(jnp.any(mask, -1) | (rollout.episode_length > 1))
-    if batch.outer_targets is not None:
-        right["outer_critic"] = _is_finite(batch.outer_targets)
-    return right
+def _first_breach(
+    of_updates: chex.Array, of_batch: list[chex.Array], of_meta_update: list[chex.Array], num_updates: chex.Array
+) -> Breach:
+    """Finds what is first not as it may be in a window: in its updates, bool [n, checks], or after them, bool [] each.
+
+    The next window's first batch comes before the meta-update: what it spoils would be blamed for it.
+    """
+    length, checks = of_updates.shape
+    right = jnp.concatenate([of_updates.ravel(), jnp.stack([*of_batch, *of_meta_update, jnp.bool_(True)])])
+    told = [(update, what) for update in range(1, length + 1) for what in range(checks)]
+    told += [(length + 1, what) for what in range(len(of_batch))]
+    told += [(length, checks + what) for what in range(len(of_meta_update))]
+    update, what = jnp.array([*told, (0, 0)], jnp.int32)[jnp.argmin(right)]
+    return Breach(jnp.where(jnp.all(right), -1, num_updates + update), what)
 
 
-def _is_finite(tree: Any) -> chex.Array:
-    """Tells whether every number of a tree is finite, bool []."""
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves] or [jnp.bool_(True)]))
+def _checking(learning: Learning) -> InnerProblem:
+    """Returns the problem, whose `update` also reports what is as it may be, bool [checks]."""
+
+    def update(
+        learner: LearnerState, eta: MetaParameters, batch: Batch
+    ) -> tuple[LearnerState, tuple[Metrics, chex.Array]]:
+        learner, metrics = learning.problem.update(learner, eta, batch)
+        return learner, (metrics, jnp.stack(list(_of_update(learning, batch, metrics, learner).values())))
+
+    return learning.problem._replace(update=update)
 
 
-def _first_wrong(right: chex.Array, first: chex.Array) -> chex.Array:
-    """Returns the number of the first update that is not right, of updates numbered from `first`; -1 without one."""
-    return jnp.where(jnp.all(right), -1, first + jnp.argmin(right)).astype(jnp.int32)
+def checked(learning: Learning) -> list[str]:
+    """Names what is looked at in training, in the order of computing: a batch, the update that learns from it, ...
+
+    ... what it reports and the learner after it, and a meta-update.
+    """
+    names: list[str] = []
+
+    def look(key: chex.PRNGKey) -> None:
+        state = init(learning, key)
+        learner, metrics = learning.problem.update(state.position.learner_state, state.eta, state.position.batch)
+        names.extend(_of_update(learning, state.position.batch, metrics, learner))
+        names.extend(_of_meta_update(state.eta, state.eta, state.meta_optimizer_state))
+
+    jax.eval_shape(look, jax.eval_shape(lambda: jax.random.key(0)))
+    return names
 
 
-def _join(earlier: Summary, later: Summary) -> Summary:
-    """Summarises two intervals, one after the other, as one."""
-    added = jax.tree.map(jnp.add, earlier, later)
-    first_nonfinite = jax.tree.map(
-        lambda first, second: jnp.where(first >= 0, first, second), earlier.first_nonfinite, later.first_nonfinite
+def _of_update(learning: Learning, batch: Batch, metrics: Metrics, learner: LearnerState) -> dict[str, chex.Array]:
+    """Tells what is as it may be after an update, bool [] by name, in the order of telling."""
+    return _of_batch(learning, batch) | _finite("", metrics) | _finite("", learner)
+
+
+def _of_batch(learning: Learning, batch: Batch) -> dict[str, chex.Array]:
+    return dict(learning.rules(batch)) | _finite("batch", batch)
+
+
+def _of_meta_update(
+    gradient: MetaParameters, eta: MetaParameters, meta_optimizer_state: optax.OptState
+) -> dict[str, chex.Array]:
+    return (
+        _finite("meta_grad", gradient)
+        | _finite("meta_parameters", eta)
+        | _finite("meta_optimizer", meta_optimizer_state)
     )
-    return added._replace(meta_gradient=later.meta_gradient, first_nonfinite=first_nonfinite)
+
+
+def _finite(prefix: str, tree: Any) -> dict[str, chex.Array]:
+    """Tells of each array of floats in a tree, by its path, whether all its numbers are finite, bool []."""
+    leaves = {name: leaf for name, leaf in by_path(prefix, tree).items() if jnp.issubdtype(leaf.dtype, jnp.inexact)}
+    return {name: jnp.all(jnp.isfinite(leaf)) for name, leaf in leaves.items()}
+
+
+def by_path(prefix: str, tree: Any) -> dict[str, Any]:
+    """Returns the leaves of a tree by their paths behind a prefix, such as `prefix/linear/w`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    paths = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
+    return {"/".join(part for part in (prefix, path) if part): leaf for path, leaf in paths}
+
+
+def columns(prefix: str, tree: Any) -> dict[str, Any]:
+    """Makes columns of a tree, for `Learning.report`.
+
+    Args:
+      prefix: of their names.
+      tree: NumPy arrays with a leading axis of seeds.
+
+    Returns:
+      Float [seeds] by name: one for each single number; of each array of numbers its mean, least and greatest.
+    """
+    made: dict[str, Any] = {}
+    for name, leaf in by_path(prefix, tree).items():
+        numbers = leaf.reshape(len(leaf), -1)
+        made |= (
+            {name: leaf}
+            if leaf.ndim == 1
+            else {
+                f"{name}/mean": numbers.mean(1),
+                f"{name}/least": numbers.min(1),
+                f"{name}/greatest": numbers.max(1),
+            }
+        )
+    return made

@@ -17,10 +17,12 @@ State = TypeVar("State")
 class Environment(Protocol[State]):
     """Pure functions over one environment's state; `jax.vmap` makes a batch of them.
 
-    A state is a tree of arrays, always of the same shapes and dtypes. An environment may also have a method `render`,
-    from a state of NumPy arrays to a picture, uint8 [height, width, 3], with which it can be watched. One whose actions
-    lead somewhere in that picture may have `arrows`, from such a state to the (x, y) where an arrow for each action
-    begins, and as far as which it may go, float [num_actions, 2, 2].
+    A state is a tree of arrays, always of the same shapes and dtypes. An environment whose actions are real numbers has
+    `action_size`, their number D, in place of `num_actions`; an action is a float [D] then.
+
+    An environment may also have a method `render`, from a state of NumPy arrays to a picture, uint8 [height, width, 3],
+    with which it can be watched. One whose actions lead somewhere in that picture may have `arrows`, from such a state
+    to the (x, y) where an arrow for each action begins, and as far as which it may go, float [num_actions, 2, 2].
     """
 
     @property
@@ -54,6 +56,13 @@ class Environment(Protocol[State]):
         """Tells whether the episode is cut at `state`: the value goes on, unless `state` is terminal. bool []."""
 
 
+def some_action(environment: Any) -> chex.Array:
+    """Returns an action as an environment takes it: an int32 [], or a float [D]."""
+    if hasattr(environment, "action_size"):
+        return jnp.zeros(environment.action_size)
+    return jnp.int32(0)
+
+
 class TimeStep(NamedTuple):
     """The outcome of one `step`.
 
@@ -81,7 +90,7 @@ def step(
     Args:
       environment: whose functions to use.
       state: of one environment.
-      action: int32 [], in [0, num_actions).
+      action: int32 [], in [0, num_actions), or float [action_size].
       key: for the transition and the first state of a new episode.
 
     Returns:

@@ -24,8 +24,8 @@ from experiments.studies.play.ranges import RANGES, check
 
 SENSELESS_WITH = {
     "logdir": ("random", "human", "board_size"),
-    "random": ("human", "seed_index", "greedy"),
-    "human": ("seed_index", "greedy", "environment", "grid", "record"),
+    "random": ("human", "seed_index", "greedy", "agent"),
+    "human": ("seed_index", "greedy", "agent", "environment", "grid", "record"),
 }
 """By who plays, the flags that mean nothing then."""
 
@@ -43,6 +43,7 @@ def define_flags() -> flags.FlagValues:
     side_by_side = f"players side by side, the best seeds first; {text['grid']}; by default one a run"
     flags.DEFINE_string("grid", None, side_by_side, **define)
     flags.DEFINE_bool("greedy", False, "let agents make the most probable moves instead of sampling them", **define)
+    flags.DEFINE_string("agent", None, "agent of a run in --logdir that is your own code, named again", **define)
     define["module_name"] = "What is played"
     of_what = "environment of --random, or of a run in --logdir whose environment is your own code"
     flags.DEFINE_string("environment", SNAKE, f"{of_what}; {environments.NAMES}", **define)
@@ -65,7 +66,7 @@ def main(values: flags.FlagValues) -> None:
     path = None if values.record is None else recording.path_of(values.record)
     if values.logdir is not None:
         named = values.environment if values["environment"].present else None
-        cast, grid = players.agents(values.logdir, named, values.seed_index, values.grid)
+        cast, grid = players.agents(values.logdir, named, values.seed_index, values.grid, values.agent)
     else:
         config = config_lib.Config(environment=values.environment, board_size=values.board_size)
         grid = board_shape(values.grid or "1")

@@ -6,10 +6,16 @@ the same without derivatives. The modules say more.
 
 from metagrad.estimators import Estimator, from_weights, mixing, multi_step, single_step, weighted
 from metagrad.evolution import lifetime_gradients
+from metagrad.hyperparameters import POSITIVE, REAL, UNIT, Bijection, Hyperparameter
 from metagrad.windows import InnerProblem, Position, Weights, advance, horizon_gradients, meta_gradient
 
 __all__ = [
+    "POSITIVE",
+    "REAL",
+    "UNIT",
+    "Bijection",
     "Estimator",
+    "Hyperparameter",
     "InnerProblem",
     "Position",
     "Weights",

@@ -7,6 +7,7 @@ import pygame
 from PIL import Image
 
 from agents.networks import mask_logits
+from agents.policies import Categorical
 from envs import drawing
 from envs.snake import Snake
 from experiments import play
@@ -31,7 +32,7 @@ def post(*keys):
 
 
 def _policy(params, observation):
-    return mask_logits(params, observation), observation.grid[..., 3].argmax() / 12
+    return Categorical(mask_logits(params, observation)), observation.grid[..., 3].argmax() / 12
 
 
 def match_of_thinkers(num_players=1, greedy=False):

@@ -6,11 +6,13 @@ import jax
 import numpy as np
 import optax
 
+from agents.agent import Agent, learning
+from agents.hyperparameters import actor_critic_hyperparameters
 from agents.networks import ValueNetwork, tabular_network
 from agents.outer_critic import OuterCritic
-from agents.training import Agent, TrainingState, init
+from agents.training import TrainingState, init
 from envs.tabular import Tabular
-from metagrad import from_weights, meta_parameters
+from metagrad import from_weights, hyperparameters
 
 NUM_STATES, NUM_ACTIONS = 5, 3
 NUM_ENVS, LENGTH = 4, 6
@@ -56,7 +58,7 @@ def agent(termination=0.15, weights=(), **changes):
         "network": tabular_network(NUM_STATES, NUM_ACTIONS, scale=0.7),
         "optimizer": optax.scale_by_adam(eps_root=1e-8),
         "meta_optimizer": optax.sgd(0.5, momentum=0.9),
-        "tuning": meta_parameters.tune(INNER, ["discount", "entropy_cost"]),
+        "tuning": hyperparameters.tune(actor_critic_hyperparameters(INNER), ["discount", "entropy_cost"]),
         "estimator": from_weights(weights) if weights else None,
         "outer_hyperparameters": OUTER,
         "outer_critic": critic(),
@@ -68,4 +70,4 @@ def agent(termination=0.15, weights=(), **changes):
 
 def start(agent: Agent, seed: int = 0) -> TrainingState:
     """Returns the agent's first state, by one program: each operation by itself would be compiled too."""
-    return jax.jit(partial(init, agent))(jax.random.key(seed))
+    return jax.jit(partial(init, learning(agent)))(jax.random.key(seed))

@@ -36,7 +36,7 @@ SICK = 8
 """The seed that diverges at once, in processes; its parameters are minus zero."""
 
 
-def make_agent(config, network=None):
+def make_agent(config):
     """Stands in for the one of `experiments.runs.building`."""
     return tables.agent(estimator=make_estimator(config), meta_optimizer=optax.adam(0.05))
 

@@ -5,11 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from experiments.config.estimators import is_own_code
+from agents.hyperparameters import BIJECTIONS
+from experiments.config.own_code import is_own_code
 from experiments.config.ranges import POSITIVE, Range, as_computed, count, finite_number, refuse
 from experiments.config.settings import ESTIMATORS, Config
 from experiments.config.validation import check_numbers, steps_per_window, validate
-from metagrad.meta_parameters import INTERVALS
 
 BASELINE = "baseline"
 """What the run with fixed hyperparameters of its own is called."""
@@ -29,7 +29,7 @@ ALLOWED_ESTIMATORS = (
     f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, the last two also as NAME_HORIZON, and "
     "PACKAGE.MODULE:FACTORY"
 )
-ALLOWED_BASELINE = f"a comma list of NAME:VALUE, NAME of {', '.join(INTERVALS)}"
+ALLOWED_BASELINE = f"a comma list of NAME:VALUE, NAME of {', '.join(BIJECTIONS)}"
 
 
 class Grid(NamedTuple):
@@ -97,7 +97,7 @@ def _fixed(baseline: Sequence[str]) -> Mapping[str, Any]:
     for text in baseline:
         name, _, value = text.partition(":")
         field, number = "lambda_" if name == "lambda" else name, finite_number(value)
-        if name not in INTERVALS or field in values or number is None:
+        if name not in BIJECTIONS or field in values or number is None:
             refuse("baseline", baseline, ALLOWED_BASELINE)
         values[field] = number
     return values

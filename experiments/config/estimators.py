@@ -13,11 +13,6 @@ BUILT_IN = ("none", "single_step", "multi_step", "mixing")
 NAMES = f"one of {', '.join(BUILT_IN)}, or PACKAGE.MODULE:FACTORY, which returns an estimator for a horizon"
 
 
-def is_own_code(name: str) -> bool:
-    """Returns whether a name means code of the user's, which making the estimator imports and calls."""
-    return ":" in name
-
-
 def make(name: str, horizon: int, decay: float = 1.0) -> Estimator | None:
     """Makes an estimator.
 

@@ -11,8 +11,9 @@ from typing import Any
 from absl import flags
 
 from experiments.config.environments import SNAKE
+from experiments.config.presets import PRESETS
 from experiments.config.ranges import refuse
-from experiments.config.settings import GROUPS, OF_SNAKE, PRESETS, Config, Execution, Group, flag_name
+from experiments.config.settings import GROUPS, OF_SNAKE, Config, Execution, Group, flag_name
 
 
 def define_flags(

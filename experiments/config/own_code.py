@@ -9,7 +9,12 @@ OURS = ("agents", "envs", "experiments", "metagrad")
 """This library's packages, which come before others of the same name."""
 
 
-def call(name: str, allowed: str, *arguments: Any) -> Any:
+def is_own_code(name: str) -> bool:
+    """Returns whether the name of an estimator or an agent means code of the user's, which making it runs."""
+    return ":" in name
+
+
+def call(name: str, allowed: str, *arguments: Any, **options: Any) -> Any:
     """Imports a factory, from where the command is given too, and calls it.
 
     Raises:
@@ -21,7 +26,7 @@ def call(name: str, allowed: str, *arguments: Any) -> Any:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, and only for who names code of their own
     try:
-        return getattr(importlib.import_module(module), factory)(*arguments)
+        return getattr(importlib.import_module(module), factory)(*arguments, **options)
     except Exception as error:
         taken = isinstance(error, ImportError) and (error.name or "").partition(".")[0] in OURS
         hint = "; that name is one of metagrad's own packages, so a package of yours needs another" if taken else ""

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from agents.hyperparameters import BIJECTIONS
 from envs.snake import LARGEST_BOARD, SMALLEST_BOARD
-from metagrad.meta_parameters import INTERVALS
 
 
 class ToldError(Exception):
@@ -102,6 +102,6 @@ BOARD = Range(
 )
 HORIZON = WIDTH = Range("at least 1 and at most 65536", lambda value: 1 <= value <= 65_536)
 NAMES = Range(
-    f"a comma list, without repetition, of {', '.join(INTERVALS)}",
-    lambda value: bool(value) and set(value) <= set(INTERVALS) and len(set(value)) == len(value),
+    f"a comma list, without repetition, of {', '.join(BIJECTIONS)}, and of hyperparameters of an --agent of your own",
+    lambda value: bool(value) and all(value) and len(set(value)) == len(value),
 )

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.config.presets import PRESETS
 from experiments.config.ranges import POSITIVE, UNIT_OPEN, Range, as_computed, count, refuse
-from experiments.config.settings import PRESETS, Config, MetaLearning, OuterLoss
+from experiments.config.settings import Config, MetaLearning, OuterLoss
 from experiments.config.validation import validate
 
 Settings = Mapping[str, np.ndarray]

@@ -7,13 +7,14 @@ results.
 
 import dataclasses
 import enum
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from experiments.config import environments, estimators
+from agents.hyperparameters import BIJECTIONS
+from experiments.config import agents, environments, estimators
 from experiments.config.environments import SNAKE
+from experiments.config.own_code import is_own_code
 from experiments.config.ranges import (
     BOARD,
     BOOLEAN,
@@ -31,7 +32,6 @@ from experiments.config.ranges import (
     one_of,
 )
 from metagrad.estimators import Estimator
-from metagrad.meta_parameters import INTERVALS
 
 LOGGING_POINTS = 64
 """Rows of a run in `metrics.csv`, for each seed: so many at most."""
@@ -68,7 +68,7 @@ class MetaLearning:
 
     estimator: str = _setting(
         "mixing",
-        Range(estimators.NAMES, lambda name: name in ESTIMATORS or estimators.is_own_code(name)),
+        Range(estimators.NAMES, lambda name: name in ESTIMATORS or is_own_code(name)),
         "how the meta-gradient is estimated; none tunes nothing",
     )
     meta_params: tuple[str, ...] = _setting(
@@ -135,6 +135,20 @@ class AgentSettings:
     value_cost: float = _setting(0.5, at_least(0), f"weight of the value term in the agent's loss; {FIRST}")
     policy_cost: float = _setting(1.0, at_least(0), f"weight of the policy-gradient term in the agent's loss; {FIRST}")
     learning_rate: float = _setting(1e-3, POSITIVE, f"learning rate of the agent; {FIRST}")
+    agent: str = _setting(
+        agents.ACTOR_CRITIC,
+        Range(agents.NAMES, lambda name: name == agents.ACTOR_CRITIC or is_own_code(name)),
+        "agent that learns",
+    )
+    agent_options: tuple[str, ...] = _setting(
+        (), agents.OPTIONS, "for an --agent of your own, the arguments of its factory"
+    )
+    own_hyperparameters: tuple[str, ...] = _setting(
+        (),
+        agents.HYPERPARAMETERS,
+        "for an --agent of your own, values that its own hyperparameters start from, or keep",
+        name="hyperparameters",
+    )
     optimizer: str = _setting(
         "adam",
         one_of(("adam", "rmsprop")),
@@ -209,8 +223,8 @@ class Config(_Plain, Budget, SnakeSettings, EnvironmentSettings, AgentSettings, 
     """
 
     def hyperparameters(self) -> dict[str, float]:
-        """Returns the inner loss's hyperparameters: fixed values, and starting values of what is tuned."""
-        return {name: getattr(self, "lambda_" if name == "lambda" else name) for name in INTERVALS}
+        """Returns the actor-critic's hyperparameters: fixed values, and starting values of what is tuned."""
+        return {name: getattr(self, "lambda_" if name == "lambda" else name) for name in BIJECTIONS}
 
     def with_estimator(self, estimator: str) -> "Config":
         """Returns the same settings with another estimator; `none` has no outer loss, and so no critic of it."""
@@ -218,7 +232,7 @@ class Config(_Plain, Budget, SnakeSettings, EnvironmentSettings, AgentSettings, 
 
     def without_own_estimator(self) -> "Config":
         """Returns settings of the same training states, which do not depend on the estimator, without code of one."""
-        own = estimators.is_own_code(self.estimator)
+        own = is_own_code(self.estimator)
         return dataclasses.replace(self, estimator="single_step") if own else self
 
     @property
@@ -242,7 +256,7 @@ class Config(_Plain, Budget, SnakeSettings, EnvironmentSettings, AgentSettings, 
 
     def _own_estimator(self) -> Estimator | None:
         """Makes the estimator if it is the user's own code."""
-        return estimators.make(self.estimator, self.horizon) if estimators.is_own_code(self.estimator) else None
+        return estimators.make(self.estimator, self.horizon) if is_own_code(self.estimator) else None
 
     @property
     def steps_per_point(self) -> int:
@@ -291,43 +305,6 @@ class Execution(_Plain):
 EXECUTION = Execution()
 
 
-PRESETS: Mapping[str, dict[str, Any]] = {
-    "quick": {},
-    "paper": {
-        "num_seeds": 8,
-        "board_size": "12",
-        "num_envs": 128,
-        "num_env_steps": 25_600_000,
-        "discount": 0.99,
-        "lambda_": 0.95,
-    },
-    "published": {
-        "board_size": "6",
-        "action_mask": False,
-        "time_limit": 500,
-        "time_limit_terminates": True,
-        "num_envs": 512,
-        "rollout_length": 5,
-        "num_env_steps": 75_008_000,
-        "hidden_layers": 2,
-        "optimizer": "rmsprop",
-        "learning_rate": 5e-4,
-        "meta_params": ("discount",),
-        "meta_learning_rate": 3e-3,
-        "meta_learning_rate_halving": 0,
-        "meta_gradient_clip": 0.1,
-        "discount": 0.8,
-        "lambda_": 0.95,
-        "value_cost": 1.0,  # of half the squared error, theirs 0.5 of all of it
-        "entropy_cost": 0.01,
-        "outer_discount": 0.999,  # theirs is 1, which is out of our range
-        "outer_lambda": 1.0,
-    },
-}
-"""Settings by preset: minutes on two CPU cores, the paper's board for an accelerator, or the agents of arXiv 2211.10550
-on their game, whose differences from ours results/self_tuning.md names."""
-
-
 def environment_title(config: Config) -> str:
     """Returns what pictures call the environment."""
     if config.environment != SNAKE:
@@ -340,7 +317,7 @@ def estimator_title(estimator: str, horizon: int | str) -> str:
     """Returns what texts and pictures call an estimator, such as `multi-step(5)`; files call it `multi_step_5`."""
     if estimator == "none":
         return "fixed"
-    if estimators.is_own_code(estimator):
+    if is_own_code(estimator):
         estimator = estimator.partition(":")[2]
     return estimator.replace("_", "-") + ("" if estimator == "single_step" else f"({horizon})")
 

@@ -5,13 +5,13 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from agents.hyperparameters import BIJECTIONS
 from envs.environment import Environment
 from experiments.config import environments
 from experiments.config.environments import SNAKE
-from experiments.config.estimators import is_own_code
-from experiments.config.ranges import UsageError, as_computed, board_shape, refuse
+from experiments.config.own_code import is_own_code
+from experiments.config.ranges import NAMES, UsageError, as_computed, board_shape, refuse
 from experiments.config.settings import OF_SNAKE, Config, Execution, flag_name
-from metagrad.meta_parameters import INTERVALS
 
 KINDS: Mapping[Any, tuple[Any, str]] = {
     int: (int, "a whole number"),
@@ -60,11 +60,17 @@ def _of_window(config: Config) -> str:
 def check_numbers(config: Config) -> None:
     """Refuses impossible settings, as far as that can be told without the code of environment and estimator."""
     check_ranges(config)
+    if not is_own_code(config.agent):
+        for name in ("agent_options", "own_hyperparameters"):
+            if getattr(config, name):
+                refuse(name.removeprefix("own_"), getattr(config, name), f"left out with `agent`={config.agent}")
+        if not set(config.meta_params) <= set(BIJECTIONS):
+            refuse("meta_params", config.meta_params, NAMES.text)
     for name, value in config.hyperparameters().items():
-        low, high = INTERVALS[name]
-        inside = low < as_computed(value) < high
+        interval = BIJECTIONS[name]
+        inside = interval.low < as_computed(value) < interval.high
         if config.estimator != "none" and name in config.meta_params and not inside:
-            refuse(name, value, f"in ({low:g}, {high:g}) to be tuned")
+            refuse(name, value, f"in {interval} to be tuned")
     if config.seed + config.num_seeds > 2**31:
         refuse("seed", config.seed, f"at most 2^31 - `num_seeds` ({config.num_seeds})")
     if config.environment != SNAKE:
@@ -114,16 +120,21 @@ def check_ranges(settings: Config | Execution) -> None:
             refuse(flag_name(field), value, allowed.text)
 
 
-def check_named(config: Config, named: str | None, path: pathlib.Path) -> None:
-    """Refuses to go on with settings from a file whose environment is other code than the user names.
+def check_named(config: Config, environment: str | None, agent: str | None, path: pathlib.Path) -> None:
+    """Refuses to go on with settings from a file whose environment or agent is other code than the user names.
 
     Args:
       config: from the file.
-      named: the environment on the command line; None if there is none, which is enough for what is built in.
+      environment: on the command line; None if there is none, which is enough for what is built in.
+      agent: likewise.
       path: the file.
 
     Raises:
       UsageError: says what to name.
     """
-    if (named is not None or environments.is_own_code(config.environment)) and named != config.environment:
-        refuse("environment", named or "", f"{config.environment}, as in {path}, whose word is not enough to run code")
+    for name, named, theirs, own in (
+        ("environment", environment, config.environment, environments.is_own_code(config.environment)),
+        ("agent", agent, config.agent, is_own_code(config.agent)),
+    ):
+        if (named is not None or own) and named != theirs:
+            refuse(name, named or "", f"{theirs}, as in {path}; a folder alone cannot make code run")

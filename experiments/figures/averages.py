@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import scipy.special
 
+from agents.hyperparameters import BIJECTIONS
 from metagrad import statistics
-from metagrad.meta_parameters import INTERVALS
+from metagrad.hyperparameters import UNIT
 
 UNBOUNDED = {
     "linear": (np.asarray, np.asarray),
@@ -19,9 +20,9 @@ UNBOUNDED = {
 def scale_of(column: str) -> str:
     """Returns the scale on which a column of the metrics is unbounded: log-odds or logarithms for hyperparameters."""
     kind, _, name = column.partition("/")
-    if kind != "hyper" or name not in INTERVALS:
+    if kind != "hyper" or name not in BIJECTIONS:
         return "linear"
-    return "logit" if INTERVALS[name][1] == 1.0 else "log"
+    return "logit" if BIJECTIONS[name] is UNIT else "log"
 
 
 def over_seeds(column: str, values: np.ndarray) -> statistics.Estimate:

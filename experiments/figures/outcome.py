@@ -1,6 +1,6 @@
 """Summaries of a run or a comparison in words, and the numbers in them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,18 +22,23 @@ def final_returns(metrics: Metrics) -> np.ndarray:
     return np.where(dropped_seeds(metrics), np.nan, returns)
 
 
-def tuned(config: Config) -> tuple[str, ...]:
-    """Returns the names of the hyperparameters that a run tunes."""
-    return () if config.estimator == "none" else config.meta_params
+MOST_SHOWN = 12
+"""Tuned numbers that tables and pictures show; of more, as of a network, the first."""
 
 
-def gradient_deviations(config: Config, metrics: Metrics) -> dict[str, Estimate]:
+def tuned(columns: Iterable[str]) -> list[str]:
+    """Returns the names of the tuned numbers in the columns of a run's metrics, at most `MOST_SHOWN`."""
+    names = [name for kind, _, name in (column.partition("/") for column in columns) if kind == "meta_grad"]
+    return names[:MOST_SHOWN]
+
+
+def gradient_deviations(metrics: Metrics) -> dict[str, Estimate]:
     """Estimates the standard deviation over seeds of one window's meta-gradient, by hyperparameter.
 
     Variances are averaged over the logging points; seeds that were dropped have no part in them.
     """
     survivors = of_survivors(metrics)
-    return {name: statistics.pooled_standard_deviation(survivors[f"meta_grad/{name}"]) for name in tuned(config)}
+    return {name: statistics.pooled_standard_deviation(survivors[f"meta_grad/{name}"]) for name in tuned(metrics)}
 
 
 def describe(config: Config, metrics: Metrics, seconds: float) -> str:
@@ -47,11 +52,12 @@ def describe(config: Config, metrics: Metrics, seconds: float) -> str:
         f"Training took {seconds:.0f} s.",
     ]
     rows = []
-    for name, deviation in gradient_deviations(config, metrics).items():
+    for name, deviation in gradient_deviations(metrics).items():
         ends = of_survivors(metrics)[f"hyper/{name}"][-1]
         end = f"{np.median(ends):.4g}" if ends.size else "-"
         spread = f" ({ends.min():.4g} to {ends.max():.4g})" if ends.size > 1 else ""
-        rows.append([name, f"{config.hyperparameters()[name]:.4g}", end + spread, cell(as_json(deviation))])
+        start = config.hyperparameters().get(name)
+        rows.append([name, "-" if start is None else f"{start:.4g}", end + spread, cell(as_json(deviation))])
     if rows:
         header = ["tuned", "start", "end: median (lowest to highest)", "meta-gradient: std over seeds"]
         lines.append(table(header, rows))
@@ -101,14 +107,15 @@ def sentences(configs: Mapping[str, Config], comparison: Mapping[str, Any]) -> s
       comparison: the content of `compare.json`.
     """
     values = [config.hyperparameters() for config in configs.values()]
-    moved = {name for config in configs.values() for name in tuned(config)}
+    moved = {name for result in comparison["estimators"].values() for name in result["meta_grad_std"]}
     told = [name for name in values[0] if name in moved or len({each[name] for each in values}) > 1] or ["discount"]
     lines = []
     for name, config in configs.items():
         result = comparison["estimators"][name]
         start = ", ".join(f"{each} {config.hyperparameters()[each]:g}" for each in told)
         how = f"Tuned from {start} by {estimator_title(config.estimator, config.horizon)}"
-        line = f"{how if tuned(config) else f'Fixed at {start}'}, agents end at {cell(result['final_return'])} "
+        how = f"Fixed at {start}" if config.estimator == "none" else how
+        line = f"{how}, agents end at {cell(result['final_return'])} "
         line += return_label(config)
         gain = result.get("gain")
         if gain and gain["ci95"][0] is not None:

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
+from agents.hyperparameters import BIJECTIONS
 from experiments.config.ranges import UsageError
 from experiments.config.settings import Config, by_flag, environment_title, estimator_title, return_label
 from experiments.figures import outcome, styles
 from experiments.figures.averages import over_seeds, scale_of
 from experiments.storage.config_file import CONFIG, load
 from experiments.storage.metrics import Metrics, of_survivors, read_metrics
-from metagrad.meta_parameters import INTERVALS
 
 RETURN = "episode_return"
 TRAINING_PICTURE, COMPARISON_PICTURE = "train.png", "compare.png"
@@ -108,7 +108,7 @@ def label_by_estimators(runs: Mapping[str, Run]) -> list[Run]:
     Those that tune nothing are labelled by their names besides, and by what they fix differently.
     """
     fixed = [run.config.hyperparameters() for run in runs.values()]
-    differing = [name for name in INTERVALS if len({values[name] for values in fixed}) > 1]
+    differing = [name for name in BIJECTIONS if len({values[name] for values in fixed}) > 1]
     labelled: list[Run] = []
     own = [run.config.estimator for run in runs.values() if run.config.estimator not in styles.COLOURS]
     colours = styles.COLOURS | dict(zip(dict.fromkeys(own), styles.OTHERS * len(own), strict=False))
@@ -118,7 +118,8 @@ def label_by_estimators(runs: Mapping[str, Run]) -> list[Run]:
         label = estimator_title(estimator, run.config.horizon)
         colour, strength = colours[estimator], 0.65**alike
         if estimator == "none":
-            told = ", ".join(f"{key} {values[key]:.4g}" for key in differing or run.config.meta_params)
+            named = differing or [key for key in run.config.meta_params if key in values]
+            told = ", ".join(f"{key} {values[key]:.4g}" for key in named)
             called = "" if name in ("", "none") else f", {name}"
             label = f"{label}{called}: {told}".replace("_", " ")
             colour, strength = (FIXED, 1.0) if alike else (colour, strength)
@@ -132,7 +133,7 @@ def label_by_estimators(runs: Mapping[str, Run]) -> list[Run]:
 
 def with_spreads(run: Run) -> Run:
     """Adds as columns `spread/NAME`, [points, 1], a meta-gradient's standard deviation over seeds, if there are two."""
-    names = outcome.tuned(run.config) if run.metrics["seed"].shape[1] > 1 else ()
+    names = outcome.tuned(run.metrics) if run.metrics["seed"].shape[1] > 1 else ()
     spreads = {f"spread/{name}": pooled_deviation(run.metrics[f"meta_grad/{name}"])[:, None] for name in names}
     return run._replace(metrics={**run.metrics, **spreads})
 
@@ -151,8 +152,8 @@ def draw_comparison(folders: Mapping[str, pathlib.Path], picture: pathlib.Path) 
     """
     read = map(with_spreads, read_runs(list(folders.values())))
     runs = label_by_estimators(dict(zip(folders, read, strict=True)))
-    config = next((run.config for run in runs if run.config.estimator != "none"), runs[0].config)
-    panels = _layout(outcome.tuned(config))
+    first = next((run for run in runs if run.config.estimator != "none"), runs[0])
+    config, panels = first.config, _layout(outcome.tuned(first.metrics))
     with styles.picture(picture, 1.6 + 1.6 * len(panels) + 0.12 * len(runs)) as figure:
         ratios = [1.5] + [1.0] * (len(panels) - 1)
         for column, axes in figure.subplot_mosaic(panels, empty_sentinel="", height_ratios=ratios).items():

@@ -1,11 +1,11 @@
 """What broke first in a seed that diverged, in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from agents import training
+from agents.training import Breach
 from experiments.config.ranges import StoppedError
 from experiments.config.settings import Config
 
@@ -42,29 +42,27 @@ class Divergence(NamedTuple):
 
 
 def divergences(
-    config: Config, numbers: Sequence[int] | np.ndarray, first_nonfinite: Mapping[str, np.ndarray]
+    config: Config, numbers: Sequence[int] | np.ndarray, breach: Breach, checked: Callable[[], Sequence[str]]
 ) -> list[Divergence]:
     """Tells what broke first in each seed that diverged.
 
     Args:
       config: the run's settings.
       numbers: of the seeds.
-      first_nonfinite: of a `training.Summary` of all seeds, int [num_seeds] each.
+      breach: of a `training.Summary` of all seeds, int [num_seeds] each.
+      checked: what may be named, called only if something broke.
 
     Returns:
       One for each such seed, the first to break first.
     """
-    broken = [
-        (int(update), training.QUANTITIES.index(name if name in training.QUANTITIES else "meta_grad"), name, index)
-        for name, updates in first_nonfinite.items()
-        for index, update in enumerate(updates)
-        if update >= 0
-    ]
-    told: dict[int, Divergence] = {}
-    for update, _, name, index in sorted(broken):
+    updates, places = (np.asarray(numbers) for numbers in breach)
+    names = list(checked()) if (updates >= 0).any() else []
+    told = []
+    for index in np.flatnonzero(updates >= 0).tolist():
+        update, name = int(updates[index]), names[int(places[index])]
         what, wrong = BREACHES.get(name, (name, NOT_FINITE))
         env_step = update * config.steps_per_window // config.updates_per_window
         hint = SLOPES if name.startswith("meta_grad/") else ""
         text = f"{what} of seed {numbers[index]} {wrong} at environment step {env_step} (update {update}){hint}"
-        told.setdefault(index, Divergence(index, name in BREACHES, text))
-    return list(told.values())
+        told.append(Divergence(index, name in BREACHES, text))
+    return told

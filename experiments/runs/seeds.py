@@ -3,7 +3,6 @@
 Which device trains which seed is decided in `layout`.
 """
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -14,12 +13,13 @@ import jax
 import numpy as np
 
 from agents import training
-from agents.training import Agent, Summary, TrainingState
+from agents.agent import Agent
+from agents.training import Learning, Summary, TrainingState
 from experiments.runs import compilation
-from experiments.runs.building import init_seed
+from experiments.runs.building import init_seed, learning_of
 from experiments.runs.layout import Layout, over_batch
 from experiments.storage.checkpoints import with_keys, without_keys
-from metagrad.meta_parameters import MetaParameters, Tuning
+from metagrad.hyperparameters import MetaParameters
 
 POLL_SECONDS = 0.01
 
@@ -45,9 +45,9 @@ class Seeds:
 
     batches: list[TrainingState]
 
-    def __init__(self, agent: Agent, starts: Starts, layout: Layout) -> None:
+    def __init__(self, agent: Agent | Learning, starts: Starts, layout: Layout) -> None:
         """Compiles the program that trains a batch."""
-        self._agent, self._starts, self._layout = agent, starts, layout
+        self._learning, self._starts, self._layout = learning_of(agent), starts, layout
         program, inputs = training_program(agent, list(starts.hyperparameters), layout)
         self._program = compilation.compiled(program, *inputs)
 
@@ -59,7 +59,7 @@ class Seeds:
 
         @jax.jit
         def init(numbers: chex.Array) -> TrainingState:
-            return over_batch(lambda number: without_keys(init_seed(self._agent, number)), self._layout)(numbers)
+            return over_batch(lambda number: without_keys(init_seed(self._learning, number)), self._layout)(numbers)
 
         numbers = self._layout.split(self._starts.numbers)
         self.batches = [
@@ -86,7 +86,7 @@ class Seeds:
         return self._layout.join(summaries)
 
 
-def training_program(agent: Agent, names: list[str], layout: Layout) -> tuple[jax.stages.Wrapped, tuple]:
+def training_program(agent: Agent | Learning, names: list[str], layout: Layout) -> tuple[jax.stages.Wrapped, tuple]:
     """Makes the program that trains a batch of seeds.
 
     Args:
@@ -99,13 +99,11 @@ def training_program(agent: Agent, names: list[str], layout: Layout) -> tuple[ja
       numbers of windows, int32 [size], to the next states and summaries; and the shapes, dtypes and places of what it
       takes.
     """
-    like = jax.eval_shape(partial(init_seed, agent), 0)
+    like = jax.eval_shape(partial(init_seed, learning_of(agent)), 0)
 
     def advance_seed(inputs: tuple[TrainingState, dict, chex.Array]) -> tuple[TrainingState, Summary]:
         state, own, num_windows = inputs
-        tuning = Tuning(agent.tuning.initial | own, agent.tuning.tuned)
-        chosen = dataclasses.replace(agent, tuning=tuning)
-        state, summary = training.train(chosen, with_keys(state, like), num_windows)
+        state, summary = training.train(learning_of(agent, own), with_keys(state, like), num_windows)
         return without_keys(state), summary
 
     def advance(states: TrainingState, own: dict, num_windows: chex.Array) -> tuple[TrainingState, Summary]:

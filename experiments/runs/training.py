@@ -1,6 +1,6 @@
 """The loop of a run: trains all its seeds to the next logging point, writes metrics and checkpoints, and repeats.
 
-It makes the columns of `metrics.csv` (`_columns`). What happens inside an interval is `agents.training`.
+The columns of `metrics.csv` are what learns reports. What happens inside an interval is `agents.training`.
 """
 
 import contextlib
@@ -8,19 +8,21 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from agents.networks import Network
-from agents.training import Agent, Summary, TrainingState
+from agents import training
+from agents.agent import Agent
+from agents.training import Learning, TrainingState
 from experiments.config import validation
 from experiments.config.ranges import refuse
 from experiments.config.settings import EXECUTION, Config, Execution, by_flag, estimator_title
 from experiments.runs import compilation, interrupts, progress
-from experiments.runs.building import init_seeds, make_agent
+from experiments.runs.building import init_seeds, learning_of, make_agent
 from experiments.runs.divergence import Divergence, NonFiniteError, divergences
 from experiments.runs.hosts import ALONE, Hosts
 from experiments.runs.layout import Layout, fits_memory, lay_out
@@ -31,8 +33,6 @@ from experiments.storage.config_file import CONFIG, TRIALS
 from experiments.storage.folder import local_path
 from experiments.storage.metrics import Metrics
 from experiments.storage.run_folder import RunFolder
-from metagrad import meta_parameters
-from metagrad.meta_parameters import MetaParameters
 
 
 class Result(NamedTuple):
@@ -53,7 +53,6 @@ def train(
     folder: str | os.PathLike[str] | None = None,
     execution: Execution = EXECUTION,
     *,
-    network: Network | None = None,
     quiet: bool = False,
     hosts: Hosts = ALONE,
     turn: Turn = progress.ALONE,
@@ -68,7 +67,6 @@ def train(
       folder: new, empty, or that of the same run; a run with fewer environment steps becomes longer. None leaves
         nothing on disk. Of several processes, only the first takes notice of it.
       execution: how it is carried out.
-      network: in place of the one that is chosen by the observations; a folder does not remember it.
       quiet: whether to show no progress.
       hosts: the processes that train the run, of which each calls this with the same settings.
       turn: its place among other runs, which the progress shows.
@@ -86,7 +84,7 @@ def train(
     """
     validation.validate(config)
     validation.check_ranges(execution)
-    agent = make_agent(config, network)
+    agent = make_agent(config)
     starts = Starts(config.seed + np.arange(config.num_seeds, dtype=np.int32), {})
     if not turn.title:
         turn = turn._replace(title=f"{estimator_title(config.estimator, config.horizon)}, {config.num_seeds} seeds")
@@ -95,7 +93,7 @@ def train(
 
 @compilation.checking_themselves()
 def train_seeds(
-    agent: Agent,
+    agent: Agent | Learning,
     config: Config,
     starts: Starts,
     folder: str | os.PathLike[str] | None,
@@ -113,6 +111,7 @@ def train_seeds(
     began = time.monotonic()
     hosts.check_alike(by_flag(config) | dataclasses.asdict(execution))
     mine = hosts.share(config.num_seeds)
+    learning, report = learning_of(agent), learning_of(agent, starts.hyperparameters).report
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(_run_folder(folder, config, execution, trials)) if hosts.first else None
         done, before = _last_checkpoint(run, config, hosts), run.seconds if run else 0.0
@@ -120,7 +119,7 @@ def train_seeds(
             return Result(run.read_metrics() if run else {}, before)
         layout = lay_out(mine.stop - mine.start, execution.seeds_per_batch)
         stack.enter_context(_fits_memory(config, layout, trials))
-        states = _read_states(run, agent, config, hosts) if done else None
+        states = _read_states(run, learning, config, hosts) if done else None
         dropped = _dropped_before(states, done, config, execution)
         bar = stack.enter_context(RunBar(config.num_env_steps, done, turn, quiet or not hosts.first))
         with interrupts.at_once():
@@ -132,12 +131,12 @@ def train_seeds(
                 windows = (env_steps - done) // config.steps_per_window
                 summary = seeds.advance(np.where(dropped, 0, windows)[mine])
                 eta, summary = hosts.all_gather((seeds.eta(), summary))
-                broken = divergences(config, starts.numbers, summary.first_nonfinite)
+                broken = divergences(config, starts.numbers, summary.breach, partial(training.checked, learning))
                 _stop_where_told(broken, execution, trials)
                 dropped[[divergence.seed for divergence in broken]] = True
                 if run and not trials:
                     bar.say_dropped(broken)
-                columns = _columns(agent, starts, eta, summary, dropped)
+                columns = _columns(report(eta, summary), dropped)
                 if run:
                     run.write_metrics(env_steps, columns)
                 stop = _signals_of_all(signals, hosts)
@@ -181,9 +180,9 @@ def _last_checkpoint(run: RunFolder | None, config: Config, hosts: Hosts) -> int
     return int(hosts.broadcast(updates)[0]) * config.steps_per_update
 
 
-def _read_states(run: RunFolder | None, agent: Agent, config: Config, hosts: Hosts) -> TrainingState:
+def _read_states(run: RunFolder | None, learning: Learning, config: Config, hosts: Hosts) -> TrainingState:
     """Returns the states of all seeds at the last checkpoint, without keys."""
-    like = jax.eval_shape(lambda: init_seeds(agent, config))
+    like = jax.eval_shape(lambda: init_seeds(learning, config))
     if run:
         return hosts.broadcast(run.read_checkpoint(like))
     plain = jax.eval_shape(checkpoints.without_keys, like)
@@ -226,19 +225,6 @@ def _fits_memory(config: Config, layout: Layout, trials: bool) -> contextlib.Abs
     return fits_memory("num_envs", config.num_envs, "a seed")
 
 
-def _columns(
-    agent: Agent, starts: Starts, eta: MetaParameters, summary: Summary, dropped: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Returns a logging point's columns, float [num_seeds] each; NaN where no episode ended or a seed was dropped."""
-    tuning = agent.tuning._replace(initial=agent.tuning.initial | dict(starts.hyperparameters))
-    hyper = meta_parameters.hyperparameters(tuning, eta)
-    with np.errstate(invalid="ignore"):
-        episodes = {
-            "episode_return": summary.return_sum / summary.num_episodes,
-            "episode_length": summary.length_sum / summary.num_episodes,
-        }
-        losses = {f"loss/{name}": total / summary.num_updates for name, total in summary.loss_sums.items()}
-    tuned = {f"hyper/{name}": np.asarray(hyper[name]) for name in tuning.tuned}
-    gradients = {f"meta_grad/{name}": summary.meta_gradient[name] for name in tuning.tuned}
-    columns = episodes | tuned | gradients | losses
-    return {name: np.where(dropped, np.float32(np.nan), column) for name, column in columns.items()}
+def _columns(reported: Mapping[str, np.ndarray], dropped: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns a logging point's columns, float [num_seeds] each; NaN where a seed was dropped."""
+    return {name: np.where(dropped, np.float32(np.nan), column) for name, column in reported.items()}

@@ -18,7 +18,10 @@ TRIALS = "shared.json"
 FORMAT = 5
 """Version of the run folder's layout, written to `config.json`."""
 
-ADDED: dict[str, Any] = {"action_mask": True, "time_limit_terminates": False, "hidden_layers": 1}
+ADDED: dict[str, Any] = {
+    **{"action_mask": True, "time_limit_terminates": False, "hidden_layers": 1},
+    **{"agent": "actor_critic", "agent_options": [], "hyperparameters": []},
+}
 """Settings that older folders do not name, and what they were then."""
 
 
@@ -42,7 +45,7 @@ def load(path: pathlib.Path) -> Config:
         values: dict[str, Any] = {field.name: saved[flag_name(field)] for field in fields}
         whole = [field.name for field in fields if field.type is float and type(values[field.name]) is int]
         values |= {name: float(values[name]) for name in whole}
-        values["meta_params"] = tuple(values["meta_params"])
+        values |= {field.name: tuple(values[field.name]) for field in fields if field.type == tuple[str, ...]}
         config = Config(**values)
         check_numbers(config)
     except (UsageError, OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:

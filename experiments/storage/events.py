@@ -13,18 +13,20 @@ from tensorboardX.summary import custom_scalars, text
 
 from experiments.config.settings import Config, by_flag
 
+OF_EACH_SEED = ("episode_return", "hyper")
+"""What the columns begin with that are shown seed by seed."""
+
 
 class EventLog:
     """A file of events. `SummaryWriter` has a thread that dies on a full disk, and then all wait for it."""
 
-    def __init__(self, folder: pathlib.Path, config: Config, env_steps: int) -> None:
+    def __init__(self, folder: pathlib.Path, config: Config, env_steps: int, columns: Iterable[str]) -> None:
         """Starts a file, by which all that others of the folder say after so many environment steps is void."""
         self._writer = EventsWriter(str(folder / "events"))
         settings = [f"| {name} | {value} |" for name, value in by_flag(config).items()]
         table = "\n".join(["| setting | value |", "| --- | --- |", *settings])
-        tuned = () if config.estimator == "none" else config.meta_params
-        names = ["episode_return", *(f"hyper/{name}" for name in tuned)]
-        charts = {"each seed": {name: ["Multiline", [f"{name}/seed_.*"]] for name in names}}
+        shown = [name for name in columns if name.partition("/")[0] in OF_EACH_SEED]
+        charts = {"each seed": {name: ["Multiline", [f"{name}/seed_.*"]] for name in shown}}
         self._write(env_steps + 1, session_log=SessionLog(status=SessionLog.START))
         self._write(env_steps + 1, summary=text("settings", table))
         self._write(env_steps + 1, summary=custom_scalars(charts))
@@ -62,6 +64,6 @@ def scalars(metrics: Mapping[str, np.ndarray], seeds: Iterable[int]) -> dict[str
             values[name] = float(np.mean([*measured.values()]))
         if kind == "meta_grad" and len(measured) > 1:
             values[f"meta_grad_std/{rest}"] = float(np.std([*measured.values()], ddof=1))
-        if kind in ("episode_return", "hyper"):
+        if kind in OF_EACH_SEED:
             values |= {f"{name}/seed_{seed}": value for seed, value in measured.items()}
     return values

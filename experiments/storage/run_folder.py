@@ -139,7 +139,7 @@ class RunFolder:
             self._header = header
             if self._events is None:
                 self._events = self._open.enter_context(
-                    contextlib.closing(EventLog(self._folder, self._config, self.env_steps))
+                    contextlib.closing(EventLog(self._folder, self._config, self.env_steps, columns))
                 )
             self._events.write(env_steps, scalars(columns, self._seeds))
 

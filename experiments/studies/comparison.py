@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from agents.networks import Network
 from experiments.config.comparison import NO_GRID, Grid
 from experiments.config.ranges import refuse
 from experiments.config.settings import EXECUTION, Config, Execution, plain
@@ -38,7 +37,6 @@ def compare(
     grid: Grid = NO_GRID,
     execution: Execution = EXECUTION,
     *,
-    network: Network | None = None,
     quiet: bool = False,
 ) -> dict:
     """Trains one run for each of some settings, in subfolders, and writes `compare.json` and `compare.png`.
@@ -50,7 +48,6 @@ def compare(
       folder: new, empty, or that of the same comparison. None leaves nothing on disk.
       grid: how meta-learning rates are chosen.
       execution: how the runs are carried out.
-      network: as in `runs.training.train`.
       quiet: whether to show no progress.
 
     Returns:
@@ -63,7 +60,7 @@ def compare(
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as place:
-            return compare(configs, place, grid, execution, network=network, quiet=quiet)
+            return compare(configs, place, grid, execution, quiet=quiet)
     folder = local_path("logdir", folder)
     trials = {name: grid.trials(name, config) for name, config in configs.items()}
     for name, config in configs.items():
@@ -73,7 +70,7 @@ def compare(
 
     def run(place: str, config: Config) -> None:
         turn = _turn(planned, place)
-        results[place] = train(config, folder / place, execution, network=network, quiet=quiet, turn=turn)
+        results[place] = train(config, folder / place, execution, quiet=quiet, turn=turn)
 
     for name, config in configs.items():
         for place, trial in trials[name].items():
@@ -194,7 +191,7 @@ def _summarise(config: Config, metrics: Metrics, fixed: Metrics | None) -> dict[
         summary["gain"] = statistics.mean(pairs[0] - pairs[1])
         summary["probability_of_improvement"] = statistics.probability_of_improvement(*pairs)
     return {name: as_json(estimate) for name, estimate in summary.items()} | {
-        "meta_grad_std": {name: as_json(deviation) for name, deviation in gradient_deviations(config, metrics).items()},
+        "meta_grad_std": {name: as_json(deviation) for name, deviation in gradient_deviations(metrics).items()},
         "dropped_seeds": metrics["seed"][0][dropped].astype(int).tolist(),
         "endless_seeds": metrics["seed"][0][~dropped & np.isnan(returns)].astype(int).tolist(),
     }

@@ -8,6 +8,7 @@ import pytest
 
 from agents import actor_critic
 from agents.networks import Predictions, actor_critic_network
+from agents.policies import Categorical
 from agents.rollouts import Rollout
 from envs.snake import Observation
 
@@ -64,14 +65,14 @@ def test_targets_are_lambda_returns_that_end_at_terminations_and_bootstrap_at_tr
 
 def _predictions():
     rng = np.random.default_rng(2)
-    return Predictions(jnp.float32(rng.normal(size=(T, B, A))), jnp.float32(rng.normal(size=(T, B))))
+    return Predictions(Categorical(jnp.float32(rng.normal(size=(T, B, A)))), jnp.float32(rng.normal(size=(T, B))))
 
 
 def test_loss_is_its_equation(rollout):
     predictions = _predictions()
     rng = np.random.default_rng(3)
     targets = actor_critic.Targets(*jnp.float32(rng.normal(size=(2, T, B))))
-    log_policy = np.asarray(jax.nn.log_softmax(predictions.logits))
+    log_policy = np.asarray(jax.nn.log_softmax(predictions.policy.logits))
     chosen = np.take_along_axis(log_policy, np.asarray(rollout.action)[..., None], -1)[..., 0]
     expected = {
         "policy": -np.mean(chosen * targets.advantages),

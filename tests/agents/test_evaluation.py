@@ -7,6 +7,7 @@ import pytest
 
 from agents import evaluation
 from agents.networks import Network, Predictions, actor_critic_network, tabular_network
+from agents.policies import Categorical
 from envs import processes, tabular
 from envs.processes import STOP, WALK
 from envs.snake import Snake
@@ -30,7 +31,8 @@ def _always(action):
     return Network(
         lambda key, observation: {},
         lambda params, observation: Predictions(
-            jnp.where(jnp.arange(2) == action, 0.0, -jnp.inf) + jnp.zeros((*observation.shape[:-1], 2)), None
+            Categorical(jnp.where(jnp.arange(2) == action, 0.0, -jnp.inf) + jnp.zeros((*observation.shape[:-1], 2))),
+            None,
         ),
     )
 
@@ -82,7 +84,7 @@ def test_games_are_those_of_a_plain_loop_that_stops_at_each_end():
     @jax.jit
     def move(game, key):
         action_key, transition_key = jax.random.split(key)
-        logits = network.apply(params, env.observation(game)).logits
+        logits = network.apply(params, env.observation(game)).policy.logits
         game = env.transition(game, jax.random.categorical(action_key, logits).astype(jnp.int32), transition_key)
         return game, env.terminal(game), env.truncated(game)
 
@@ -129,7 +131,7 @@ def test_playing_computes_no_values():
         return jax.jit(play).lower(params=params, discount=0.9, key=KEY).compile().cost_analysis()["flops"]
 
     def apply_both(params, observation):
-        logits, value = network.apply(params, observation)
-        return Predictions(logits + 0.0 * value[..., None], value)
+        policy, value = network.apply(params, observation)
+        return Predictions(Categorical(policy.logits + 0.0 * value[..., None]), value)
 
     assert flops(network) < 0.8 * flops(network._replace(apply=apply_both))

@@ -15,15 +15,16 @@ import optax
 import pytest
 
 from agents import actor_critic, training
+from agents.agent import Agent, inner_problem, learning
+from agents.hyperparameters import BIJECTIONS, actor_critic_hyperparameters
 from agents.networks import actor_critic_network, value_network
 from agents.outer_critic import OuterCritic
 from envs.snake import Snake
-from metagrad import estimators, meta_parameters, windows
-from metagrad.meta_parameters import INTERVALS
+from metagrad import estimators, hyperparameters, windows
 
 HORIZON = 4
 TOLERANCE = 1e-5
-STEPS = dict.fromkeys(INTERVALS, 3e-4) | {"learning_rate": 1e-5, "policy_cost": 1e-5, "value_cost": 1e-3}
+STEPS = dict.fromkeys(BIJECTIONS, 3e-4) | {"learning_rate": 1e-5, "policy_cost": 1e-5, "value_cost": 1e-3}
 """Of the finite differences. What moves the parameters far has small ones, which cross no rectifier's kink; what hardly
 moves the policy has a large one, which is not lost in rounding."""
 
@@ -54,12 +55,12 @@ TERMS = {"policy_only": OUTER, "all_terms": OUTER | {"value_cost": 0.4, "entropy
 
 def _agent(optimizer="adam", outer="policy_only", shared_torso=False, critic=False, weights=()):
     env = Snake(3, 3, time_limit=25)  # short episodes: terminations and truncations fall into the rollouts
-    return training.Agent(
+    return Agent(
         env=env,
         network=actor_critic_network(4, 4, 8, 8, shared_torso, dtype=jnp.float64),
         optimizer=OPTIMIZERS[optimizer],
         meta_optimizer=optax.adam(1e-2),
-        tuning=meta_parameters.tune(INITIAL, list(INTERVALS)),
+        tuning=hyperparameters.tune(actor_critic_hyperparameters(INITIAL), list(BIJECTIONS)),
         estimator=estimators.from_weights(weights) if weights else None,
         outer_hyperparameters=TERMS[outer],
         outer_critic=OuterCritic(value_network(4, 8, dtype=jnp.float64), optax.adam(1e-2)) if critic else None,
@@ -72,8 +73,8 @@ def _agent(optimizer="adam", outer="policy_only", shared_torso=False, critic=Fal
 def _start(*description):
     """Returns a start after some training, when the optimizer's state and the values are no longer zero."""
     agent = _agent(*description)
-    state = jax.jit(partial(training.init, agent))(jax.random.key(7))
-    advance = jax.jit(partial(windows.advance, training.inner_problem(agent)))
+    state = jax.jit(partial(training.init, learning(agent)))(jax.random.key(7))
+    advance = jax.jit(partial(windows.advance, inner_problem(agent)))
     position = state.position
     for key in jax.random.split(state.key, 12):
         position, _ = advance(state.eta, position, key)
@@ -82,7 +83,7 @@ def _start(*description):
 
 def _gradients(agent, start, eta):
     """Returns g_1, ..., g_n of the library's forward mode."""
-    problem = training.inner_problem(agent)
+    problem = inner_problem(agent)
     return jax.jit(lambda eta: windows.horizon_gradients(problem, HORIZON, eta, start, KEY)[0])(eta)
 
 
@@ -99,7 +100,7 @@ def _finite_differences(*description, exact_targets=True):
     """
     agent = _agent(*description)
     start, eta = _start(*description)
-    problem = training.inner_problem(agent)
+    problem = inner_problem(agent)
     advance = jax.jit(partial(windows.advance, problem))
     positions = [start]
     for k in range(HORIZON):
@@ -123,14 +124,14 @@ def _finite_differences(*description, exact_targets=True):
     def update(learner, eta, position):
         if exact_targets:
             return problem.update(learner, eta, position.batch)[0]
-        hyper, rollout = meta_parameters.hyperparameters(agent.tuning, eta), position.batch.rollout
+        hyper, rollout = hyperparameters.hyperparameters(agent.tuning, eta), position.batch.rollout
         targets = nominal_targets(position, hyper)
 
         def loss(params):
             predictions = agent.network.apply(params, rollout.observation)
             return actor_critic.loss(predictions, rollout.action, targets, hyper)[0]
 
-        return actor_critic.descend(agent.optimizer, learner, jax.grad(loss)(learner.params), hyper["learning_rate"])
+        return actor_critic.descend(agent.optimizer, learner, jax.grad(loss)(learner.params), hyper)
 
     @jax.jit
     def outer_loss(params, rollout, targets):
@@ -153,7 +154,7 @@ def _finite_differences(*description, exact_targets=True):
 
 def _assert_agreement(*description):
     exact, differences = _exact_gradients(*description), _finite_differences(*description)
-    for name in INTERVALS:
+    for name in BIJECTIONS:
         # A component that is exactly zero (the value cost's at horizon 1) must come out as exactly zero.
         np.testing.assert_allclose(exact[name], differences[name], rtol=TOLERANCE, atol=0.0, err_msg=name)
 
@@ -192,7 +193,7 @@ def test_finite_differences_notice_targets_cut_by_stop_gradient(monkeypatch):
 def test_without_exact_targets_the_values_in_them_are_constants():
     cut = _gradients(dataclasses.replace(_agent("adam"), exact_targets=False), *_start("adam"))
     differences = _finite_differences("adam", exact_targets=False)
-    for name in INTERVALS:
+    for name in BIJECTIONS:
         np.testing.assert_allclose(cut[name], differences[name], rtol=TOLERANCE, atol=0.0, err_msg=name)
     # The value cost reaches the policy through the values alone, and those of the first update do not depend on eta.
     assert np.all(cut["value_cost"] == 0.0)
@@ -210,7 +211,7 @@ def test_finite_differences_notice_an_optimizer_state_left_undifferentiated(opti
 
     broken = dataclasses.replace(agent, optimizer=optax.GradientTransformation(agent.optimizer.init, update))
     cut, differences = _gradients(broken, *_start(optimizer)), _finite_differences(optimizer)
-    for name in INTERVALS:
+    for name in BIJECTIONS:
         # At horizon 1 the optimizer's state does not depend on eta yet, and at 2 the value cost's reaches no policy.
         errors = np.abs(cut[name] - differences[name])[2:]
         assert np.all(errors > TOLERANCE * np.abs(differences[name][2:])), name
@@ -221,10 +222,10 @@ def test_finite_differences_notice_an_optimizer_state_left_undifferentiated(opti
 )
 def test_forward_mode_equals_reverse_mode(weights):
     start, eta = _start("adam")
-    problem = training.inner_problem(_agent("adam"))
+    problem = inner_problem(_agent("adam"))
     reverse = jax.jit(lambda eta: windows.meta_gradient(problem, weights, eta, start, KEY)[0])(eta)
     forward = windows.combine(weights, _exact_gradients("adam"))
-    for name in INTERVALS:
+    for name in BIJECTIONS:
         np.testing.assert_allclose(forward[name], reverse[name], rtol=1e-9, atol=1e-18)
 
 
@@ -233,7 +234,7 @@ def test_vmapped_seeds_equal_the_same_seeds_one_by_one():
     keys = jax.random.split(jax.random.key(2), 3)
 
     def run(key):
-        state, summary = training.train(agent, training.init(agent, key), 3)
+        state, summary = training.train(learning(agent), training.init(learning(agent), key), 3)
         return state._replace(key=jax.random.key_data(state.key)), summary
 
     together = jax.jit(jax.vmap(run))(keys)

@@ -48,7 +48,7 @@ def test_predictions_have_the_leading_axes_of_the_observations(shared_torso):
     params = network.init(jax.random.key(0), _observations(2))
     for leading in [(2,), (3, 2)]:
         predictions = network.apply(params, _observations(*leading))
-        assert predictions.logits.shape == (*leading, 4)
+        assert predictions.policy.logits.shape == (*leading, 4)
         assert predictions.value.shape == leading
     assert any("value_conv" in name for name in params) is not shared_torso
 
@@ -57,7 +57,7 @@ def test_separate_torsos_share_no_parameter():
     network = _network()
     observations = _observations(2)
     params = network.init(jax.random.key(0), observations)
-    of_policy = jax.grad(lambda params: network.apply(params, observations).logits.sum())(params)
+    of_policy = jax.grad(lambda params: network.apply(params, observations).policy.logits.sum())(params)
     of_value = jax.grad(lambda params: network.apply(params, observations).value.sum())(params)
     for policy, value in zip(jax.tree.leaves(of_policy), jax.tree.leaves(of_value), strict=True):
         assert not (np.any(policy) and np.any(value))
@@ -71,10 +71,10 @@ def test_masked_actions_have_no_probability_and_no_nan():
     params = network.init(jax.random.key(0), observations)
 
     def entropies(params):
-        log_probabilities = jax.nn.log_softmax(network.apply(params, observations).logits)
+        log_probabilities = jax.nn.log_softmax(network.apply(params, observations).policy.logits)
         return -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, -1)
 
-    probabilities = jax.nn.softmax(network.apply(params, observations).logits)
+    probabilities = jax.nn.softmax(network.apply(params, observations).policy.logits)
     assert np.all(probabilities[:2][~mask[:2]] == 0.0)
     np.testing.assert_allclose(probabilities[2], 0.25)  # nothing is possible: any move ends the game
     assert np.all(np.isfinite(entropies(params)))

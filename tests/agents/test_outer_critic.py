@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from agents import actor_critic, networks, tabular, training
+from agents.agent import inner_problem, learning
 from agents.networks import actor_critic_network, value_network
 from agents.outer_critic import OuterCritic
 from envs.snake import Snake
@@ -26,7 +27,7 @@ def agent():
     return dataclasses.replace(
         agent,
         outer_critic=OuterCritic(networks.tabular_critic(agent.env.num_states), optax.sgd(1.0)),
-        tuning=agent.tuning._replace(initial=agent.tuning.initial | {"policy_cost": 0.0, "entropy_cost": 0.0}),
+        tuning=agent.tuning.starting_from({"policy_cost": 0.0, "entropy_cost": 0.0}),
     )
 
 
@@ -34,8 +35,8 @@ def agent():
 def trained(agent):
     """The agent before and after 600 updates with single-step windows."""
     agent = dataclasses.replace(agent, estimator=estimators.from_weights((1.0,)), meta_optimizer=optax.sgd(0.0))
-    before = jax.jit(partial(training.init, agent))(jax.random.key(0))
-    return agent, before, jax.jit(partial(training.train, agent))(before, 600)[0]
+    before = jax.jit(partial(training.init, learning(agent)))(jax.random.key(0))
+    return agent, before, jax.jit(partial(training.train, learning(agent)))(before, 600)[0]
 
 
 def test_it_learns_the_values_under_the_outer_discount(trained):
@@ -53,7 +54,7 @@ def test_it_learns_the_values_under_the_outer_discount(trained):
 
 def test_a_rollout_is_judged_by_the_values_from_before_it_was_learned_from(trained):
     agent, before, _ = trained
-    _, batch = training.inner_problem(agent).collect(
+    _, batch = inner_problem(agent).collect(
         before.position.learner_state, before.eta, before.position.actor_state, jax.random.key(1)
     )
     critic = before.position.actor_state.outer_critic
@@ -67,7 +68,7 @@ def test_a_rollout_is_judged_by_the_values_from_before_it_was_learned_from(train
 
 def test_the_outer_loss_takes_its_advantages_from_it(trained):
     agent, _, after = trained
-    problem, position = training.inner_problem(agent), after.position
+    problem, position = inner_problem(agent), after.position
     batch = position.batch
     scaled = batch._replace(outer_targets=jax.tree.map(lambda leaf: 3.0 * leaf, batch.outer_targets))
     loss, tripled, own = (
@@ -82,8 +83,8 @@ def test_the_agent_is_the_same_with_and_without_it_where_nothing_is_tuned(agent)
     runs = []
     for critic in (agent.outer_critic, None):
         one = dataclasses.replace(agent, outer_critic=critic)
-        state = jax.jit(partial(training.init, one))(jax.random.key(3))
-        runs.append(jax.jit(partial(training.train, one))(state, 5)[0].position)
+        state = jax.jit(partial(training.init, learning(one)))(jax.random.key(3))
+        runs.append(jax.jit(partial(training.train, learning(one)))(state, 5)[0].position)
     jax.tree.map(np.testing.assert_array_equal, runs[0].learner_state, runs[1].learner_state)
     jax.tree.map(np.testing.assert_array_equal, runs[0].batch.rollout, runs[1].batch.rollout)
 
@@ -100,15 +101,15 @@ def test_no_derivative_passes_through_it():
     critic = OuterCritic(value_network(4, 8), optax.adam(1e-3))
     operations = {}
     for name, one in (("without", base), ("with", dataclasses.replace(base, outer_critic=critic))):
-        state = jax.eval_shape(partial(training.init, one), jax.random.key(0))
+        state = jax.eval_shape(partial(training.init, learning(one)), jax.random.key(0))
         gradient = jax.jit(
-            lambda eta, start, key, one=one: windows.meta_gradient(
-                training.inner_problem(one), (0.5, 0.5), eta, start, key
-            )
+            lambda eta, start, key, one=one: windows.meta_gradient(inner_problem(one), (0.5, 0.5), eta, start, key)
         )
         cost = gradient.lower(state.eta, state.position, state.key).compile().cost_analysis()
         operations[name] = cost["flops"]
-    observation = jax.eval_shape(partial(training.init, base), jax.random.key(0)).position.batch.rollout.observation
+    observation = jax.eval_shape(
+        partial(training.init, learning(base)), jax.random.key(0)
+    ).position.batch.rollout.observation
 
     def value_and_gradient(params, observation):
         return jax.value_and_grad(lambda params: jnp.sum(critic.network.apply(params, observation)))(params)

@@ -7,6 +7,7 @@ import pytest
 
 from agents import actor_critic, rollouts
 from agents.networks import Network, Predictions, actor_critic_network
+from agents.policies import Categorical
 from envs import environment
 from envs.snake import Snake
 
@@ -133,7 +134,9 @@ class Dice:
 
 def test_no_two_states_share_their_randomness():
     """Neither those of two environments, first states and later ones, nor those of one."""
-    network = Network(lambda *_: {}, lambda _, seen: Predictions(jnp.zeros((*seen.shape, 2)), jnp.zeros(seen.shape)))
+    network = Network(
+        lambda *_: {}, lambda _, seen: Predictions(Categorical(jnp.zeros((*seen.shape, 2))), jnp.zeros(seen.shape))
+    )
     actor, _ = _start(Dice(), network, 8)
     _, rollout = jax.jit(rollouts.collect(Dice(), network, 10))({}, actor, jax.random.key(1))
     assert len(np.unique(rollout.observation)) == rollout.observation.size
@@ -175,7 +178,7 @@ def _counted(time_limit):
     """Returns a rollout of 10 steps of episodes of 3 to 5 steps, and its targets by values `100 length + step`."""
     network = Network(
         lambda key, observation: {},
-        lambda params, observation: Predictions(observation, observation @ jnp.array([1.0, 100.0])),
+        lambda params, observation: Predictions(Categorical(observation), observation @ jnp.array([1.0, 100.0])),
     )
     env = Counter(time_limit)
     actor, _ = _start(env, network, 8)

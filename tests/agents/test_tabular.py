@@ -16,12 +16,13 @@ import optax
 import pytest
 from differences import central_difference
 
-from agents import actor_critic, networks, rollouts, training
+from agents import actor_critic, networks, rollouts
 from agents import tabular as agent_tabular
+from agents.agent import Agent, Batch, inner_problem
+from agents.hyperparameters import BIJECTIONS, actor_critic_hyperparameters
 from envs import processes, tabular
 from envs.snake import Snake
-from metagrad import estimators, meta_parameters, windows
-from metagrad.meta_parameters import INTERVALS
+from metagrad import estimators, hyperparameters, windows
 
 HORIZON = 4
 KEY = jax.random.key(3)
@@ -47,12 +48,12 @@ def _policy(mdp, seed=0):
 
 def _agent(optimizer="sgd", num_envs=16):
     mdp = _mdp()
-    return training.Agent(
+    return Agent(
         env=mdp,
         network=networks.tabular_network(mdp.num_states, mdp.num_actions, scale=0.7),
         optimizer=OPTIMIZERS[optimizer],
         meta_optimizer=optax.adam(1e-2),
-        tuning=meta_parameters.tune(INITIAL, list(INTERVALS)),
+        tuning=hyperparameters.tune(actor_critic_hyperparameters(INITIAL), list(BIJECTIONS)),
         estimator=None,
         outer_hyperparameters=OUTER,
         outer_critic=None,
@@ -67,7 +68,7 @@ def _start(optimizer):
     agent = _agent(optimizer)
     mdp = agent.env
     learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(mdp.num_states), jax.random.key(5))
-    eta = meta_parameters.initial_meta_parameters(agent.tuning)
+    eta = hyperparameters.initial_meta_parameters(agent.tuning)
     position = agent_tabular.exact_start(agent, learner, jnp.asarray(mdp.start))
     advance = jax.jit(partial(windows.advance, agent_tabular.exact_problem(agent)))
     for _ in range(2):
@@ -127,7 +128,7 @@ def test_mean_update_and_mean_outer_gradient_are_the_exact_ones():
     # that collected, as everywhere in a derivative.
     agent = _agent(num_envs=1)
     position, eta = _start("sgd")
-    problem, exact = training.inner_problem(agent), agent_tabular.exact_problem(agent)
+    problem, exact = inner_problem(agent), agent_tabular.exact_problem(agent)
     rng = np.random.default_rng(4)
     learner = jax.tree.map(lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape), position.learner_state)
 
@@ -175,7 +176,7 @@ def _all_rollouts(mdp, policy, states, length):
         episode_return=jnp.zeros(action.shape),
         episode_length=jnp.zeros(action.shape, jnp.int32),
     )
-    return training.Batch(batch, None), probabilities
+    return Batch(batch, None), probabilities
 
 
 def test_expectations_are_the_sums_over_all_rollouts():
@@ -187,7 +188,7 @@ def test_expectations_are_the_sums_over_all_rollouts():
         actor_critic.init(network, agent.optimizer, jnp.eye(3), jax.random.key(seed)) for seed in range(3)
     )
     states = jnp.array([0.3, 0.7, 0.0])
-    eta = meta_parameters.initial_meta_parameters(agent.tuning)
+    eta = hyperparameters.initial_meta_parameters(agent.tuning)
 
     def evaluate(problem, batch):
         def update(learner, eta):
@@ -203,7 +204,7 @@ def test_expectations_are_the_sums_over_all_rollouts():
     exact = agent_tabular.exact_start(agent, collector, states).batch
     batch, probabilities = _all_rollouts(mdp, np.asarray(exact.policy), np.asarray(states), agent.rollout_length)
     np.testing.assert_allclose(probabilities.sum(), 1.0, rtol=1e-12)
-    outcomes = jax.jit(jax.vmap(partial(evaluate, training.inner_problem(agent))))(batch)
+    outcomes = jax.jit(jax.vmap(partial(evaluate, inner_problem(agent))))(batch)
     sums = jax.tree.map(lambda leaf: np.tensordot(probabilities, leaf, 1), outcomes)
     expectations = jax.jit(partial(evaluate, agent_tabular.exact_problem(agent)))(exact)
     jax.tree.map(
@@ -249,7 +250,7 @@ def test_exact_meta_gradients_agree_with_finite_differences_on_frozen_data(optim
             losses.append(agent_tabular.expected_loss(all_predictions(learner), batch, targets, OUTER)[0])
         return jnp.stack(losses)
 
-    for name in INTERVALS:
+    for name in BIJECTIONS:
         difference = central_difference(outer_losses, eta, name)
         np.testing.assert_allclose(_exact_gradients(optimizer)[name], difference, rtol=1e-7, atol=1e-11, err_msg=name)
 
@@ -260,7 +261,7 @@ def test_forward_mode_equals_reverse_mode(weights):
     problem = agent_tabular.exact_problem(_agent("adam"))
     reverse = jax.jit(lambda eta: windows.meta_gradient(problem, weights, eta, start, KEY)[0])(eta)
     forward = windows.combine(weights, _exact_gradients("adam"))
-    for name in INTERVALS:
+    for name in BIJECTIONS:
         np.testing.assert_allclose(forward[name], reverse[name], rtol=1e-9, atol=1e-15, err_msg=name)
 
 
@@ -279,7 +280,7 @@ def test_return_gradients_agree_with_finite_differences_on_data_that_move(optimi
         return jnp.stack(values)
 
     gradients = jax.jit(partial(agent_tabular.return_gradients, agent, HORIZON))(eta, start)
-    for name in INTERVALS:
+    for name in BIJECTIONS:
         difference = central_difference(returns, eta, name)
         np.testing.assert_allclose(gradients[name], difference, rtol=1e-7, atol=1e-11, err_msg=name)
 
@@ -288,7 +289,7 @@ def _study_inputs(num_envs=1):
     agent = agent_tabular.study_agent(num_envs)
     mdp = agent.env
     learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(mdp.num_states), KEY)
-    return agent, learner, jnp.asarray(mdp.start), meta_parameters.initial_meta_parameters(agent.tuning)
+    return agent, learner, jnp.asarray(mdp.start), hyperparameters.initial_meta_parameters(agent.tuning)
 
 
 def test_sampled_meta_gradients_approach_the_exact_ones_as_environments_are_added():
@@ -298,7 +299,7 @@ def test_sampled_meta_gradients_approach_the_exact_ones_as_environments_are_adde
         def window(key):
             start_key, window_key = jax.random.split(key)
             start = agent_tabular.sampled_start(agent, learner, states, start_key)
-            return windows.horizon_gradients(training.inner_problem(agent), HORIZON, eta, start, window_key)[0]
+            return windows.horizon_gradients(inner_problem(agent), HORIZON, eta, start, window_key)[0]
 
         samples = jax.jit(jax.vmap(window))(jax.random.split(jax.random.key(num_envs), num_windows))
         exact = agent_tabular.truth(agent, learner, states, eta, HORIZON).horizon_gradients
@@ -339,7 +340,7 @@ def test_the_study_wants_its_discount_raised():
 
 
 def test_other_environments_have_no_exact_problem():
-    agent = training.Agent(Snake(), None, None, None, None, (), {}, None, 1, 1)
+    agent = Agent(Snake(), None, None, None, None, (), {}, None, 1, 1)
     with pytest.raises(TypeError, match="must be a Tabular, got Snake"):
         agent_tabular.exact_problem(agent)
 
@@ -347,7 +348,7 @@ def test_other_environments_have_no_exact_problem():
 def test_forward_modes_memory_does_not_grow_with_the_horizon():
     agent, learner, states, eta = _study_inputs(num_envs=64)
     start = agent_tabular.sampled_start(agent, learner, states, KEY)
-    problem = training.inner_problem(agent)
+    problem = inner_problem(agent)
 
     def memory(horizon):
         program = jax.jit(partial(windows.horizon_gradients, problem, horizon)).lower(eta, start, KEY).compile()

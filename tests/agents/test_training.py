@@ -9,10 +9,11 @@ import pytest
 import tables
 
 from agents import actor_critic, training
+from agents.agent import inner_problem, learning
 from experiments.config.settings import Config
 from experiments.runs.building import init_seeds, make_agent
 from experiments.runs.layout import over_leading_axis
-from metagrad import estimators, meta_parameters, windows
+from metagrad import estimators, hyperparameters, windows
 
 CONFIG = Config(
     num_seeds=2,
@@ -31,8 +32,8 @@ SNAKE = dataclasses.replace(CONFIG, environment="snake", board_size="3")
 def trained():
     """A window of single-step training: the state before and after, and the summary."""
     agent = make_agent(dataclasses.replace(CONFIG, estimator="single_step", meta_learning_rate=0.1))
-    before = jax.jit(partial(training.init, agent))(jax.random.key(0))
-    after, summary = jax.jit(partial(training.train, agent))(before, 6)
+    before = jax.jit(partial(training.init, learning(agent)))(jax.random.key(0))
+    after, summary = jax.jit(partial(training.train, learning(agent)))(before, 6)
     return agent, before, after, summary
 
 
@@ -51,8 +52,8 @@ def test_every_window_moves_parameters_and_meta_parameters(trained):
 
 def test_num_windows_does_not_recompile():
     agent = make_agent(CONFIG)
-    train = jax.jit(partial(training.train, agent))
-    state = jax.jit(partial(training.init, agent))(jax.random.key(0))
+    train = jax.jit(partial(training.train, learning(agent)))
+    state = jax.jit(partial(training.init, learning(agent)))(jax.random.key(0))
     train(state, 1)
     train(state, 3)
     assert train._cache_size() == 1
@@ -61,9 +62,9 @@ def test_num_windows_does_not_recompile():
 def test_summary_counts_the_episodes_that_the_updates_saw():
     """Those that the time limit cut as well as those that ended by themselves."""
     agent = make_agent(dataclasses.replace(SNAKE, time_limit=40))  # whose returns are whole numbers
-    state = jax.jit(partial(training.init, agent))(jax.random.key(1))
-    after, summary = jax.jit(partial(training.train, agent))(state, 20)
-    problem = training.inner_problem(agent)
+    state = jax.jit(partial(training.init, learning(agent)))(jax.random.key(1))
+    after, summary = jax.jit(partial(training.train, learning(agent)))(state, 20)
+    problem = inner_problem(agent)
     advance = jax.jit(partial(windows.advance, problem))
     position, key, returns, lengths, kinds = state.position, state.key, [], [], []
     for _ in range(20):
@@ -75,35 +76,39 @@ def test_summary_counts_the_episodes_that_the_updates_saw():
         key, window_key = jax.random.split(key)
         position, _ = advance(state.eta, position, window_key)
     assert np.all(np.any(kinds, 0))
-    assert summary.num_episodes == len(returns)
-    np.testing.assert_allclose(summary.return_sum, np.sum(returns))
-    np.testing.assert_allclose(summary.length_sum, np.sum(lengths))
+    assert summary.metrics.num_episodes == len(returns)
+    np.testing.assert_allclose(summary.metrics.return_sum, np.sum(returns))
+    np.testing.assert_allclose(summary.metrics.length_sum, np.sum(lengths))
     assert jnp.array_equal(jax.random.key_data(after.key), jax.random.key_data(key))
+
+
+def _told(agent, summary):
+    """Names what was first not as it may be, and the update."""
+    return training.checked(learning(agent))[summary.breach.what], summary.breach.update
 
 
 def test_without_an_estimator_hyperparameters_stay():
     agent = make_agent(CONFIG)
-    state = jax.jit(partial(training.init, agent))(jax.random.key(0))
-    after, summary = jax.jit(partial(training.train, agent))(state, 2)
+    state = jax.jit(partial(training.init, learning(agent)))(jax.random.key(0))
+    after, summary = jax.jit(partial(training.train, learning(agent)))(state, 2)
     assert after.eta == summary.meta_gradient == {}
 
 
 def test_the_first_update_that_is_not_finite_is_told(trained):
     agent, before, _, summary = trained
-    assert all(update == -1 for update in summary.first_nonfinite.values())
+    assert summary.breach.update == -1
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, before.position.learner_state.params)
     position = before.position._replace(learner_state=before.position.learner_state._replace(params=broken))
-    _, summary = jax.jit(partial(training.train, agent))(
+    _, summary = jax.jit(partial(training.train, learning(agent)))(
         before._replace(position=position, num_updates=jnp.int32(7)), 3
     )
-    assert summary.first_nonfinite["loss/value"] == 8
-    assert summary.first_nonfinite["meta_grad/discount"] == 8
+    assert _told(agent, summary) == ("loss/entropy", 8)
 
 
 def test_a_seed_does_not_depend_on_how_many_there_are():
     agent = make_agent(CONFIG)
-    two, three = (init_seeds(agent, dataclasses.replace(CONFIG, seed=4, num_seeds=n)) for n in (2, 3))
-    other = init_seeds(agent, dataclasses.replace(CONFIG, seed=5, num_seeds=1))
+    two, three = (init_seeds(learning(agent), dataclasses.replace(CONFIG, seed=4, num_seeds=n)) for n in (2, 3))
+    other = init_seeds(learning(agent), dataclasses.replace(CONFIG, seed=5, num_seeds=1))
     params = [state.position.learner_state.params for state in (two, three, other)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b[1], rtol=1e-6), params[0], params[1])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b[0], rtol=1e-6), params[0], params[2])
@@ -111,11 +116,13 @@ def test_a_seed_does_not_depend_on_how_many_there_are():
 
 def test_seeds_are_the_same_all_at_once_and_one_after_another(monkeypatch):
     agent = make_agent(SNAKE)  # whose convolutions are batched then
-    states = init_seeds(agent, SNAKE)
+    states = init_seeds(learning(agent), SNAKE)
     after = {}
     for backend in ("cpu", "gpu"):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        after[backend], summary = jax.jit(over_leading_axis(lambda state: training.train(agent, state, 4)))(states)
+        after[backend], summary = jax.jit(over_leading_axis(lambda state: training.train(learning(agent), state, 4)))(
+            states
+        )
         assert np.all(summary.num_updates == 4)
     jax.tree.map(
         lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6),
@@ -125,17 +132,17 @@ def test_seeds_are_the_same_all_at_once_and_one_after_another(monkeypatch):
 
 def test_updates_per_window():
     for estimator, updates in [("none", 1), ("single_step", 1), ("multi_step", 5), ("mixing", 5)]:
-        agent = make_agent(dataclasses.replace(CONFIG, estimator=estimator))
-        assert agent.updates_per_window == updates
-        assert agent.steps_per_window == updates * 4 * 5
+        config = dataclasses.replace(CONFIG, estimator=estimator)
+        assert learning(make_agent(config)).updates_per_window == config.updates_per_window == updates
+        assert config.steps_per_window == updates * 4 * 5
 
 
 @pytest.fixture(scope="module")
 def tabular():
     """An agent on tables, its program, its state before the first and after each of three windows, and summaries."""
     agent = tables.agent(weights=estimators.mixing(2, 0.5))
-    train = jax.jit(partial(training.train, agent))
-    states, summaries = [jax.jit(partial(training.init, agent))(jax.random.key(0))], []
+    train = jax.jit(partial(training.train, learning(agent)))
+    states, summaries = [jax.jit(partial(training.init, learning(agent)))(jax.random.key(0))], []
     for _ in range(3):
         state, summary = train(states[-1], 1)
         states.append(state)
@@ -156,7 +163,7 @@ def test_meta_parameters_go_down_the_meta_gradient_with_the_meta_optimizers_memo
 
 def test_a_windows_meta_gradient_is_the_estimators_where_the_window_started(tabular):
     agent, _, states, summaries = tabular
-    problem = training.inner_problem(agent)
+    problem = inner_problem(agent)
     before = states[2]  # both eta and the optimizers' states have moved
     gradients, end, _ = jax.jit(partial(windows.horizon_gradients, problem, 2))(
         before.eta, before.position, jax.random.split(before.key)[1]
@@ -173,9 +180,9 @@ def test_an_interval_is_its_windows_one_after_another(tabular):
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), one, other)
     assert end.num_updates == states[-1].num_updates == 6
     assert summary.num_updates == 6
-    assert summary.num_episodes == sum(int(part.num_episodes) for part in summaries) > 0
-    for name, total in summary.loss_sums.items():
-        np.testing.assert_allclose(total, sum(part.loss_sums[name] for part in summaries), rtol=1e-5)
+    assert summary.metrics.num_episodes == sum(int(part.metrics.num_episodes) for part in summaries) > 0
+    for name, total in summary.metrics.loss.items():
+        np.testing.assert_allclose(total, sum(part.metrics.loss[name] for part in summaries), rtol=1e-5)
     for name, gradient in summary.meta_gradient.items():
         np.testing.assert_allclose(gradient, summaries[-1].meta_gradient[name], rtol=1e-5)
 
@@ -187,18 +194,18 @@ def test_the_outer_critic_learns_from_every_rollout_once(tabular):
 
 
 def test_an_outer_critic_that_is_not_finite_is_told(tabular):
-    _, train, states, _ = tabular
+    agent, train, states, _ = tabular
     actor = states[0].position.actor_state
     broken = actor.outer_critic._replace(params=jax.tree.map(lambda leaf: jnp.nan * leaf, actor.outer_critic.params))
     position = states[0].position._replace(actor_state=actor._replace(outer_critic=broken))
     _, summary = train(states[0]._replace(position=position), 1)
-    assert summary.first_nonfinite["outer_critic"] == 2
+    assert _told(agent, summary) == ("batch/outer_targets/returns", 2)
 
 
 def test_the_outer_critic_judges_by_outer_returns_and_then_learns_them():
     agent = tables.agent(outer_critic=tables.critic(optax.sgd(0.3)))
     state = tables.start(agent)
-    collect = jax.jit(training.inner_problem(agent).collect)
+    collect = jax.jit(inner_problem(agent).collect)
     actor = state.position.actor_state
     for key in jax.random.split(jax.random.key(1), 2):
         table = np.asarray(actor.outer_critic.params["table"]["v"])
@@ -229,14 +236,14 @@ def test_the_outer_loss_takes_its_advantages_from_the_critic_that_is_for_it(crit
     rollout = position.batch.rollout
     log_policy = jax.nn.log_softmax(rollout.observation @ position.learner_state.params["policy"]["table"])
     chosen = np.take_along_axis(np.asarray(log_policy), np.asarray(rollout.action)[..., None], -1)[..., 0]
-    loss = training.inner_problem(agent).outer_loss(position.learner_state, position.batch)
+    loss = inner_problem(agent).outer_loss(position.learner_state, position.batch)
     np.testing.assert_allclose(loss, -np.mean(chosen * constants.advantages), rtol=1e-5)
 
 
 def test_no_gradient_passes_through_the_outer_critic():
     agent = tables.agent()
     position = tables.start(agent).position
-    problem, eta = training.inner_problem(agent), meta_parameters.initial_meta_parameters(agent.tuning)
+    problem, eta = inner_problem(agent), hyperparameters.initial_meta_parameters(agent.tuning)
     outer_slope = jax.jit(jax.grad(problem.outer_loss, argnums=1, allow_int=True))
     slope = outer_slope(position.learner_state, position.batch)
     assert all(np.all(leaf == 0.0) for leaf in slope.outer_targets)
@@ -256,10 +263,10 @@ def test_an_agent_that_tunes_nothing_is_the_same_with_an_outer_critic_to_the_bit
     results = []
     for critic in (tables.critic(), None):
         agent = tables.agent(outer_critic=critic)
-        state = jax.jit(partial(training.init, agent))(jax.random.key(0))
-        state, summary = jax.jit(partial(training.train, agent))(state, 4)
+        state = jax.jit(partial(training.init, learning(agent)))(jax.random.key(0))
+        state, summary = jax.jit(partial(training.train, learning(agent)))(state, 4)
         environments = state.position.actor_state.environments
-        results.append((state.position.learner_state, environments, state.position.batch.rollout, summary.loss_sums))
+        results.append((state.position.learner_state, environments, state.position.batch.rollout, summary.metrics.loss))
     jax.tree.map(np.testing.assert_array_equal, *results)
 
 
@@ -268,5 +275,5 @@ def test_no_key_is_used_twice():
     drawn = critic.network._replace(init=lambda key, _: {"table": {"v": jax.random.normal(key, (tables.NUM_STATES,))}})
     agent = tables.agent(weights=estimators.single_step(), outer_critic=critic._replace(network=drawn))
     with jax.debug_key_reuse(True):
-        state = jax.jit(partial(training.init, agent))(jax.random.key(0))
-        jax.jit(partial(training.train, agent))(state, 2)
+        state = jax.jit(partial(training.init, learning(agent)))(jax.random.key(0))
+        jax.jit(partial(training.train, learning(agent)))(state, 2)

@@ -7,8 +7,9 @@ import jax.export
 import numpy as np
 import pytest
 
-from agents import training
-from experiments.config.settings import PRESETS, Config
+from agents.agent import inner_problem, learning
+from experiments.config.presets import PRESETS
+from experiments.config.settings import Config
 from experiments.runs import seeds
 from experiments.runs.building import init_seed, make_agent
 from experiments.runs.layout import lay_out, over_devices
@@ -43,11 +44,11 @@ def _training(config):
 def _study(config, num_windows):
     """Returns the program of a study's windows, from keys as data, and the shapes of what it takes."""
     agent = make_agent(config)
-    problem = training.inner_problem(agent)._replace(outer_loss=partial(agent_points.outer_losses, agent))
+    problem = inner_problem(agent)._replace(outer_loss=partial(agent_points.outer_losses, agent))
     start = agent_points.make_start(agent, problem, burn_in=10)
     critics = (OUTER_CRITIC, OWN_CRITIC)
     program = sampling.make_windows(problem, start, config.horizon, config.meta_params, critics, over_devices)
-    state = jax.eval_shape(partial(init_seed, agent), 0)
+    state = jax.eval_shape(partial(init_seed, learning(agent)), 0)
 
     def of_data(fixed, eta, data):
         return program(fixed, eta, jax.random.wrap_key_data(data))

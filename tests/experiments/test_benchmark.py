@@ -100,7 +100,7 @@ def _run(folder, capsys, *names):
 
 
 def test_what_is_measured_within_this_process(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(training, "make_agent", train_on_tables.make_agent)  # which compiles in moments
+    monkeypatch.setattr(training, "require_agent", train_on_tables.make_agent)  # which compiles in moments
     monkeypatch.setattr(measuring.importlib.util, "find_spec", lambda name: None)
     results, printed = _run(tmp_path, capsys, "env", "train", "estimators", "seeds", "memory")
     assert {suite: set(figures) for suite, figures in results.items() if suite != "device"} == {
@@ -165,7 +165,7 @@ def test_an_unknown_suite_is_refused(suite, tmp_path, capsys):
 
 def test_other_libraries_play_and_learn_beside_ours(monkeypatch):
     pytest.importorskip("jumanji")
-    monkeypatch.setattr(training, "make_agent", train_on_tables.make_agent)
+    monkeypatch.setattr(training, "require_agent", train_on_tables.make_agent)
     figures = {"jumanji": games.env(MINIATURE)["copies_2"]} | training.train(MINIATURE)
     for package, measure in figures.items():
         if measuring.installed(package):

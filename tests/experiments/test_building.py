@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.config.settings import ESTIMATORS, PRESETS, Config
+from experiments.config.presets import PRESETS
+from experiments.config.settings import ESTIMATORS, Config
 from experiments.config.validation import make_environment, validate
 from experiments.runs.building import make_agent
 from metagrad import estimators
@@ -54,7 +55,8 @@ def test_the_agent_is_what_its_settings_say():
     ):
         assert weighted.estimator.estimate.args == (weights,)
         assert weighted.estimator[:2] == (3, 3)
-    assert agent.tuning == (INNER | {"lambda": 0.6}, ("lambda", "value_cost"))
+    assert {name: hyper.initial for name, hyper in agent.tuning.hyperparameters.items()} == INNER | {"lambda": 0.6}
+    assert agent.tuning.tuned == ("lambda", "value_cost")
     widths = _widths(agent.network, agent.env)
     assert widths["policy_conv_2"] == widths["value_conv_1"] == 2
     assert (widths["policy_head/~/linear_0"], widths["value_head/~/linear_0"]) == (3, 5)

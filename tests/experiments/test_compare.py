@@ -61,9 +61,9 @@ def training(monkeypatch):
         # The last tenth, and no point before it, returns about 7.
         return np.where(np.arange(20)[:, None] >= 18, 7.0 + gain, 100.5) + np.arange(config.num_seeds)
 
-    def train(config, folder, execution, *, network, quiet, turn):
+    def train(config, folder, execution, *, quiet, turn):
         assert turn.title.split(", ")[1] in (folder.name, f"grid/{folder.name}")
-        it.runs[folder.name] = config, (execution, network)
+        it.runs[folder.name] = config, execution
         folder.mkdir(parents=True, exist_ok=True)
         config_file.save(config, folder / "config.json")
         returns = np.array(it.returns.get(folder.name, rule(config)))
@@ -71,7 +71,8 @@ def training(monkeypatch):
         lost = np.isnan(returns) & (returns[0] == DROPPED)
         env_steps = points * config.num_env_steps / len(returns) if it.env_steps is None else it.env_steps
         columns = {"env_steps": np.tile(env_steps, len(seeds)), "seed": np.tile(config.seed + seeds, (len(points), 1))}
-        gradients = {f"meta_grad/{name}": points + scale * seeds for scale, name in enumerate(config.meta_params, 1)}
+        tuned = () if config.estimator == "none" else config.meta_params
+        gradients = {f"meta_grad/{name}": points + scale * seeds for scale, name in enumerate(tuned, 1)}
         measured = {name: np.where(lost, np.nan, gradient) for name, gradient in gradients.items()}
         return Result(columns | {"episode_return": returns} | measured, 1.0)
 
@@ -92,8 +93,8 @@ def _estimates(result, *names):
 def test_compare_trains_alike_on_the_same_seeds_and_chooses_each_rate_on_others(kept, tmp_path, training):
     configs = make_configs(CONFIG, ["none", "single_step", "multi_step", "mixing_2"], ["discount:0.3"])
     grid = Grid((np.float32(0.1), 0.3), num_seeds=np.int64(2))
-    comparison = comparing.compare(configs, str(tmp_path) if kept else None, grid, Execution(keep=3), network="own")
-    assert all(options == (Execution(keep=3), "own") for _, options in training.runs.values())
+    comparison = comparing.compare(configs, str(tmp_path) if kept else None, grid, Execution(keep=3))
+    assert all(execution == Execution(keep=3) for _, execution in training.runs.values())
     assert comparison["wall_seconds"] == len(training.runs) == 5 + 3 * 2
     assert list(comparison["estimators"]) == list(configs)
     chosen = {"single_step": (0.3, 2.0), "multi_step": (0.1, 1.9), "mixing_2": (0.1, 2.0)}
@@ -140,7 +141,7 @@ def test_the_flags_of_the_grid_and_of_the_execution_arrive(tmp_path, training, c
     assert not command_line.run(compare, *SMALL, "--estimators=mixing", *given)
     seeds = {name: config.num_seeds for name, (config, _) in training.runs.items()}
     assert seeds == {"mixing_0.1": 4, "mixing_0.3": 4, "mixing": 2}
-    assert training.runs["mixing"][1] == (Execution(on_divergence="drop"), None)
+    assert training.runs["mixing"][1] == Execution(on_divergence="drop")
     assert "Final return at each meta-learning rate, on 4 other seeds" in capsys.readouterr().out
     assert list(make_configs(CONFIG)) == compare.define_flags()["estimators"].value == list(ESTIMATORS)
 

@@ -15,7 +15,7 @@ from envs import processes, tabular
 from experiments import discounting_chain
 from experiments.studies.discounting_chain import exact, sampled, study
 from experiments.studies.discounting_chain.exact import INNER_CRITIC, OUTER_CRITIC
-from metagrad import meta_parameters, windows
+from metagrad import hyperparameters, windows
 
 BONUS_CHAIN = 3
 SMALL = (1, 2, 4, 7, 9)
@@ -72,7 +72,7 @@ def test_impossible_chains_are_refused(bonus_chain, reward_steps):
 def test_gradients_with_an_outer_critic_agree_with_finite_differences_on_frozen_data():
     agent = exact.make_agent(0.95, OUTER_CRITIC, ())
     mdp, problem, horizon = agent.env, agent_tabular.converged_problem(agent), 3
-    eta = meta_parameters.initial_meta_parameters(agent.tuning)
+    eta = hyperparameters.initial_meta_parameters(agent.tuning)
     advance = jax.jit(lambda position, number: exact.advance(problem, eta, position, number))
     start = advance(exact.uniform_start(agent, eta), 3)
     gradients, _, _ = jax.jit(lambda eta: windows.horizon_gradients(problem, horizon, eta, start, jax.random.key(0)))(
@@ -93,7 +93,7 @@ def test_gradients_with_an_outer_critic_agree_with_finite_differences_on_frozen_
             # By hand, from the values of the nominal policy under the outer discount, whatever the agent's critic says.
             values = tabular.state_values(mdp, following.batch.policy, exact.OUTER_DISCOUNT)
             advantages = mdp.rewards + tabular.going_on(mdp) @ values - values[:, None]
-            log_policy = jax.nn.log_softmax(agent.network.apply(learner.params, jnp.eye(mdp.num_states)).logits)
+            log_policy = jax.nn.log_softmax(agent.network.apply(learner.params, jnp.eye(mdp.num_states)).policy.logits)
             frequencies = following.batch.states.mean(0)[:, None] * following.batch.policy
             found.append(-jnp.sum(frequencies * advantages * log_policy))
         return jnp.stack(found)

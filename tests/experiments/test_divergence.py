@@ -17,6 +17,8 @@ from miniature import train
 from stairs import Seen
 
 from agents import rollouts, training
+from agents.agent import learning
+from agents.hyperparameters import BIJECTIONS, actor_critic_hyperparameters
 from experiments import curves
 from experiments.config.ranges import UsageError
 from experiments.config.settings import EXECUTION, Config, Execution
@@ -26,7 +28,7 @@ from experiments.runs.divergence import NonFiniteError, divergences
 from experiments.storage import checkpoints
 from experiments.storage.metrics import METRICS, read_metrics
 from experiments.storage.run_folder import RunFolder
-from metagrad import estimators, meta_parameters
+from metagrad import estimators, hyperparameters
 
 WINDOW = 2 * tables.NUM_ENVS * tables.LENGTH
 CONFIG = Config(num_env_steps=12 * WINDOW, **train_on_tables.FLAGS | {"num_seeds": 3})
@@ -60,7 +62,7 @@ def _init_poisoned(agent, number):
 
 def _states(folder):
     """Returns the states of a run's checkpoints, but for the poison, by the windows that they are after."""
-    like = jax.eval_shape(partial(building.init_seeds, AGENT, CONFIG))
+    like = jax.eval_shape(partial(building.init_seeds, learning(AGENT), CONFIG))
     states = {}
     for step in checkpoints.checkpoint_steps(folder):
         state = checkpoints.without_keys(checkpoints.read_checkpoint(folder, step, like))
@@ -84,7 +86,8 @@ def test_a_seed_that_diverges_is_dropped_and_the_others_are_the_same_to_the_bit(
         # It goes on by the setting, and where the seed is dropped only so.
         train(AGENT, eight, dropped, execution=drop)
         place = f"at environment step {UPDATE * WINDOW // 2} (update {UPDATE})"
-        assert f"dropped: parameters of seed {POISONED} was not finite {place}" in capsys.readouterr().err
+        told = rf"dropped: params/\S+ of seed {POISONED} was not finite {re.escape(place)}"
+        assert re.search(told, capsys.readouterr().err)
         with pytest.raises(UsageError, match="on_divergence=stop: must be drop, to go on with a run"):
             train(AGENT, CONFIG, dropped, execution=stop)
         train(AGENT, CONFIG, dropped, execution=drop)
@@ -100,7 +103,10 @@ def test_a_seed_that_diverges_is_dropped_and_the_others_are_the_same_to_the_bit(
         jax.tree.map(np.testing.assert_array_equal, ours, healthys)
 
 
-def test_what_an_optimizer_remembers_is_looked_at_too():
+@pytest.mark.parametrize(
+    ("inner", "outer", "what"), [(4, 2, "optimizer_state/1/moment"), (9, 2, "meta_optimizer/1/moment")]
+)
+def test_what_an_optimizer_remembers_is_looked_at_too(inner, outer, what):
     """An infinite second moment makes no parameter infinite: it stops them all."""
 
     def spoilt(at):
@@ -110,23 +116,23 @@ def test_what_an_optimizer_remembers_is_looked_at_too():
         spoil = optax.GradientTransformation(lambda _: {"count": jnp.int32(0), "moment": jnp.float32(0.0)}, update)
         return optax.chain(optax.sgd(0.05), spoil)
 
-    agent = tables.agent(weights=estimators.mixing(2), optimizer=spoilt(4), meta_optimizer=spoilt(2))
-    _, summary = jax.jit(partial(training.train, agent, num_windows=5))(tables.start(agent))
-    told = {name: int(first) for name, first in summary.first_nonfinite.items() if first >= 0}
-    assert told == {"optimizer": 4, "meta_parameters": 4}
+    agent = tables.agent(weights=estimators.mixing(2), optimizer=spoilt(inner), meta_optimizer=spoilt(outer))
+    _, summary = jax.jit(partial(training.train, learning(agent), num_windows=5))(tables.start(agent))
+    told = training.checked(learning(agent))[summary.breach.what], summary.breach.update
+    assert told == (what, 4)
 
 
 def test_nothing_finite_becomes_nan_at_the_ends_of_the_meta_parameters():
-    tuned = tuple(meta_parameters.INTERVALS)
+    tuned = tuple(BIJECTIONS)
     agent = tables.agent(
-        tuning=meta_parameters.tune(tables.INNER, tuned),
+        tuning=hyperparameters.tune(actor_critic_hyperparameters(tables.INNER), tuned),
         weights=estimators.mixing(2),
         meta_optimizer=building.make_agent(Config(meta_params=tuned)).meta_optimizer,
     )
     ends = [(end, at) for end in (-1e30, 1e30) for at in tuned]  # one at its end at a time
     etas = {name: jnp.array([end * (at == name) for end, at in ends]) for name in tuned}
     states = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(ends), *leaf.shape)), tables.start(agent))
-    states, _ = jax.jit(jax.vmap(partial(training.train, agent, num_windows=3)))(states._replace(eta=etas))
+    states, _ = jax.jit(jax.vmap(partial(training.train, learning(agent), num_windows=3)))(states._replace(eta=etas))
     assert np.all(states.num_updates == 6)
     for leaf in jax.tree.leaves(checkpoints.without_keys(states)):
         assert np.all(np.isfinite(leaf))
@@ -177,7 +183,7 @@ def on_wrong():
     """An agent's first state in the environment, and its training."""
     sizes = {"num_envs": tables.NUM_ENVS, "rollout_length": tables.LENGTH, "policy_width": 4, "value_width": 4}
     agent = building.make_agent(Config(environment="test_divergence:Wrong", horizon=3, **sizes))
-    return tables.start(agent), jax.jit(partial(training.train, agent))
+    return agent, tables.start(agent), jax.jit(partial(training.train, learning(agent)))
 
 
 @pytest.mark.parametrize(
@@ -194,15 +200,14 @@ def on_wrong():
 )
 def test_what_an_environment_does_wrong_is_told_at_the_first_update(at, told, update, on_wrong):
     """Whatever the estimator's horizon; all that is computed from it, which is NaN as well, is not to blame."""
-    state, advance = on_wrong
+    agent, state, advance = on_wrong
     states = state.position.actor_state.environments.environment_state
     states = states | {name: jnp.full_like(states["step"], step) for name, step in at.items()}
     # The first update learns from what was before this start, the second from the steps 6 to 12.
     actor = state.position.actor_state._replace(environments=rollouts.start_from(Wrong(), states))
     _, summary = advance(state._replace(position=state.position._replace(actor_state=actor)), 3)
-    found = divergences(
-        CONFIG, [CONFIG.seed], {name: np.array([int(first)]) for name, first in summary.first_nonfinite.items()}
-    )
+    breach = jax.tree.map(np.atleast_1d, summary.breach)
+    found = divergences(CONFIG, [CONFIG.seed], breach, partial(training.checked, learning(agent)))
     assert [(seed, by_environment) for seed, by_environment, _ in found] == ([(0, True)] if told else [])
     for _, _, text in found:
         assert text.startswith(told)

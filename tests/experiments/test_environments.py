@@ -12,7 +12,7 @@ import pytest
 from stairs import Seen, Stairs
 
 from agents import networks, training
-from agents.networks import Network, Predictions
+from agents.agent import inner_problem, learning
 from envs import environment
 from envs.catch import Catch
 from experiments import compare, play, train, variance
@@ -99,25 +99,20 @@ def test_environments_that_do_not_fit_are_told_in_a_sentence(name, attribute, co
     assert "\n" not in str(told.value)
 
 
-def own_network(value_axis=False, actions=3, dtype=None):
-    def apply(params, observation):
-        grid = observation.grid.astype(params["value"].dtype)
-        value = grid @ params["value"]
-        return Predictions(grid @ params["logits"], value if value_axis else value[..., 0])
-
-    return Network(lambda *_: {"value": jnp.zeros((5, 1), dtype), "logits": jnp.zeros((5, actions), dtype)}, apply)
+def _with_network(*options):
+    return dataclasses.replace(STAIRS, agent="own_agents:with_network", agent_options=options)
 
 
 @pytest.mark.parametrize(
-    ("network", "complaint"),
+    ("option", "complaint"),
     [
-        (own_network(value_axis=True), r"value of the network, .*, must be float\[3, 2\], and is float32\[3, 2, 1\]"),
-        (own_network()._replace(apply=lambda *_: 1 / 0), "apply of the network cannot be traced by JAX: ZeroDivision"),
+        ("value_axis=True", r"value of the network, .*, must be float\[3, 2\], and is float32\[3, 2, 1\]"),
+        ("fails=True", "apply of the network cannot be traced by JAX: ZeroDivision"),
     ],
 )
-def test_networks_that_do_not_fit_are_told_in_a_sentence(network, complaint):
-    with pytest.raises(UsageError, match=complaint):
-        make_agent(STAIRS, network)
+def test_networks_that_do_not_fit_are_told_in_a_sentence(option, complaint):
+    with pytest.raises(UsageError, match=f"^agent=own_agents:with_network: {complaint}"):
+        make_agent(_with_network(option))
 
 
 @pytest.mark.parametrize(("shape", "masked"), [((7,), True), ((4, 3), False), ((4, 3, 2), True)])
@@ -139,18 +134,18 @@ def test_networks_follow_from_observations_whose_pixels_are_numbers_from_zero_to
         jax.tree.map(np.testing.assert_array_equal, predictions, network.apply(params, numbers))
         np.testing.assert_array_equal(values, critic.apply(of_critic, numbers))
         assert predictions.value.shape == values.shape == leading
-        assert np.all((jax.nn.softmax(predictions.logits)[..., 1] == 0.0) == masked)
+        assert np.all((jax.nn.softmax(predictions.policy.logits)[..., 1] == 0.0) == masked)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16])
 def test_agents_are_trained_in_double_precision_with_networks_of_any(dtype):
     """What goes round in loops must keep its dtype, which tracing shows, without compiling."""
-    own = None if dtype == jnp.float64 else own_network(dtype=dtype)
+    config = STAIRS if dtype == jnp.float64 else _with_network("dtype=bfloat16")
     with jax.enable_x64(True):
-        agent = make_agent(dataclasses.replace(STAIRS, estimator="mixing", horizon=3), own)
-        state = jax.eval_shape(partial(init_seed, agent), 0)
-        after, _ = jax.eval_shape(partial(training.train, agent), state, 1)
-        window = partial(windows.horizon_gradients, training.inner_problem(agent), 2)
+        agent = make_agent(dataclasses.replace(config, estimator="mixing", horizon=3))
+        state = jax.eval_shape(partial(init_seed, learning(agent)), 0)
+        after, _ = jax.eval_shape(partial(training.train, learning(agent)), state, 1)
+        window = partial(windows.horizon_gradients, inner_problem(agent), 2)
         gradients, end, _ = jax.eval_shape(window, state.eta, state.position, state.key)
     assert jax.tree.map(lambda leaf: leaf.dtype, state) == jax.tree.map(lambda leaf: leaf.dtype, after)
     assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves((after.eta, gradients)))
@@ -160,9 +155,9 @@ def test_agents_are_trained_in_double_precision_with_networks_of_any(dtype):
 def test_train_from_python_takes_a_network_leaves_nothing_and_says_nothing(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    config = dataclasses.replace(STAIRS, num_env_steps=np.int64(400))
+    config = dataclasses.replace(_with_network(), num_env_steps=np.int64(400))
     with ThreadPoolExecutor() as pool:  # where no signal is ever seen
-        metrics, seconds = pool.submit(loop.train, config, network=own_network(), quiet=True).result()
+        metrics, seconds = pool.submit(loop.train, config, quiet=True).result()
     assert metrics["episode_return"].shape == metrics["hyper/discount"].shape == (20, 2)
     assert metrics["episode_return"].min() < 1.0  # the own network takes no notice of the mask
     assert seconds > 0.0

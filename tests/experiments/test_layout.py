@@ -14,6 +14,7 @@ import pytest
 import tables
 import train_on_tables
 
+from agents.agent import learning
 from experiments import train
 from experiments.config.settings import Config, Execution
 from experiments.runs import compilation
@@ -45,7 +46,7 @@ def mapped():
 
 def _left(folder):
     """Returns what a run left behind, metrics and the last checkpoint, as bytes."""
-    like = jax.eval_shape(lambda: init_seeds(AGENT, CONFIG))
+    like = jax.eval_shape(lambda: init_seeds(learning(AGENT), CONFIG))
     state = checkpoints.without_keys(checkpoints.read_checkpoint(folder, CONFIG.num_env_steps, like))
     return (folder / METRICS).read_bytes(), [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
 

@@ -51,7 +51,7 @@ def test_what_does_not_fit_beside_the_rest_of_a_table_is_below_it(capsys):
 def test_a_comparison_ends_with_a_sentence_a_run():
     def told(estimators, baseline, results):
         configs = comparison_config.make_configs(Config(discount=0.8, meta_params=("discount",)), estimators, baseline)
-        ended = [{"final_return": final, "gain": gain} for final, gain in results]
+        ended = [{"final_return": final, "gain": gain, "meta_grad_std": {}} for final, gain in results]
         return outcome.sentences(configs, {"estimators": dict(zip(configs, ended, strict=True))}).splitlines()
 
     def estimate(value, *interval):

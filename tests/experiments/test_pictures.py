@@ -9,12 +9,12 @@ import pytest
 from pictures import write_run
 from scipy.special import expit, logit
 
+from agents.hyperparameters import BIJECTIONS
 from experiments.config.settings import Config
 from experiments.figures import plots
 from experiments.studies.benchmark import report
 from experiments.studies.discounting_chain import picture as chain_picture
 from experiments.studies.search import picture as search_picture
-from metagrad.meta_parameters import INTERVALS
 
 RESULTS = Path(__file__).parents[2] / "results"
 NOISE = np.random.default_rng(0).normal(size=(20, 12)).cumsum(0)
@@ -24,7 +24,7 @@ def run(folder, config, noise):
     """Writes the folder of a run in which everything is as far from its start as a noise, float [points, seeds]."""
     metrics = {"episode_return": 10.0 * noise, "loss/value": noise}
     for name, value in config.hyperparameters().items() if config.estimator != "none" else ():
-        moved = expit(logit(value) + noise) if INTERVALS[name][1] == 1.0 else value * np.exp(noise)
+        moved = expit(logit(value) + noise) if BIJECTIONS[name][1] == 1.0 else value * np.exp(noise)
         metrics |= {f"hyper/{name}": moved, f"meta_grad/{name}": 1e-4 * noise}
     return write_run(folder, config, metrics)
 
@@ -35,7 +35,7 @@ def run(folder, config, noise):
     ids=["many seeds", "all zero", "all NaN", "one seed and logging point"],
 )
 def test_whatever_came_of_runs_is_drawn(num_tuned, noise, figures, tmp_path):
-    tuned = Config(meta_params=tuple(INTERVALS)[:num_tuned])
+    tuned = Config(meta_params=tuple(BIJECTIONS)[:num_tuned])
     fixed = tuned.with_estimator("none")
     configs = {
         "none": fixed,

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from playing import frames_of, match_of_thinkers, pixels, refused
 
+from agents.agent import learning
+from agents.policies import Categorical
 from envs.snake import MOVES, Snake
 from experiments import variance as study
 from experiments.config.ranges import UsageError
@@ -53,7 +55,7 @@ def test_the_best_seed_plays_as_the_latest_checkpoint_has_it(run):
     cast, grid = players.agents(run, None, None, "1x3")
     assert grid == (1, 3)
     assert cast.names == tuple(f"single-step · seed {seed}" for seed in (1, 0, 2))
-    state = jax.eval_shape(partial(init_seeds, make_agent(SETTINGS), SETTINGS))
+    state = jax.eval_shape(partial(init_seeds, learning(make_agent(SETTINGS)), SETTINGS))
     latest = checkpoints.read_checkpoint(run, 200, state).position.learner_state.params
     jax.tree.map(lambda shown, saved: np.testing.assert_array_equal(shown, saved[[1, 0, 2]]), cast.params, latest)
     shutil.copy(run / "trained.csv", run.parent / "metrics.csv")
@@ -104,7 +106,7 @@ def test_python_records_the_agents_of_a_folder(run, tmp_path):
 
 
 def _greedy_policy(params, observation):
-    return params, np.float32(0.0)
+    return Categorical(params), np.float32(0.0)
 
 
 def test_greedy_agents_play_their_most_probable_move():

@@ -8,7 +8,8 @@ import jax
 
 from envs.snake import Snake
 from experiments.config import environments
-from experiments.config.settings import PRESETS, Config
+from experiments.config.presets import PRESETS
+from experiments.config.settings import Config
 from experiments.runs.building import make_agent
 from experiments.storage import config_file
 

@@ -14,13 +14,15 @@ from miniature import train as train_agent
 from stairs import Stairs
 
 from agents import training
+from agents.agent import learning
 from experiments import play, train
 from experiments.config.flags import settings_from_flags
-from experiments.config.settings import OF_SNAKE, PRESETS, Config
+from experiments.config.presets import PRESETS
+from experiments.config.settings import OF_SNAKE, Config
 from experiments.runs.building import init_seeds
 from experiments.storage import checkpoints, config_file
 from experiments.storage.metrics import read_metrics
-from metagrad import estimators, meta_parameters
+from metagrad import estimators, hyperparameters
 
 NAME = "stairs:Stairs"
 FLAGS = [
@@ -98,7 +100,7 @@ def test_flags_beat_the_preset_whose_settings_of_snake_are_of_no_other_game():
 def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_path):
     """With 130 windows there are 44 logging points, the last of one window, where all others have three."""
     agent = tables.agent(weights=estimators.mixing(2), meta_optimizer=optax.sgd(0.05, momentum=0.9))
-    window, tuned = agent.steps_per_window, ("discount", "entropy_cost")
+    window, tuned = 2 * tables.NUM_ENVS * tables.LENGTH, ("discount", "entropy_cost")
     sizes = {"num_envs": tables.NUM_ENVS, "rollout_length": tables.LENGTH, "num_env_steps": 130 * window}
     config = Config(seed=5, num_seeds=2, horizon=2, meta_params=tuned, **sizes)
     columns = train_agent(agent, config, tmp_path)
@@ -106,28 +108,28 @@ def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_pa
     np.testing.assert_array_equal(columns["seed"], [[5, 6]] * 44)
     steps = checkpoints.checkpoint_steps(tmp_path)
     assert steps == [window * windows for windows in (18, 36, 54, 72, 90, 108, 126, 130)]
-    like = jax.eval_shape(lambda: init_seeds(agent, config))
+    like = jax.eval_shape(lambda: init_seeds(learning(agent), config))
     for env_steps in steps:
         state = checkpoints.read_checkpoint(tmp_path, env_steps, like)
         assert jax.tree.map(lambda leaf: leaf.dtype, state) == jax.tree.map(lambda leaf: leaf.dtype, like)
         np.testing.assert_array_equal(state.num_updates, 2 * env_steps // window)
         (row,) = np.flatnonzero(columns["env_steps"][:, 0] == env_steps)
-        hyper = meta_parameters.hyperparameters(agent.tuning, state.eta)
+        hyper = hyperparameters.hyperparameters(agent.tuning, state.eta)
         for name in tuned:
             np.testing.assert_allclose(columns[f"hyper/{name}"][row], hyper[name], rtol=1e-5)
             assert hyper[name][0] != hyper[name][1]
     # The second row of the second seed: means over episodes and updates, and the last window's meta-gradient.
-    advance = jax.jit(functools.partial(training.train, agent))
+    advance = jax.jit(functools.partial(training.train, learning(agent)))
     state, _ = advance(tables.start(agent, seed=6), 3)
     state, summary = advance(state, 3)
-    hyper = meta_parameters.hyperparameters(agent.tuning, state.eta)
+    hyper = hyperparameters.hyperparameters(agent.tuning, state.eta)
     expected = {
         **{"env_steps": 6 * window, "seed": 6},
-        "episode_return": summary.return_sum / summary.num_episodes,
-        "episode_length": summary.length_sum / summary.num_episodes,
+        "episode_return": summary.metrics.return_sum / summary.metrics.num_episodes,
+        "episode_length": summary.metrics.length_sum / summary.metrics.num_episodes,
         **{f"hyper/{name}": hyper[name] for name in tuned},
         **{f"meta_grad/{name}": summary.meta_gradient[name] for name in tuned},
-        **{f"loss/{name}": total / 6 for name, total in summary.loss_sums.items()},
+        **{f"loss/{name}": total / 6 for name, total in summary.metrics.loss.items()},
     }
     assert list(columns) == list(expected)
     for name, value in expected.items():
@@ -136,6 +138,6 @@ def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_pa
 
 def test_the_first_quantity_that_is_not_finite_stops_the_run_and_is_named(tmp_path):
     broken = ["--estimator=none", "--learning_rate=1e38", "--seed=7", f"--logdir={tmp_path}"]
-    told = "stopped: loss/policy of seed 7 was not finite at environment step 40 (update 2)"
+    told = "stopped: loss/entropy of seed 7 was not finite at environment step 40 (update 2)"
     assert command_line.run(train, *SMALL, *broken).startswith(told)
     assert {"config.json", "metrics.csv"} <= {path.name for path in tmp_path.iterdir()}

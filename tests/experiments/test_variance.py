@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from agents import tabular
+from agents.hyperparameters import BIJECTIONS
 from experiments import variance as command
 from experiments.config.ranges import UsageError
 from experiments.config.settings import Config
@@ -17,7 +18,6 @@ from experiments.runs.training import train
 from experiments.studies.variance import analysis, pictures, sampling, text
 from experiments.studies.variance.settings import TABULAR_NAMES, make_study
 from experiments.studies.variance.study import STUDY, variance
-from metagrad.meta_parameters import INTERVALS
 
 AGENT = {"num_envs": 4, "rollout_length": 5, "num_channels": 4, "policy_width": 8, "value_width": 8}
 SMALL = AGENT | {"environment": "tables:process", "at_env_steps": [400], "meta_params": ["discount", "value_cost"]}
@@ -272,7 +272,7 @@ def test_too_small_a_memory_is_one_line_that_names_the_flag(tmp_path, monkeypatc
 
 
 def test_all_meta_parameters_and_odd_numbers_are_shown(figures):
-    names = tuple(INTERVALS)
+    names = tuple(BIJECTIONS)
     gradients = np.random.default_rng(3).normal(size=(16, 2, len(names)))
     gradients[..., 0] = 0.0
     point, nothing = (analysis.analyse(scale * gradients, names, None) for scale in (1.0, 0.0))

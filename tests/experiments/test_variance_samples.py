@@ -18,7 +18,7 @@ def draw(folder, num_samples=8, chunk_size=4, seed=0, learner=1.0, environments=
         return gradient * fixed[0] * jax.vmap(lambda key: jax.random.normal(key, (3, 2)))(keys)
 
     fixed = (jnp.float32(learner), jax.random.key(environments))
-    point = sampling.Point("late", {}, ("own_critic",), program, None, fixed, {}, {})
+    point = sampling.Point("late", {}, ("own_critic",), program, None, fixed, {}, {}, ())
     return sampling.draw(point, program, jax.random.key(seed), num_samples, chunk_size, folder, lambda count: None)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tables
 
-from agents import actor_critic, evaluation, training
+from agents import actor_critic, evaluation
+from agents.agent import inner_problem
 from experiments import variance
 from experiments.config.ranges import UsageError
 from experiments.config.settings import Config
@@ -35,7 +36,7 @@ def walked():
     agent = tables.agent(termination=0.0)
     state = tables.start(agent)
     fixed = (state.position.learner_state, state.position.actor_state)
-    start = jax.jit(agent_points.make_start(agent, training.inner_problem(agent), BURN_IN))
+    start = jax.jit(agent_points.make_start(agent, inner_problem(agent), BURN_IN))
     return agent, fixed, [start(fixed, state.eta, key) for key in jax.random.split(jax.random.key(1), 2)]
 
 
@@ -64,7 +65,7 @@ def test_neither_the_agent_nor_the_outer_critic_learns_during_the_walk(walked):
 def test_each_outer_loss_takes_its_advantages_from_the_critic_that_it_is_called_by(walked):
     agent, _, (start, _) = walked
     losses = agent_points.outer_losses(agent, start.learner_state, start.batch)
-    outer_loss = partial(training.inner_problem(agent).outer_loss, start.learner_state)
+    outer_loss = partial(inner_problem(agent).outer_loss, start.learner_state)
     assert losses[OUTER_CRITIC] == pytest.approx(outer_loss(start.batch))
     assert losses[OWN_CRITIC] == pytest.approx(outer_loss(start.batch._replace(outer_targets=None)))
     assert losses[OUTER_CRITIC] != pytest.approx(losses[OWN_CRITIC])
@@ -234,7 +235,7 @@ def test_points_streams_and_seeds_do_not_share_their_keys(tmp_path, monkeypatch)
 
     monkeypatch.setattr(sampling, "draw", draw)
     points = [
-        sampling.Point(name, {}, (OWN_CRITIC,), f"windows of {name}", f"lifetimes of {name}", None, {}, {})
+        sampling.Point(name, {}, (OWN_CRITIC,), f"windows of {name}", f"lifetimes of {name}", None, {}, {}, NAMES)
         for name in ("one", "two")
     ]
     for seed in (0, 1):
@@ -270,7 +271,7 @@ def test_a_return_is_compared_at_the_longest_horizon_by_the_first_critic_and_the
     noise = 0.1 * np.random.default_rng(1).normal(size=(16, 2, 3, 2))
     gradients = noise + np.array([1.0, -1.0])[:, None, None]  # the critics disagree
     lifetimes = noise[:12, 0, :2] + np.array([-1.0, 1.0])[:, None]  # and so do the horizons
-    point = sampling.Point("late", {"num_envs": 4}, (OUTER_CRITIC, OWN_CRITIC), None, None, None, {}, {})
+    point = sampling.Point("late", {"num_envs": 4}, (OUTER_CRITIC, OWN_CRITIC), None, None, None, {}, {}, NAMES)
     described = study.describe(Study(), point, gradients, lifetimes)
     assert described["critic"] == OUTER_CRITIC
     assert described["num_lifetimes"] == 12

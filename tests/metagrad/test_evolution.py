@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import actor_critic, training
+from agents import actor_critic
 from agents import tabular as agent_tabular
+from agents.agent import inner_problem
 from envs import tabular
-from metagrad import evolution, meta_parameters, windows
+from metagrad import evolution, hyperparameters, windows
 
 KEY = jax.random.key(7)
 HORIZONS = (1, 2, 5)
@@ -206,7 +207,7 @@ def test_an_impossible_scale_is_refused(scale):
 def _study(num_envs):
     agent = agent_tabular.study_agent(num_envs)
     learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(agent.env.num_states), KEY)
-    return agent, learner, jnp.asarray(agent.env.start), meta_parameters.initial_meta_parameters(agent.tuning)
+    return agent, learner, jnp.asarray(agent.env.start), hyperparameters.initial_meta_parameters(agent.tuning)
 
 
 @functools.cache
@@ -249,7 +250,7 @@ def test_sampled_updates_estimates_agree_with_the_return_gradients():
         start_key, lifetime_key = jax.random.split(key)
         start = agent_tabular.sampled_start(agent, learner, states, start_key)
         evaluate = functools.partial(_discounted_return, agent)
-        problem = training.inner_problem(agent)
+        problem = inner_problem(agent)
         return evolution.lifetime_gradients(problem, evaluate, HORIZONS, 0.1, eta, start, lifetime_key)
 
     samples = jax.jit(jax.vmap(estimate))(jax.random.split(KEY, 2_000))

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from experiments.config.settings import PRESETS, Config
+from experiments.config.presets import PRESETS
+from experiments.config.settings import Config
 
 SUITES = ("env", "train", "estimators", "seeds", "memory", "compile")
 

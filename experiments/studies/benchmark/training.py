@@ -22,7 +22,7 @@ import optax
 from envs import gymnasium_snake
 from experiments.config.ranges import board_shape
 from experiments.config.settings import Config
-from experiments.runs.building import init_seeds, make_agent
+from experiments.runs.building import init_seeds, learning_of, require_agent
 from experiments.runs.layout import lay_out
 from experiments.runs.seeds import training_program
 from experiments.storage import checkpoints
@@ -99,14 +99,14 @@ def memory(scale: Scale) -> Figures:
 
 @functools.cache
 def _compiled(config: Config) -> jax.stages.Compiled:
-    program, inputs = training_program(make_agent(config), [], lay_out(config.num_seeds))
+    program, inputs = training_program(require_agent(config), [], lay_out(config.num_seeds))
     return program.lower(*inputs).compile()
 
 
 def _training(config: Config, scale: Scale, amount: int) -> Side:
     """Makes the program that trains all seeds at once, going on from its last call, with an amount a window."""
     program, layout = _compiled(config), lay_out(config.num_seeds)
-    (states,) = layout.split(checkpoints.without_keys(init_seeds(make_agent(config), config)))
+    (states,) = layout.split(checkpoints.without_keys(init_seeds(learning_of(require_agent(config)), config)))
     (counts,) = layout.split(np.full(config.num_seeds, scale.windows, np.int32))
 
     def step(states: Any) -> Any:

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 from envs.snake import FEATURES
 from experiments.config.ranges import board_shape
 from experiments.config.settings import Config
-from experiments.runs.building import make_agent
+from experiments.runs.building import require_agent
 
 
 def layer_flops(config: Config, half: str) -> dict[str, float]:
     """Counts a forward pass of the `policy` or the `value` half of a network for one observation, layer by layer."""
     rows, cols = board_shape(config.board_size)
     grids = jnp.zeros((1, rows, cols, len(FEATURES)))
-    params = jax.eval_shape(make_agent(config).network.init, jax.random.key(0), grids)
+    params = jax.eval_shape(require_agent(config).network.init, jax.random.key(0), grids)
     cells = -(-rows // 2) * -(-cols // 2)  # of both convolutions' outputs: a kernel is used once in every cell
     weights = {name: layer["w"] for name, layer in params.items() if name.startswith(half)}
     return {name: 2.0 * weight.size * (cells if weight.ndim == 4 else 1) for name, weight in weights.items()}

@@ -16,13 +16,14 @@ import optax
 from scipy.special import logit
 
 from agents import actor_critic, networks, tabular
+from agents.agent import Agent
+from agents.hyperparameters import actor_critic_hyperparameters
 from agents.outer_critic import OuterCritic
-from agents.training import Agent
 from envs import processes
 from envs.tabular import Tabular
-from metagrad import estimators, meta_parameters, windows
+from metagrad import estimators, hyperparameters, windows
 from metagrad.estimators import Weights, from_weights
-from metagrad.meta_parameters import MetaParameters
+from metagrad.hyperparameters import MetaParameters
 from metagrad.windows import InnerProblem, Position
 
 REWARD_STEPS = processes.BSUITE_REWARD_STEPS
@@ -72,7 +73,7 @@ def make_agent(lambda_: float, criterion: str, weights: Weights) -> Agent:
         # As the policy settles, gradients shrink by powers of ten within a hundred updates: a long memory of their size
         # would freeze the discount, and so would the epsilon that is usual.
         meta_optimizer=optax.adam(META_LEARNING_RATE * max(len(weights), 1), b2=0.95, eps=1e-20),
-        tuning=meta_parameters.tune(initial, ["discount"]),
+        tuning=hyperparameters.tune(actor_critic_hyperparameters(initial), ["discount"]),
         estimator=from_weights(weights) if weights else None,
         outer_hyperparameters={"discount": OUTER_DISCOUNT, "lambda": lambda_, "policy_cost": 1.0},
         outer_critic=critic if criterion == OUTER_CRITIC else None,
@@ -124,7 +125,7 @@ def learn(lambda_: float, estimator: str, criterion: str, num_updates: int) -> d
 
     def body(carry: tuple[Position, MetaParameters, optax.OptState], _: None) -> tuple[tuple, tuple]:
         position, eta, meta_state = carry
-        discount = meta_parameters.hyperparameters(agent.tuning, eta)["discount"]
+        discount = hyperparameters.hyperparameters(agent.tuning, eta)["discount"]
         seen = discount, position.batch.policy[0]
         if not weights:
             return (advance(problem, eta, position, 1), eta, meta_state), seen
@@ -135,9 +136,9 @@ def learn(lambda_: float, estimator: str, criterion: str, num_updates: int) -> d
 
     @jax.jit
     def run() -> tuple[chex.Array, chex.Array]:
-        eta = meta_parameters.initial_meta_parameters(agent.tuning)
+        eta = hyperparameters.initial_meta_parameters(agent.tuning)
         carry = (uniform_start(agent, eta), eta, agent.meta_optimizer.init(eta))
-        return jax.lax.scan(body, carry, length=num_updates // agent.updates_per_window)[1]
+        return jax.lax.scan(body, carry, length=num_updates // max(len(weights), 1))[1]
 
     with jax.enable_x64(True):
         discount, chains = map(np.asarray, run())
@@ -145,7 +146,7 @@ def learn(lambda_: float, estimator: str, criterion: str, num_updates: int) -> d
         "lambda": lambda_,
         "estimator": estimator,
         "criterion": criterion,
-        "updates": list(range(0, num_updates, agent.updates_per_window)),
+        "updates": list(range(0, num_updates, max(len(weights), 1))),
         "discount": discount,
         "episode_return": chains @ chain_rewards(),
         "bonus_probability": chains[:, BONUS_CHAIN],

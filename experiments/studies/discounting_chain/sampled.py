@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import tabular, training
-from agents.training import Agent, TrainingState
+from agents.agent import Agent, learning
+from agents.training import TrainingState
 from envs.tabular import state_values
 from experiments.figures.tables import as_json
 from experiments.studies.discounting_chain import exact
-from metagrad import meta_parameters, statistics
+from metagrad import hyperparameters, statistics
 
 POINTS = 40
 """Logging points of a run, at most."""
@@ -27,7 +28,7 @@ def learn(lambda_: float, criterion: str, num_updates: int, seed: int, num_seeds
     means over seeds with their intervals.
     """
     agent = exact.make_agent(lambda_, criterion, exact.ESTIMATORS["single_step"])
-    advance = jax.jit(jax.vmap(partial(training.train, agent), (0, None)))
+    advance = jax.jit(jax.vmap(partial(training.train, learning(agent)), (0, None)))
     keys = jax.vmap(jax.random.key)(seed + jnp.arange(num_seeds))
     points = np.unique(np.linspace(0, num_updates, POINTS + 1).astype(int))
     curves = []
@@ -37,16 +38,18 @@ def learn(lambda_: float, criterion: str, num_updates: int, seed: int, num_seeds
         curve |= {"discount": [], "episode_return": []}
         for windows in np.diff(points):
             state, summary = advance(state, int(windows))
-            discount = meta_parameters.hyperparameters(agent.tuning, state.eta)["discount"]
+            discount = hyperparameters.hyperparameters(agent.tuning, state.eta)["discount"]
             curve["discount"].append(as_json(statistics.mean(discount)))
-            curve["episode_return"].append(as_json(statistics.mean(summary.return_sum / summary.num_episodes)))
+            curve["episode_return"].append(
+                as_json(statistics.mean(summary.metrics.return_sum / summary.metrics.num_episodes))
+            )
         curves.append(curve)
     return curves
 
 
 def start(agent: Agent, knowing: bool, key: chex.PRNGKey) -> TrainingState:
     """Starts training, perhaps with critics that know the values of the uniform policy."""
-    state = training.init(agent, key)
+    state = training.init(learning(agent), key)
     if not knowing:
         return state
     learner = tabular.converge_critic(agent, state.position.learner_state, state.eta)

@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pygame
+import scipy.special
 
 from agents.networks import mask_logits
+from agents.policies import Categorical
 from envs.environment import Environment
 from experiments.config.ranges import UsageError
 from experiments.studies.play import panels
@@ -19,15 +21,15 @@ from experiments.studies.play import panels
 FREE, WAIT = -1, -2
 """Orders beside the moves: play as the policy says; stand still."""
 
-Policy = Callable[[Any, Any], tuple[chex.Array, chex.Array | None]]
-"""From (parameters, observation) to the logits of the actions and the value, or None for no opinion of it."""
+Opinion = Callable[[Any, Any], tuple[Any, chex.Array | None]]
+"""From (parameters, observation) to a `policies.Policy` and the value, or None for no opinion of it."""
 
 
 class Players(NamedTuple):
     """N players of one game."""
 
     env: Any  # an `Environment` with a method `render`
-    policy: Policy
+    opinion: Opinion
     params: Any  # what each has of its own, [N, ...]
     names: tuple[str, ...]
     hyperparameters: tuple[dict[str, float], ...]  # what an agent tuned, or its fixed discount; none of no agent
@@ -39,8 +41,8 @@ def not_agents(name: str, num_players: int, env: Environment) -> Players:
     return Players(env, _random_policy, params, (name,) * num_players, ({},) * num_players)
 
 
-def _random_policy(params: chex.Array, observation: Any) -> tuple[chex.Array, None]:
-    return mask_logits(params, observation), None
+def _random_policy(params: chex.Array, observation: Any) -> tuple[Categorical, None]:
+    return Categorical(mask_logits(params, observation)), None
 
 
 class Match:
@@ -65,7 +67,7 @@ class Match:
         self.title = type(players.env).__name__
         self._players = players
         self._grid = grid
-        self._start, self._step = _programs(players.env, players.policy, greedy)
+        self._start, self._step = _programs(players.env, players.opinion, greedy)
         self._params = jax.device_put(players.params)
         self._seed = jax.random.key(np.int32(seed))
         self._round = -1
@@ -95,13 +97,11 @@ class Match:
         shown = []
         for index, (name, hyper) in enumerate(zip(self._players.names, self._players.hyperparameters, strict=True)):
             state = self._state_of(index)
-            arrows = (
-                self._players.env.arrows(state)
-                if hasattr(self._players.env, "arrows") and not self.ended[index]
-                else None
-            )
+            led = hasattr(self._players.env, "arrows") and self._probabilities is not None and not self.ended[index]
+            arrows = self._players.env.arrows(state) if led else None
+            probabilities = None if self._probabilities is None else self._probabilities[index]
             game = np.asarray(self._players.env.render(state))
-            shown.append(panels.Panel(name, game, arrows, self._probabilities[index], self._values[index], hyper))
+            shown.append(panels.Panel(name, game, arrows, probabilities, self._values[index], hyper))
         return panels.draw(shown, self._grid, self._size, overlay)
 
     def _state_of(self, index: int) -> Any:
@@ -111,7 +111,8 @@ class Match:
         """Goes on from these games, of which some have moved; brings what is shown of them here in one transfer."""
         before = self.ended
         self._games = games
-        self.state, self.ended, self._probabilities, values = jax.device_get(games[:-1])
+        self.state, self.ended, policy, values = jax.device_get(games[:-1])
+        self._probabilities = scipy.special.softmax(policy.logits, -1) if isinstance(policy, Categorical) else None
         for index in np.flatnonzero(moved):
             if before[index]:  # its end was shown, and now its beginning is
                 self._values[index].clear()
@@ -124,18 +125,18 @@ class _Games(NamedTuple):
 
     state: Any
     ended: chex.Array
-    probabilities: chex.Array
+    policy: Any
     value: chex.Array | None
     key: chex.PRNGKey
 
 
 @functools.lru_cache(maxsize=8)
-def _programs(env: Any, policy: Policy, greedy: bool) -> tuple[Callable[..., _Games], Callable[..., _Games]]:
+def _programs(env: Any, opinion: Opinion, greedy: bool) -> tuple[Callable[..., _Games], Callable[..., _Games]]:
     """Returns what starts games, from (parameters, keys), and what steps them, from (parameters, games, orders)."""
 
     def consider(params: Any, state: Any, key: chex.PRNGKey) -> _Games:
-        logits, value = policy(params, env.observation(state))
-        return _Games(state, env.terminal(state) | env.truncated(state), jax.nn.softmax(logits), value, key)
+        policy, value = opinion(params, env.observation(state))
+        return _Games(state, env.terminal(state) | env.truncated(state), policy, value, key)
 
     def start(params: Any, key: chex.PRNGKey) -> _Games:
         next_key, state_key = jax.random.split(key)
@@ -146,9 +147,9 @@ def _programs(env: Any, policy: Policy, greedy: bool) -> tuple[Callable[..., _Ga
 
     def step(params: Any, game: _Games, order: chex.Array) -> _Games:
         action_key, transition_key, next_key = jax.random.split(game.key, 3)
-        sampled = jax.random.categorical(action_key, jnp.log(game.probabilities))
-        chosen = jnp.argmax(game.probabilities) if greedy else sampled
-        action = jnp.where(order == FREE, chosen, jnp.maximum(order, 0)).astype(jnp.int32)
+        action = game.policy.mode() if greedy else game.policy.sample(action_key)
+        if action.ndim == 0:  # of which there are orders
+            action = jnp.where(order == FREE, action, jnp.maximum(order, 0)).astype(jnp.int32)
         moved = consider(params, env.transition(game.state, action, transition_key), next_key)
         return choose(order == WAIT, game, choose(game.ended, start(params, next_key), moved))
 

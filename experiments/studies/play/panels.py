@@ -31,7 +31,7 @@ class Panel(NamedTuple):
     name: str
     game: np.ndarray  # the environment's picture, uint8 [height, width, 3]
     arrows: np.ndarray | None  # float [A, 2, 2], from where to where in that picture each action leads, if anywhere
-    probabilities: np.ndarray  # float [A], of the actions
+    probabilities: np.ndarray | None  # float [A], of the actions, where there are so many
     values: Sequence[float]  # the estimates in the game's last steps, at most `LONGEST_HISTORY`
     hyperparameters: Mapping[str, float]  # none of who is no agent, and then makes no estimates either
 
@@ -86,7 +86,7 @@ def _draw_game(place: pygame.Surface, panel: Panel, overlay: bool) -> None:
     resize = pygame.transform.smoothscale if scale < 1 else pygame.transform.scale  # small pictures keep their pixels
     picture = pygame.image.frombuffer(panel.game.tobytes(), size.tolist(), "RGB")
     place.blit(resize(picture, np.round(size * scale)), corner)
-    if overlay and panel.arrows is not None:
+    if overlay and panel.arrows is not None and panel.probabilities is not None:
         _draw_arrows(place, corner + scale * panel.arrows, panel.probabilities)
 
 

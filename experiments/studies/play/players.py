@@ -10,24 +10,24 @@ import haiku as hk
 import jax
 import numpy as np
 
-from agents.training import Agent
+from agents.agent import Agent
 from envs.environment import Environment
 from experiments.config import settings as config_lib
 from experiments.config import validation
 from experiments.config.ranges import UsageError, board_shape, refuse
 from experiments.config.settings import ESTIMATORS, Config
-from experiments.runs.building import init_seeds, make_agent
+from experiments.runs.building import init_seeds, learning_of, require_agent
 from experiments.storage import checkpoints, config_file
 from experiments.storage.config_file import CONFIG
 from experiments.storage.folder import folder_name, local_path
 from experiments.storage.metrics import METRICS, read_metrics
 from experiments.studies.play.games import Players
-from metagrad import meta_parameters
-from metagrad.meta_parameters import MetaParameters
+from metagrad import hyperparameters
+from metagrad.hyperparameters import MetaParameters
 
 SHARED = (
     *("environment", "board_size", "time_limit", "action_mask", "time_limit_terminates", "num_seeds"),
-    *("num_channels", "policy_width", "value_width", "hidden_layers", "shared_torso"),
+    *("num_channels", "policy_width", "value_width", "hidden_layers", "shared_torso", "agent", "agent_options"),
 )
 """Settings in which runs must agree for their players to be shown side by side."""
 
@@ -40,7 +40,11 @@ class Run(NamedTuple):
 
 
 def agents(
-    logdir: str | os.PathLike[str], environment: str | None, seed_index: int | None, grid: str | None
+    logdir: str | os.PathLike[str],
+    environment: str | None,
+    seed_index: int | None,
+    grid: str | None,
+    agent: str | None = None,
 ) -> tuple[Players, tuple[int, int]]:
     """Returns who plays, and the rows and columns that show them; see `recording.record`.
 
@@ -49,7 +53,7 @@ def agents(
     """
     runs = open_runs(logdir)
     for run in runs:
-        validation.check_named(run.config, environment, run.folder / CONFIG)
+        validation.check_named(run.config, environment, agent, run.folder / CONFIG)
     num_seeds = runs[0].config.num_seeds
     if seed_index is not None and not 0 <= seed_index < num_seeds:
         refuse("seed_index", seed_index, f"in [0, {num_seeds - 1}], the run's seeds")
@@ -113,11 +117,11 @@ def load(choice: list[tuple[Run, int]]) -> Players:
       UsageError: if a run has no checkpoint, or one that this version cannot read, or its environment no `render`.
     """
     opened = {run: _open(run) for run in dict(choice)}
-    params, names, hyperparameters = [], [], []
+    params, names, shown = [], [], list[dict[str, float]]()
     for run, index in choice:
         agent, learned = opened[run]
         own_params, eta = jax.tree.map(lambda leaf, index=index: leaf[index], learned)
-        values = meta_parameters.hyperparameters(agent.tuning, eta)
+        values = hyperparameters.hyperparameters(agent.tuning, eta)
         tuned = {name: float(values[name]) for name in agent.tuning.tuned}
         # Of runs that tune nothing there may be several, called by their folders.
         title = (
@@ -125,18 +129,18 @@ def load(choice: list[tuple[Run, int]]) -> Players:
         )
         params.append(own_params)
         names.append(f"{title} · seed {run.config.seed + index}")
-        hyperparameters.append(tuned or {"fixed discount": float(values["discount"])})
+        shown.append(tuned or {"fixed discount": float(values["discount"])})
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
-    return Players(agent.env, agent.network.apply, stacked, tuple(names), tuple(hyperparameters))
+    return Players(agent.env, agent.network.apply, stacked, tuple(names), tuple(shown))
 
 
 def _open(run: Run) -> tuple[Agent, tuple[hk.Params, MetaParameters]]:
     """Returns a run's agent, with the parameters and meta-parameters of its latest checkpoint, [num_seeds, ...]."""
-    agent = make_agent(run.config.without_own_estimator())
+    agent = require_agent(run.config.without_own_estimator())
     check_visible(agent.env, run.config)
     steps = checkpoints.checkpoint_steps(run.folder)
     if not steps:
         raise UsageError(f"{run.folder}: holds no checkpoint; one is written while `logdir`={run.folder} is trained")
-    like = jax.eval_shape(partial(init_seeds, agent, run.config))
+    like = jax.eval_shape(partial(init_seeds, learning_of(agent), run.config))
     state = checkpoints.read_checkpoint(run.folder, steps[-1], like)
     return agent, jax.device_get((state.position.learner_state.params, state.eta))

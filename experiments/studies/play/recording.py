@@ -33,6 +33,7 @@ def record(
     record: str | os.PathLike[str],
     *,
     environment: str | None = None,
+    agent: str | None = None,
     seed_index: int | None = None,
     grid: str | None = None,
     greedy: bool = False,
@@ -47,6 +48,7 @@ def record(
       logdir: folder of a training run or of a comparison.
       record: file that ends in .gif or .mp4; replaced if it exists.
       environment: of the runs, where it is your own code.
+      agent: likewise.
       seed_index: which seed of a run plays, from 0; None for the best by its last logged return.
       grid: players side by side, `N` or `ROWSxCOLS`, each in [1, 8], the best seeds first; None for one a run.
       greedy: whether agents make the most probable moves instead of sampling them.
@@ -64,7 +66,7 @@ def record(
     """
     check(grid=grid, speed=speed, seed=seed, episodes=episodes, max_steps=max_steps)
     path = path_of(record)
-    match = Match(*players.agents(logdir, environment, seed_index, grid), greedy, seed)
+    match = Match(*players.agents(logdir, environment, seed_index, grid, agent), greedy, seed)
     return record_match(match, path, speed, episodes, max_steps)
 
 

@@ -19,7 +19,7 @@ from experiments.config.search import UNUSED, Ranges, Settings, sample, validate
 from experiments.config.settings import Config, Execution, by_flag, flag_name, plain
 from experiments.figures.outcome import final_returns
 from experiments.figures.tables import as_json
-from experiments.runs.building import make_agent
+from experiments.runs.building import require_agent
 from experiments.runs.progress import Turn
 from experiments.runs.seeds import Starts
 from experiments.runs.training import train_seeds
@@ -114,8 +114,9 @@ def search(
 def _asked(config: Config, ranges: Ranges) -> dict[str, Any]:
     """Returns what a search is asked for, but for its numbers, as JSON has it."""
     unused = {flag_name(field) for field in dataclasses.fields(config) if field.name in UNUSED}
+    flags = {name: value for name, value in by_flag(config).items() if name not in unused}
     return {
-        "flags": {name: value for name, value in by_flag(config).items() if name not in unused},
+        "flags": {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()},
         "ranges": {name: list(map(plain, ends)) for name, ends in ranges.items()},
     }
 
@@ -147,7 +148,7 @@ def train_settings(config: Config, settings: Settings, folder: pathlib.Path, qui
     numbers = np.tile(config.seed + np.arange(config.num_seeds, dtype=np.int32), shape[0])
     starts = Starts(numbers, {name: np.repeat(values, shape[1]) for name, values in settings.items()})
     metrics, seconds = train_seeds(
-        make_agent(config),
+        require_agent(config),
         dataclasses.replace(config, num_seeds=len(numbers)),
         starts,
         folder,

@@ -16,11 +16,11 @@ import numpy as np
 
 from agents import actor_critic, evaluation, fitting, rollouts, training
 from agents.actor_critic import LearnerState
-from agents.training import Actor, Agent, Batch
+from agents.agent import Actor, Agent, Batch, inner_problem
 from envs.snake import Snake
-from experiments.config.estimators import is_own_code
+from experiments.config.own_code import is_own_code
 from experiments.config.ranges import UsageError, refuse
-from experiments.runs.building import init_seeds, make_agent
+from experiments.runs.building import init_seeds, learning_of, require_agent
 from experiments.runs.layout import over_devices
 from experiments.runs.progress import Turn
 from experiments.runs.training import train
@@ -28,8 +28,8 @@ from experiments.storage import checkpoints, config_file
 from experiments.studies.variance import sampling
 from experiments.studies.variance.sampling import OUTER_CRITIC, OWN_CRITIC, Point, Start
 from experiments.studies.variance.settings import PHASES, Study
-from metagrad import meta_parameters
-from metagrad.meta_parameters import MetaParameters
+from metagrad import hyperparameters
+from metagrad.hyperparameters import MetaParameters
 from metagrad.windows import InnerProblem, Position
 
 EPISODES = 256
@@ -49,8 +49,9 @@ def trained_points(study: Study, folder: pathlib.Path, quiet: bool = False) -> l
         train(fixed, run, quiet=quiet, turn=Turn(f"agent {index}/{len(study.trained)}, {name}"))
         places.append((name, run, config.num_env_steps))
     # They differ in their discounts, which are data if they count as tuned: all points share the same programs.
-    tuning = meta_parameters.tune(fixed.hyperparameters(), list(dict.fromkeys([*study.names, "discount"])))
-    return _points(dataclasses.replace(make_agent(fixed), tuning=tuning), study, places)
+    agent = require_agent(fixed)
+    tuning = hyperparameters.tune(agent.tuning.hyperparameters, list(dict.fromkeys([*study.names, "discount"])))
+    return _points(dataclasses.replace(agent, tuning=tuning), study, places)
 
 
 def checkpoint_points(study: Study) -> list[Point]:
@@ -66,24 +67,24 @@ def checkpoint_points(study: Study) -> list[Point]:
         refuse("num_checkpoints", number, f"at most the number of checkpoints in {run}, {len(steps)}")
     chosen = [steps[round(place)] for place in np.linspace(len(steps) - 1, 0, number)[::-1]]
     places = [(phase, run, env_steps) for phase, env_steps in zip(PHASES[number], chosen, strict=True)]
-    return _points(make_agent(study.config.without_own_estimator()), study, places)
+    return _points(require_agent(study.config.without_own_estimator()), study, places)
 
 
 def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, int]]) -> list[Point]:
     """Reads checkpoints, each given by a name, a run and its environment steps; they share their programs."""
     critics = (OWN_CRITIC,) if agent.outer_critic is None else (OUTER_CRITIC, OWN_CRITIC)
-    problem = training.inner_problem(agent)._replace(outer_loss=partial(outer_losses, agent))
+    problem = inner_problem(agent)._replace(outer_loss=partial(outer_losses, agent))
     start = make_start(agent, problem, study.burn_in)
     windows = sampling.make_windows(problem, start, study.config.horizon, study.names, critics, over_devices)
     own = {}
     for name, estimator in study.own_estimators().items():
         try:
-            fitting.check_estimator(dataclasses.replace(agent, estimator=estimator))
+            fitting.check_learning(learning_of(dataclasses.replace(agent, estimator=estimator)))
         except ValueError as error:
             raise UsageError(f"`estimators`={study.own_names()[name]}: {error}") from error
         own[name] = sampling.make_estimates(problem, start, estimator, study.names, critics, over_devices)
     # Nothing that happens in a lifetime depends on the outer critic.
-    problem = training.inner_problem(dataclasses.replace(agent, outer_critic=None))
+    problem = inner_problem(dataclasses.replace(agent, outer_critic=None))
     lifetimes = sampling.make_lifetimes(
         problem,
         make_start(agent, problem, study.burn_in),
@@ -99,7 +100,9 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
     points = []
     for name, run, env_steps in places:
         settings = config_file.load(run / config_file.CONFIG)
-        like = jax.eval_shape(partial(init_seeds, make_agent(settings.without_own_estimator()), settings))
+        like = jax.eval_shape(
+            partial(init_seeds, learning_of(require_agent(settings.without_own_estimator())), settings)
+        )
         states = checkpoints.read_checkpoint(run, env_steps, like)
         state = jax.tree.map(lambda leaf: leaf[study.seed_index], states)
         # What an own estimator's windows cost is known to its code alone, which a folder does not run.
@@ -107,8 +110,9 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
         if state.num_updates < (states.num_updates.max() if own_code else env_steps // settings.steps_per_update):
             what = f"of a seed that {run} had not dropped by {env_steps} environment steps"
             refuse("seed_index", study.seed_index, what)
-        eta = state.eta or meta_parameters.meta_parameters_of(agent.tuning, settings.hyperparameters())
-        hyper = meta_parameters.hyperparameters(agent.tuning, eta)
+        first = {name: hyper.initial for name, hyper in agent.tuning.hyperparameters.items()}
+        eta = state.eta or hyperparameters.meta_parameters_of(agent.tuning, first | settings.hyperparameters())
+        hyper = hyperparameters.hyperparameters(agent.tuning, eta)
         seed = settings.seed + study.seed_index
         # A key that neither training nor the study uses.
         episodes = play(state.position.learner_state, jax.random.fold_in(jax.random.key(seed), 2**31 - 3))
@@ -118,7 +122,7 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
             "env_steps": env_steps,
             "seed": seed,
             "num_envs": agent.num_envs,
-            "hyperparameters": {name: float(value) for name, value in hyper.items()},
+            "hyperparameters": {name: float(np.mean(value)) for name, value in training.by_path("", hyper).items()},
             "episodes": means | {"cut": float(np.mean(episodes.length >= _max_steps(agent)))},
             "max_episode_steps": _max_steps(agent),
             "env_steps_of_a_sample": {
@@ -129,7 +133,8 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
             },
         }
         fixed = (state.position.learner_state, state.position.actor_state)
-        points.append(Point(name, about, critics, windows, lifetimes, fixed, eta, {}, own))
+        names = sampling.components(eta, study.names)
+        points.append(Point(name, about, critics, windows, lifetimes, fixed, eta, {}, names, own))
     return points
 
 

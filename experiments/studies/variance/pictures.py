@@ -89,7 +89,9 @@ def draw_details(results: Json, picture: pathlib.Path) -> None:
         for row, (name, point) in zip(rows, points.items(), strict=False):
             axes = row.subplots(2, 3, height_ratios=[2.5, 1.9 + 0.26 * len(names)])
             _draw_point(axes.ravel(), point, results)
-            hyper = ", ".join(f"{key} {point['hyperparameters'][key]:.3g}" for key in names)
+            hyper = ", ".join(
+                f"{key} {point['hyperparameters'][key]:.3g}" for key in names if key in point["hyperparameters"]
+            )
             styles.title(row, f"{title(name, point)}: {hyper}")
         if converging:
             _draw_convergence(rows[-1], results)

@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agents import training
 from experiments.config.ranges import UsageError
 from experiments.runs import compilation
 from experiments.runs.divergence import SLOPES, NonFiniteError
 from experiments.storage import checkpoints, files
 from metagrad import evolution, windows
 from metagrad.estimators import Estimator
-from metagrad.meta_parameters import MetaParameters
+from metagrad.hyperparameters import MetaParameters
 from metagrad.windows import InnerProblem, Position
 
 OUTER_CRITIC, OWN_CRITIC = "outer_critic", "own_critic"
@@ -49,6 +50,7 @@ class Point(NamedTuple):
       fixed: the programs' first argument.
       eta: the programs' second argument.
       exact: what the estimators' expectations are compared with, if it is known: float [n, M] by name.
+      components: names of the M numbers.
       own: from `make_estimates`, by the names of estimators.
     """
 
@@ -60,6 +62,7 @@ class Point(NamedTuple):
     fixed: Any
     eta: MetaParameters
     exact: dict[str, np.ndarray]
+    components: Sequence[str]
     own: Mapping[str, Program] = {}
 
 
@@ -72,14 +75,14 @@ def make_windows(
       problem: whose outer loss is a dictionary of losses: one by each critic.
       start: of a window.
       horizon: n.
-      names: M meta-parameters to differentiate; the others stay as they are.
+      names: meta-parameters to differentiate, M numbers together; the others stay as they are.
       critics: C names.
       mapped: over windows.
     """
 
     def sample(selecting: InnerProblem, eta: MetaParameters, position: Position, key: chex.PRNGKey) -> chex.Array:
         gradients, _, _ = windows.horizon_gradients(selecting, horizon, eta, position, key)
-        return jnp.stack([_stack(gradients[critic], names) for critic in critics])
+        return jnp.stack([_flatten(gradients[critic], names, leading=1) for critic in critics])
 
     return _over_keys(sample, problem, start, names, mapped)
 
@@ -99,7 +102,8 @@ def make_estimates(
             def outer_loss(learner: Any, batch: Any) -> chex.Array:
                 return selecting.outer_loss(learner, batch)[critic]
 
-            return _stack(estimator.estimate(selecting._replace(outer_loss=outer_loss), eta, position, key)[0], names)
+            own = estimator.estimate(selecting._replace(outer_loss=outer_loss), eta, position, key)[0]
+            return _flatten(own, names)
 
         return jnp.stack([by(critic) for critic in critics])
 
@@ -122,13 +126,22 @@ def make_lifetimes(
     """
 
     def sample(selecting: InnerProblem, eta: MetaParameters, position: Position, key: chex.PRNGKey) -> chex.Array:
-        return -_stack(evolution.lifetime_gradients(selecting, evaluate, horizons, scale, eta, position, key), names)
+        gradients = evolution.lifetime_gradients(selecting, evaluate, horizons, scale, eta, position, key)
+        return -_flatten(gradients, names, leading=1)
 
     return _over_keys(sample, problem, start, names, mapped)
 
 
-def _stack(gradients: MetaParameters, names: Sequence[str]) -> chex.Array:
-    return jnp.stack([gradients[name] for name in names], axis=-1)
+def components(eta: MetaParameters, names: Sequence[str]) -> list[str]:
+    """Names every number of the named meta-parameters, in the order of `_flatten`: `name`, or `name/path[3]`."""
+    sizes = {path: (leaf.ndim, leaf.size) for name in names for path, leaf in training.by_path(name, eta[name]).items()}
+    return [path if not ndim else f"{path}[{number}]" for path, (ndim, size) in sizes.items() for number in range(size)]
+
+
+def _flatten(gradients: MetaParameters, names: Sequence[str], leading: int = 0) -> chex.Array:
+    """Joins the named gradients, behind some leading axes, into one vector of M components."""
+    leaves = [leaf for name in names for leaf in jax.tree.leaves(gradients[name])]
+    return jnp.concatenate([leaf.reshape(*leaf.shape[:leading], -1) for leaf in leaves], -1)
 
 
 def _over_keys(

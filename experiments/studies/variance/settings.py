@@ -10,9 +10,11 @@ from experiments.config import estimators as estimators_config
 from experiments.config import settings as config_lib
 from experiments.config import validation
 from experiments.config.environments import SNAKE
-from experiments.config.estimators import BUILT_IN, is_own_code
+from experiments.config.estimators import BUILT_IN
+from experiments.config.own_code import is_own_code
+from experiments.config.presets import PRESETS
 from experiments.config.ranges import UNIT_OPEN, Range, UsageError, as_computed, count, one_of, refuse
-from experiments.config.settings import OF_SNAKE, PRESETS, Config, flag_name
+from experiments.config.settings import OF_SNAKE, Config, flag_name
 from experiments.storage import config_file
 from experiments.storage import folder as storage_folder
 from experiments.storage.config_file import CONFIG
@@ -285,7 +287,7 @@ def _settings_of_run(
     if not (run / CONFIG).exists():
         refuse("checkpoint", own["checkpoint"], "the folder of a training run")
     theirs = config_file.load(run / CONFIG)
-    validation.check_named(theirs, agents.get("environment"), run / CONFIG)
+    validation.check_named(theirs, agents.get("environment"), agents.get("agent"), run / CONFIG)
     chosen = {name: value for name, value in agents.items() if name not in ("seed", "meta_params")}
     for name, value in chosen.items():
         fixed = name not in OF_CHECKPOINTS or (name in OF_CRITIC and theirs.outer_critic)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from experiments.config.ranges import refuse
+from experiments.figures.outcome import MOST_SHOWN
 from experiments.figures.tables import lay_out
 from experiments.runs import progress
 from experiments.runs.layout import fits_memory
@@ -161,7 +162,7 @@ def _results(
     results: Json = {
         "problem": problem,
         "horizon": study.config.horizon,
-        "meta_params": list(study.names),
+        "meta_params": list(points[0].components[:MOST_SHOWN]),
         "reference_is": study.reference,
         "point": headline,
         **{key: value for key, value in described[headline].items() if key not in ("mixing_decays", "by_horizon")},
@@ -194,7 +195,7 @@ def describe(
             exact = point.exact[tabular_points.OF_RETURN][[horizon - 1 for horizon in study.return_horizons]]
             outcomes = np.broadcast_to(exact, (len(windows), *exact.shape))
         reference = outcomes[:, -1]
-        about["truth"] = truth.describe(by_critic, outcomes, study.return_horizons, study.names)
+        about["truth"] = truth.describe(by_critic, outcomes, study.return_horizons, point.components)
         about["reference"] = about["truth"][-1]["truth"]
     elif tabular_points.OF_UPDATES in point.exact:
         exact = point.exact[tabular_points.OF_UPDATES][-1]
@@ -202,7 +203,7 @@ def describe(
     first, *others = (
         analysis.analyse(
             gradients,
-            study.names,
+            point.components,
             reference,
             in_same_units=study.reference != "return",
             own={name: samples[:, place] for name, samples in own.items()},
@@ -210,5 +211,5 @@ def describe(
         for place, gradients in enumerate(by_critic.values())
     )
     if lifetimes is not None:
-        first["estimators"]["evolution"] = truth.describe_lifetimes(lifetimes[:, -1], study.names)
+        first["estimators"]["evolution"] = truth.describe_lifetimes(lifetimes[:, -1], point.components)
     return about | first | dict(zip(point.critics[1:], others, strict=True))

@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents import actor_critic, tabular, training
+from agents import actor_critic, tabular
 from agents.actor_critic import LearnerState
-from agents.training import Agent
+from agents.agent import Agent, inner_problem
 from envs.tabular import Tabular
 from experiments.studies.variance.analysis import Json, named
 from experiments.studies.variance.sampling import OWN_CRITIC, Point, Program, make_windows
-from metagrad import meta_parameters, statistics
-from metagrad.meta_parameters import MetaParameters
+from metagrad import hyperparameters, statistics
+from metagrad.hyperparameters import MetaParameters
 from metagrad.windows import Position
 
 BATCHES = (4, 16, 64, 256)
@@ -44,7 +44,7 @@ def points(horizon: int) -> list[Point]:
     assert isinstance(mdp, Tabular)
     states = jnp.asarray(mdp.start, jnp.float32)
     learner = actor_critic.init(agent.network, agent.optimizer, jnp.eye(len(states)), jax.random.key(0))
-    eta = meta_parameters.initial_meta_parameters(agent.tuning)
+    eta = hyperparameters.initial_meta_parameters(agent.tuning)
     truth = tabular.truth(agent, learner, states, eta, horizon)
     exact = {
         OF_UPDATES: _stack(truth.horizon_gradients, names),
@@ -54,7 +54,7 @@ def points(horizon: int) -> list[Point]:
     lengths = np.linalg.norm(exact[OF_UPDATES], axis=-1)
     cosines = exact[OF_UPDATES] @ final_return / lengths / np.linalg.norm(final_return)
     about = {
-        "hyperparameters": {name: float(value) for name, value in agent.tuning.initial.items()},
+        "hyperparameters": {name: float(hyper.initial) for name, hyper in agent.tuning.hyperparameters.items()},
         "exact": {
             **{truth: dict(zip(names, gradients.T.tolist(), strict=True)) for truth, gradients in exact.items()},
             "cosine_to_return": cosines.tolist(),  # of the multi-step gradients, to the return's at the longest horizon
@@ -70,6 +70,7 @@ def points(horizon: int) -> list[Point]:
             fixed=(learner, states),
             eta=eta,
             exact=exact,
+            components=names,
         )
         for num_envs in BATCHES
     ]
@@ -115,7 +116,7 @@ def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: S
 
 
 def _windows(agent: Agent, horizon: int) -> Program:
-    problem = training.inner_problem(agent)
+    problem = inner_problem(agent)
     losses = problem._replace(outer_loss=lambda *inputs: {OWN_CRITIC: problem.outer_loss(*inputs)})
 
     def start(fixed: tuple[LearnerState, chex.Array], eta: MetaParameters, key: chex.PRNGKey) -> Position:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagrad import meta_parameters
-from metagrad.meta_parameters import INTERVALS
+from agents.hyperparameters import BIJECTIONS, actor_critic_hyperparameters
+from metagrad import hyperparameters
 
 INITIAL = {
     "discount": 0.97,
@@ -17,50 +17,50 @@ INITIAL = {
     "learning_rate": 1e-3,
 }
 UNIT = ["discount", "lambda"]
-POSITIVE = sorted(set(INTERVALS) - set(UNIT))
+POSITIVE = sorted(set(BIJECTIONS) - set(UNIT))
 
 
 @given(discount=st.floats(1e-6, 1 - 1e-6), cost=st.floats(1e-20, 1e20))
 def test_initial_values_map_to_themselves_exactly(discount, cost):
     initial = dict.fromkeys(UNIT, discount) | dict.fromkeys(POSITIVE, cost)
-    tuning = meta_parameters.tune(initial, list(INTERVALS))
-    eta = meta_parameters.initial_meta_parameters(tuning)
+    tuning = hyperparameters.tune(actor_critic_hyperparameters(initial), list(BIJECTIONS))
+    eta = hyperparameters.initial_meta_parameters(tuning)
     for values in (_values(tuning, eta), jax.jit(lambda eta: _values(tuning, eta))(eta)):
-        for name in INTERVALS:
+        for name in BIJECTIONS:
             assert values[name] == np.float32(initial[name]), name
 
 
 def test_what_is_not_tuned_stays():
-    tuning = meta_parameters.tune(INITIAL, ["discount"])
+    tuning = hyperparameters.tune(actor_critic_hyperparameters(INITIAL), ["discount"])
     values = _values(tuning, {"discount": jnp.float32(1.0)})
     assert values["discount"] > INITIAL["discount"]
-    for name in set(INTERVALS) - {"discount"}:
+    for name in set(BIJECTIONS) - {"discount"}:
         assert values[name] == np.float32(INITIAL[name])
 
 
 @given(eta=st.floats(-1e30, 1e30))
 def test_values_stay_inside_their_open_interval(eta):
-    tuning = meta_parameters.tune(INITIAL, list(INTERVALS))
-    values = _values(tuning, dict.fromkeys(INTERVALS, jnp.float32(eta)))
-    for name, (low, high) in INTERVALS.items():
-        assert low < values[name] < high
+    tuning = hyperparameters.tune(actor_critic_hyperparameters(INITIAL), list(BIJECTIONS))
+    values = _values(tuning, dict.fromkeys(BIJECTIONS, jnp.float32(eta)))
+    for name, bijection in BIJECTIONS.items():
+        assert bijection.low < values[name] < bijection.high
 
 
 @given(first=st.floats(-8, 8), second=st.floats(-8, 8))
 def test_the_maps_increase(first, second):
-    tuning = meta_parameters.tune(INITIAL, list(INTERVALS))
+    tuning = hyperparameters.tune(actor_critic_hyperparameters(INITIAL), list(BIJECTIONS))
     low, high = sorted((first, second))
-    below = _values(tuning, dict.fromkeys(INTERVALS, jnp.float32(low)))
-    above = _values(tuning, dict.fromkeys(INTERVALS, jnp.float32(high)))
-    for name in INTERVALS:
+    below = _values(tuning, dict.fromkeys(BIJECTIONS, jnp.float32(low)))
+    above = _values(tuning, dict.fromkeys(BIJECTIONS, jnp.float32(high)))
+    for name in BIJECTIONS:
         assert below[name] < above[name] or high - low < 1e-3
 
 
 @pytest.mark.parametrize("eta", [-3.0, 0.5, 4.0])
 def test_equations(eta):
     with jax.enable_x64(True):
-        tuning = meta_parameters.tune(INITIAL, list(INTERVALS))
-        values = _values(tuning, dict.fromkeys(INTERVALS, jnp.float64(eta)))
+        tuning = hyperparameters.tune(actor_critic_hyperparameters(INITIAL), list(BIJECTIONS))
+        values = _values(tuning, dict.fromkeys(BIJECTIONS, jnp.float64(eta)))
         for name in UNIT:
             log_odds = np.log(INITIAL[name] / (1 - INITIAL[name])) + eta
             np.testing.assert_allclose(values[name], 1 / (1 + np.exp(-log_odds)), rtol=1e-12)
@@ -71,9 +71,9 @@ def test_equations(eta):
 @pytest.mark.parametrize("eta", [-30.0, -12.0, 0.0, 3.0, 12.0, 16.0, 30.0])
 def test_derivatives_near_the_ends_keep_their_digits(eta):
     """In single precision, where one minus the value has lost some digits, or all."""
-    tuning = meta_parameters.tune(INITIAL, list(INTERVALS))
+    tuning = hyperparameters.tune(actor_critic_hyperparameters(INITIAL), list(BIJECTIONS))
     for name in UNIT:
-        slope = jax.grad(lambda eta, name=name: _values(tuning, dict.fromkeys(INTERVALS, eta))[name])(jnp.float32(eta))
+        slope = jax.grad(lambda eta, name=name: _values(tuning, dict.fromkeys(BIJECTIONS, eta))[name])(jnp.float32(eta))
         log_odds = np.log(INITIAL[name] / (1 - INITIAL[name])) + eta
         expected = 1 / (1 + np.exp(-log_odds)) / (1 + np.exp(log_odds))
         np.testing.assert_allclose(slope, expected, rtol=1e-5)
@@ -94,15 +94,17 @@ def test_derivatives_near_the_ends_keep_their_digits(eta):
 )
 def test_impossible_descriptions_are_refused(changed, tuned, message):
     with pytest.raises(ValueError, match=message):
-        meta_parameters.tune(INITIAL | changed, tuned)
+        hyperparameters.tune(actor_critic_hyperparameters(INITIAL | changed), tuned)
 
 
 def test_fixed_values_may_lie_on_an_end():
-    tuning = meta_parameters.tune(INITIAL | {"entropy_cost": 0.0, "lambda": 1.0}, ["discount"])
-    values = _values(tuning, meta_parameters.initial_meta_parameters(tuning))
+    tuning = hyperparameters.tune(
+        actor_critic_hyperparameters(INITIAL | {"entropy_cost": 0.0, "lambda": 1.0}), ["discount"]
+    )
+    values = _values(tuning, hyperparameters.initial_meta_parameters(tuning))
     assert values["entropy_cost"] == 0.0
     assert values["lambda"] == 1.0
 
 
 def _values(tuning, eta):
-    return meta_parameters.hyperparameters(tuning, eta)
+    return hyperparameters.hyperparameters(tuning, eta)

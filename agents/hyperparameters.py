@@ -1,0 +1,29 @@
+"""The hyperparameters of the actor-critic agent, apart from it so that flags can be made of them in a moment."""
+
+from collections.abc import Mapping
+
+from metagrad.hyperparameters import POSITIVE, UNIT, Bijection, Hyperparameter
+
+BIJECTIONS: Mapping[str, Bijection] = {
+    "discount": UNIT,
+    "lambda": UNIT,
+    "policy_cost": POSITIVE,
+    "value_cost": POSITIVE,
+    "entropy_cost": POSITIVE,
+    "learning_rate": POSITIVE,
+}
+"""Onto where each of them may be."""
+
+
+def actor_critic_hyperparameters(initial: Mapping[str, float]) -> dict[str, Hyperparameter]:
+    """Describes the agent's hyperparameters.
+
+    Args:
+      initial: a value for each name in `BIJECTIONS`.
+
+    Raises:
+      ValueError: if a name is unknown or missing.
+    """
+    if set(initial) != set(BIJECTIONS):
+        raise ValueError(f"initial must have the names {sorted(BIJECTIONS)}, got {sorted(initial)}")
+    return {name: Hyperparameter(value, BIJECTIONS[name]) for name, value in initial.items()}

@@ -1,0 +1,134 @@
+"""Agents that are put together from parts of one's own: their meta-gradients, against finite differences in float64."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import optax
+import own_environments
+import pytest
+import tables
+
+from agents import actor_critic, training
+from agents.agent import inner_problem, learning
+from agents.networks import actor_critic_network, value_network
+from agents.outer_critic import OuterCritic
+from examples import own_agent, own_hyperparameter
+from metagrad import POSITIVE, REAL, UNIT, Hyperparameter, horizon_gradients, hyperparameters, meta_gradient, mixing
+from metagrad.windows import advance
+
+HORIZON = 3
+KEY = jax.random.key(5)
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def _tuning(agent, *names):
+    return dataclasses.replace(agent, tuning=hyperparameters.tune(agent.tuning.hyperparameters, names))
+
+
+def _clipped():
+    """Clips to a norm that the gradients exceed."""
+
+    def optimizer(max_norm):
+        return optax.chain(optax.clip_by_global_norm(max_norm), optax.scale_by_adam(eps_root=1e-8))
+
+    agent = tables.agent(optimizer=optax.inject_hyperparams(optimizer)(max_norm=0.01))
+    return agent.with_hyperparameters({"max_norm": Hyperparameter(0.01, POSITIVE)})
+
+
+def _weighing():
+    """Weighs rewards by a vector for the steps, and by a matrix."""
+    agent = tables.agent()
+
+    def update(learner, hyper, rollout):
+        rollout = rollout._replace(reward=rollout.reward * hyper["steps"][:, None] + hyper["bonus"])
+        return actor_critic.update(agent.network, agent.optimizer, learner, hyper, rollout)
+
+    weights = {
+        "steps": Hyperparameter(np.linspace(0.5, 1.5, tables.LENGTH), POSITIVE),
+        "bonus": Hyperparameter(np.zeros((tables.LENGTH, tables.NUM_ENVS)), REAL),
+    }
+    return dataclasses.replace(agent, update=update).with_hyperparameters(weights)
+
+
+def _gaussian():
+    env = own_environments.Point()
+    return tables.agent(
+        env=env,
+        network=actor_critic_network(2, 4, 8, 8, num_axes=1, continuous=True),
+        outer_critic=OuterCritic(value_network(4, 8, num_axes=1), optax.adam(1e-2)),
+        optimizer=optax.scale_by_adam(eps_root=1e-8),
+        rollout_length=9,
+    )
+
+
+AGENTS = {
+    "ppo": lambda: _tuning(
+        own_agent.ppo(tables.agent(), minibatches=2), "discount", "lambda", "value_cost", "learning_rate"
+    ),
+    "b1": lambda: _tuning(own_hyperparameter.momentum(tables.agent()), "b1", "entropy_cost"),
+    "clip_norm": lambda: _tuning(_clipped(), "max_norm"),
+    "network": lambda: _tuning(own_hyperparameter.discount_of_state(tables.agent()), "discount_of_state"),
+    "arrays": lambda: _tuning(_weighing(), "steps", "bonus"),
+    "gaussian": lambda: _tuning(_gaussian(), "discount", "entropy_cost"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(AGENTS))
+def test_meta_gradients_agree_with_finite_differences(name):
+    """Of each horizon, along two directions of eta; the batches are frozen."""
+    agent = AGENTS[name]()
+    problem = inner_problem(agent)
+    state = jax.jit(partial(training.init, learning(agent)))(jax.random.key(3))
+    eta = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), state.eta)
+    step = jax.jit(partial(advance, problem))
+    positions = [step(eta, state.position, jax.random.key(4))[0]]
+    for k in range(HORIZON):
+        positions.append(step(eta, positions[-1], jax.random.fold_in(KEY, k))[0])
+    flat, unravel = jax.flatten_util.ravel_pytree(eta)
+
+    @jax.jit
+    def losses(flat):
+        learner, evaluated = positions[0].learner_state, []
+        for k in range(HORIZON):
+            learner, _ = problem.update(learner, unravel(flat), positions[k].batch)
+            evaluated.append(problem.outer_loss(learner, positions[k + 1].batch))
+        return jnp.stack(evaluated)
+
+    gradients, _, _ = jax.jit(partial(horizon_gradients, problem, HORIZON))(eta, positions[0], KEY)
+    mixed, _, _ = jax.jit(partial(meta_gradient, problem, mixing(HORIZON)))(eta, positions[0], KEY)
+    exact = jax.vmap(lambda tree: jax.flatten_util.ravel_pytree(tree)[0])(gradients)
+    np.testing.assert_allclose(jax.flatten_util.ravel_pytree(mixed)[0], exact.mean(0), rtol=1e-8, atol=1e-14)
+    for direction in np.random.default_rng(0).normal(size=(2, flat.size)):
+
+        def difference(step, direction=direction):
+            return (losses(flat + step * direction) - losses(flat - step * direction)) / (2 * step)
+
+        expected = (4 * difference(5e-5) - difference(1e-4)) / 3
+        assert np.all(np.abs(expected) > 0.0)
+        np.testing.assert_allclose(exact @ direction, expected, rtol=1e-5)
+
+
+def test_b1_is_the_optimizers():
+    """A step with the hyperparameter's first value is that of plain Adam with it, and another value's is another's."""
+    agent = _tuning(tables.agent(optimizer=optax.scale_by_adam(b1=0.7, eps_root=1e-10)))
+    own = _tuning(own_hyperparameter.momentum(tables.agent()))
+    state = jax.jit(partial(training.init, learning(agent)))(jax.random.key(3))
+    started = jax.jit(partial(training.init, learning(own)))(jax.random.key(3))
+    own = dataclasses.replace(own, tuning=own.tuning.starting_from({"b1": 0.7}))
+    for key in jax.random.split(KEY, 3):
+        position, _ = jax.jit(partial(advance, inner_problem(agent)))({}, state.position, key)
+        state = state._replace(position=position)
+        position, _ = jax.jit(partial(advance, inner_problem(own)))({}, started.position, key)
+        started = started._replace(position=position)
+    plain, injected = (one.position.learner_state.params for one in (state, started))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), plain, injected)
+    assert UNIT.inverse(0.9, 0.7) == pytest.approx(np.log(0.7 / 0.3) - np.log(0.9 / 0.1))

@@ -1,0 +1,140 @@
+"""Agents and hyperparameters from outside in the same commands."""
+
+import json
+
+import command_line
+import numpy as np
+import pytest
+from miniature import TABLES, TRAINING
+
+from examples import own_agent, own_hyperparameter
+from experiments import compare, curves, play, train, variance
+from experiments.storage.metrics import read_metrics
+
+PPO = ["--agent=examples.own_agent:ppo", "--agent_options=epochs=2,minibatches=2,clip=0.1"]
+STAIRS = [*TRAINING, "--environment=stairs:Stairs", "--meta_params=discount"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own") / "run"
+    assert not command_line.run(train, *STAIRS, *PPO, f"--logdir={folder}")
+    return folder
+
+
+def test_a_run_is_gone_on_with_as_what_it_is_alone(run, tmp_path, capsys):
+    for given, told in (
+        ([], "--agent=actor_critic: must be examples.own_agent:ppo, as of the run in"),
+        ([PPO[0], "--agent_options=clip=0.1"], "--agent_options=clip=0.1: must be epochs=2,minibatches=2,clip=0.1, as"),
+    ):
+        assert command_line.run(train, *STAIRS, *given, f"--logdir={run}") == 2
+        assert capsys.readouterr().err.startswith(told)
+    assert not command_line.run(train, *STAIRS, *PPO, f"--logdir={run}")
+    assert not command_line.run(train, *STAIRS, f"--logdir={tmp_path / 'plain'}")
+    assert (tmp_path / "plain" / "metrics.csv").read_bytes() != (run / "metrics.csv").read_bytes()
+
+
+def test_it_is_compared_studied_drawn_and_watched(run, tmp_path, capsys):
+    estimators = "--estimators=none,mixing,own_estimators:wasteful"
+    assert not command_line.run(compare, *STAIRS, *PPO, estimators, f"--logdir={tmp_path / 'all'}")
+    assert (tmp_path / "all" / "compare.png").exists()
+    own = (run / "metrics.csv").read_bytes()
+    assert (tmp_path / "all" / "mixing" / "metrics.csv").read_bytes() == own
+    assert not command_line.run(curves, f"--runs={run}", f"--picture={tmp_path / 'curves.png'}")  # without its code
+    study = [f"--checkpoint={run}", "--environment=stairs:Stairs", "--num_samples=8", "--num_checkpoints=1"]
+    watched = [f"--logdir={run}", "--environment=stairs:Stairs", f"--record={tmp_path / 'agent.gif'}", "--max_steps=5"]
+    for command, given in ((variance, [*study, f"--logdir={tmp_path / 'study'}"]), (play, watched)):
+        assert command_line.run(command, *given) == 2
+        assert "--agent=: must be examples.own_agent:ppo" in capsys.readouterr().err
+        assert not command_line.run(command, *given, PPO[0])
+    assert (tmp_path / "study" / "variance.png").exists()
+    assert (tmp_path / "agent.gif").exists()
+
+
+def test_hyperparameters_of_ones_own_start_where_they_are_told_to_and_are_tuned(tmp_path, capsys):
+    momentum = ["--agent=examples.own_hyperparameter:momentum", "--hyperparameters=b1:0.7", "--meta_params=b1"]
+    assert not command_line.run(train, *TABLES, *momentum, "--meta_learning_rate=1e-6", f"--logdir={tmp_path}")
+    columns = read_metrics(tmp_path)
+    np.testing.assert_allclose(columns["hyper/b1"], 0.7, rtol=1e-4)
+    assert np.all(columns["meta_grad/b1"] != 0.0)
+    assert "b1 " in capsys.readouterr().out
+
+
+def test_arrays_are_logged_as_statistics_and_every_number_of_them_is_studied(tmp_path):
+    given = [*TABLES, "--agent=examples.own_hyperparameter:discount_of_state", "--meta_params=discount_of_state"]
+    assert not command_line.run(train, *given, "--agent_options=units=2", f"--logdir={tmp_path / 'run'}")
+    columns = read_metrics(tmp_path / "run")
+    for kind in ("hyper", "meta_grad"):
+        weights = [columns[f"{kind}/discount_of_state/hidden/{what}"] for what in ("least", "mean", "greatest")]
+        assert np.all(np.diff(weights, axis=0)[:, -1] > 0.0)
+        assert np.all(np.isfinite(columns[f"{kind}/discount_of_state/bias"]))
+    study = [f"--checkpoint={tmp_path / 'run'}", "--environment=tables:process", given[-2], "--num_samples=8"]
+    study += ["--horizon=2", "--num_checkpoints=1", "--estimators=own_estimators:alike"]
+    assert not command_line.run(variance, *study, f"--logdir={tmp_path / 'study'}")
+    described = json.loads((tmp_path / "study" / "variance.json").read_text())["estimators"]
+    numbers = {"discount_of_state/bias", *(f"discount_of_state/output[{unit}]" for unit in range(2))}
+    assert numbers < described["mixing"].keys()
+    assert len(described["mixing"]) == 2 * 5 + 2 + 1 + 1  # and all together
+    for name in numbers:
+        means = [described[estimator][name]["mean"]["estimate"] for estimator in ("mixing", "alike")]
+        assert means[0] == pytest.approx(means[1], rel=1e-3)
+    assert (tmp_path / "study" / "variance_details.png").exists()
+
+
+def test_real_numbers_are_actions_too(tmp_path):
+    given = [*TRAINING, "--environment=own_environments:Point", "--meta_params=discount,entropy_cost"]
+    assert not command_line.run(train, *given, f"--logdir={tmp_path / 'run'}")
+    assert np.isfinite(read_metrics(tmp_path / "run")["loss/entropy"]).all()
+    assert not command_line.run(train, *given, *PPO, f"--logdir={tmp_path / 'ppo'}")
+    watched = ["--environment=own_environments:Point", f"--record={tmp_path / 'agent.gif'}", "--max_steps=5"]
+    assert not command_line.run(play, f"--logdir={tmp_path / 'run'}", *watched)
+    study = [f"--checkpoint={tmp_path / 'run'}", watched[0], "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
+    assert not command_line.run(variance, *study, f"--logdir={tmp_path / 'study'}")
+
+
+def test_what_learns_need_not_be_an_agent(tmp_path, capsys):
+    given = [*TABLES, "--agent=own_agents:scalar", "--meta_learning_rate=0.1"]
+    assert not command_line.run(train, *given, f"--logdir={tmp_path / 'run'}")
+    columns = read_metrics(tmp_path / "run")
+    assert columns["episode_return"][-1].mean() > columns["episode_return"][0].mean()
+    assert {"hyper/log_rate", "hyper/matrix/mean", "meta_grad/matrix/greatest"} < columns.keys()
+    study = [f"--checkpoint={tmp_path / 'run'}", "--environment=tables:process", given[-2], "--num_samples=8"]
+    assert command_line.run(variance, *study, f"--logdir={tmp_path / 'study'}") == 2
+    assert "--agent=own_agents:scalar: returned a Learning, which can only be trained" in capsys.readouterr().err
+
+
+def test_the_examples_learn(capsys):
+    small = {"num_envs": 16, "rollout_length": 10, "policy_width": 16, "value_width": 16, "estimator": "single_step"}
+    ppo = own_agent.main(**small, learning_rate=0.005, num_env_steps=32_000)
+    returns = ppo.metrics["episode_return"]
+    assert np.nanmean(returns[:3]) < 0.0 < 0.3 < np.nanmean(returns[-3:])
+    results = own_hyperparameter.main(**small, learning_rate=0.01, num_env_steps=6_400)
+    assert len(results["momentum"].metrics["hyper/b1"]) > 1
+    printed = capsys.readouterr().out
+    assert "hyper/b1: from " in printed
+    assert "hyper/discount_of_state/hidden/mean: from " in printed
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--agent=own_agents:nothing"], "--agent=own_agents:nothing: must return an Agent or a Learning"),
+        (["--agent=own_agents:absent"], "--agent=own_agents:absent: must be actor_critic, or"),
+        (["--agent=own_agents:growing"], "--agent=own_agents:growing: the learner that update returns must be like"),
+        (["--agent=own_agents:talkative"], "--agent=own_agents:talkative: update must report single numbers, and"),
+        ([*PPO, "--meta_params=b1"], "--agent=examples.own_agent:ppo: tuned must be among discount, lambda"),
+        ([*PPO, "--hyperparameters=b1:0.5"], "--agent=examples.own_agent:ppo: --hyperparameters must be among its"),
+        (
+            [*PPO, "--hyperparameters=discount:0.5"],
+            "--hyperparameters=discount:0.5: must be a comma list of NAME",
+        ),
+        ([PPO[0], "--agent_options=epochs"], "--agent_options=epochs: must be a comma list of NAME=VALUE"),
+        ([PPO[0], "--agent_options=age=3"], "--agent=examples.own_agent:ppo: must be actor_critic, or PACKAGE"),
+        (["--hyperparameters=b1:0.5"], "--hyperparameters=b1:0.5: must be left out with --agent=actor_critic"),
+        (["--meta_params=b1"], "--meta_params=b1: must be a comma list, without repetition, of discount"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_a_sentence(given, told, tmp_path, capsys):
+    assert command_line.run(train, *TABLES, *given, f"--logdir={tmp_path / 'run'}") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(told)
