@@ -1,0 +1,40 @@
+"""Settings of the site, which `make docs` builds without a network: no web fonts, no scripts from elsewhere."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "extensions")]
+
+project = "metagrad"
+html_title = "metagrad"
+html_theme = "furo"
+html_static_path = ["pictures"]
+html_css_files = ["site.css"]
+html_theme_options = {"navigation_with_keys": True}
+html_copy_source = False
+html_show_copyright = False
+exclude_patterns = ["build", "extensions"]
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "reference", "command_flags", "results_pages"]
+html_math_renderer = "mathml"
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4
+
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE / "build" / "notebooks")
+nb_execution_excludepatterns = ["results/**"]
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+
+smartquotes = False  # flags begin with two hyphens
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+default_role = "py:obj"  # a name in single backticks is a link where it has a place here
