@@ -16,7 +16,15 @@ html_copy_source = False
 html_show_copyright = False
 exclude_patterns = ["build", "extensions"]
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "reference", "command_flags", "results_pages"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "mathml",
+    "reference",
+    "command_flags",
+    "results_pages",
+]
 html_math_renderer = "mathml"
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -29,6 +37,7 @@ nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
+highlight_language = "none"
 smartquotes = False  # flags begin with two hyphens
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
@@ -36,5 +45,6 @@ autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 napoleon_use_rtype = False
 default_role = "py:obj"  # a name in single backticks is a link where it has a place here

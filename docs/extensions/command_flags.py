@@ -20,6 +20,7 @@ from sphinx.util.docutils import SphinxDirective
 from experiments.config.settings import Group
 from experiments.runs import command_line
 
+
 def flags_of(command: str) -> flags.FlagValues:
     """Returns all flags of a command, with those that every command gets when it is run."""
     module = importlib.import_module(f"experiments.{command}")
@@ -43,7 +44,8 @@ def _escaped(text: str) -> str:
 
 def _described(flag: flags.Flag) -> str:
     default = (flag.default_as_str or "").strip("'")
-    text = f".. option:: {_written(flag)}\n\n   {_escaped(flag.help)}\n\n"
+    meaning = re.sub(r"^<([^>]*)>: (.*)", lambda it: f"{it[2]}; one of {it[1].replace('|', ', ')}", flag.help)
+    text = f".. option:: {_written(flag)}\n\n   {_escaped(meaning)}\n\n"
     return text + (f"   Default: ``{default}``\n\n" if default else "")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
 from sphinx.util.docutils import SphinxDirective
 
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")
@@ -39,7 +40,8 @@ class Package(SphinxDirective):
             if not module.ispkg and module.name not in self.options.get("without", []):
                 name = f"{package.__name__}.{module.name}"
                 lines += [name, "-" * len(name), "", f".. automodule:: {name}", ""]
-        return self.parse_text_to_nodes(StringList(lines, source=self.get_source_info()[0]), allow_section_headings=True)
+        text = StringList(lines, source=self.get_source_info()[0])
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
 def _code(match: re.Match) -> str:
@@ -47,7 +49,7 @@ def _code(match: re.Match) -> str:
 
 
 def _plain_text_to_rest(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Makes literal blocks of indented equations, and code of what is in backticks but no name; runs before napoleon."""
+    """Makes literal blocks of indented equations, and code of backticked text that is no name; before napoleon runs."""
     result: list[str] = []
     in_section = in_equation = False
     for line in lines:
@@ -80,6 +82,9 @@ def _skip(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: An
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the directive, and what turns docstrings and signatures into what Sphinx reads."""
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"
     app.add_directive("package", Package)
     app.connect("autodoc-process-docstring", _plain_text_to_rest, priority=100)
     app.connect("autodoc-process-signature", _short_types)
