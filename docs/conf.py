@@ -1,10 +1,15 @@
 """Settings of the site, which `make docs` builds without a network: no web fonts, no scripts from elsewhere."""
 
+import os
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "extensions")]
+
+# Notebooks compile much and compute little: the compiler takes its shortest ways, and keeps what it has made.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE / "build" / "compiled"))
 
 project = "metagrad"
 html_title = "metagrad"
@@ -30,12 +35,12 @@ html_math_renderer = "mathml"
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 
-nb_execution_mode = "cache"
-nb_execution_cache_path = str(HERE / "build" / "notebooks")
+nb_execution_mode = "force"  # what is stored would hide that the library has changed
 nb_execution_excludepatterns = ["results/**"]
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # progress
 
 highlight_language = "none"
 smartquotes = False  # flags begin with two hyphens
