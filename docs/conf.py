@@ -8,7 +8,11 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "extensions")]
 
 # Notebooks compile much and compute little: the compiler takes its shortest ways, and keeps what it has made.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+quick_to_compile = [
+    *("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"),
+    "--xla_disable_hlo_passes=while-loop-invariant-code-motion,simplify-while-loops",
+]
+os.environ.setdefault("XLA_FLAGS", " ".join(quick_to_compile))
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE / "build" / "compiled"))
 
 project = "metagrad"

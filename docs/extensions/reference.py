@@ -8,22 +8,25 @@ import pkgutil
 import re
 from typing import Any
 
+import chex
+import optax
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.domains.python import PyObject
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.typing import stringify_annotation
 
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")
 BACKTICKS = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 NAME = re.compile(r"[\w.]+")
 LONE_STAR = re.compile(r"(?<=[ \[(])\*(?=\w)(?!\w[^*]*\*)")
 
+UNIONS = {"ArrayTree": chex.ArrayTree, "OptState": optax.OptState, "Numeric": chex.Numeric, "Array": chex.Array}
 SHORT = {
-    "Array | ndarray | bool | number | bool | int | float | complex | TypedNdArray": "Numeric",
-    "Array | ndarray | bool | number | TypedNdArray": "Array",
+    stringify_annotation(union, mode): name for name, union in UNIONS.items() for mode in ("smart", "fully-qualified")
 }
-"""How signatures call chex's types, which are long unions."""
+"""What signatures call types that are long unions."""
 
 
 class Package(SphinxDirective):
@@ -49,13 +52,20 @@ def _code(match: re.Match) -> str:
 
 
 def _plain_text_to_rest(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Makes literal blocks of indented equations, and code of backticked text that is no name; before napoleon runs."""
+    """Makes literal blocks of equations and code of backticked text that is no name, before napoleon runs.
+
+    What a function returns is a sentence, in which napoleon would take what is before a colon for a type.
+    """
     result: list[str] = []
-    in_section = in_equation = False
+    section, in_equation = "", False
     for line in lines:
-        in_section = in_section or SECTION.match(line) is not None
+        if SECTION.match(line):
+            section = line
+        if section == "Returns:" and line.strip():
+            result.append(":returns:" if line == section else f"   {line.strip()}")
+            continue
         if line.strip():
-            begins = line.startswith("    ") and not in_section
+            begins = line.startswith("    ") and not section
             if begins and not in_equation:
                 result += ["::", ""]
             in_equation = begins
@@ -64,11 +74,21 @@ def _plain_text_to_rest(app: Sphinx, what: str, name: str, thing: Any, options: 
     lines[:] = BACKTICKS.sub(_code, text).split("\n")
 
 
+def _sentences_of_data(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Keeps napoleon from taking what is before a colon for the type of a constant: it never sees the sentences."""
+    kept = app.env.temp_data.setdefault("sentences of data", {})
+    if what in ("attribute", "data"):
+        if name in kept:
+            lines[:] = kept.pop(name)
+        else:
+            kept[name], lines[:] = list(lines), [""]
+
+
 def _short_types(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
     def shorten(text: str | None) -> str | None:
-        for union, short in SHORT.items():
+        for union, short in sorted(SHORT.items(), key=lambda pair: -len(pair[0])):
             text = text and text.replace(union, short)
         return text
 
@@ -87,6 +107,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
             field.label = "Attributes"
     app.add_directive("package", Package)
     app.connect("autodoc-process-docstring", _plain_text_to_rest, priority=100)
+    app.connect("autodoc-process-docstring", _sentences_of_data, priority=200)
+    app.connect("autodoc-process-docstring", _sentences_of_data, priority=900)
     app.connect("autodoc-process-signature", _short_types)
     app.connect("autodoc-skip-member", _skip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
