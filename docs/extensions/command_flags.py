@@ -43,7 +43,8 @@ def _escaped(text: str) -> str:
 
 
 def _described(flag: flags.Flag) -> str:
-    default = (flag.default_as_str or "").strip("'")
+    listed = isinstance(flag.default, list)
+    default = ",".join(flag.default) if listed else (flag.default_as_str or "").strip("'")
     meaning = re.sub(r"^<([^>]*)>: (.*)", lambda it: f"{it[2]}; one of {it[1].replace('|', ', ')}", flag.help)
     text = f".. option:: {_written(flag)}\n\n   {_escaped(meaning)}\n\n"
     return text + (f"   Default: ``{default}``\n\n" if default else "")

@@ -77,7 +77,7 @@ def _plain_text_to_rest(app: Sphinx, what: str, name: str, thing: Any, options: 
 def _sentences_of_data(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Keeps napoleon from taking what is before a colon for the type of a constant: it never sees the sentences."""
     kept = app.env.temp_data.setdefault("sentences of data", {})
-    if what in ("attribute", "data"):
+    if what in ("attribute", "data", "property"):
         if name in kept:
             lines[:] = kept.pop(name)
         else:
