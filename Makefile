@@ -10,7 +10,7 @@ DEMO := --board_size=4 --noaction_mask --num_envs=64 --learning_rate=0.004 --lam
 # However long they take, what they have by then is on disk, and but for the benchmark they go on from it.
 ATMOST := timeout --signal=INT
 
-.PHONY: demo test soak accelerator clean
+.PHONY: demo test docs soak accelerator clean
 
 demo: $(INSTALLED)  ## Let agents with a bad discount tune it, beside fixed bad and good ones; some minutes on two cores.
 	@echo "Agents learn Snake on 4×4 cells, where 15 fruits fill the board, from a discount too low for it: four that keep"
@@ -28,6 +28,10 @@ test: $(INSTALLED)  ## Lint, check the types, and run the tests.
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
+docs: $(INSTALLED)  ## Build the site and execute its notebooks, without a network.
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs docs/build/html
+	@echo "Next: open docs/build/html/index.html."
+
 soak: $(INSTALLED)  ## Kill training at random moments, and spoil its files, again and again.
 	$(BIN)/python -m pytest -m soak
 
@@ -38,8 +42,8 @@ accelerator: $(INSTALLED)  ## Take all figures that need a GPU, in 12 minutes at
 	-$(ATMOST) 4m $(BIN)/python -m experiments.variance --preset=paper --at_env_steps=1280000 --num_samples=256 --logdir=runs/accelerator/variance
 	-$(ATMOST) 3m $(BIN)/python -m experiments.compare --preset=paper --estimators=none,single_step,mixing --num_env_steps=1280000 --logdir=runs/accelerator/compare
 
-clean:  ## Remove the virtual environment and the demo's runs.
-	rm -rf $(VENV) runs/demo runs/demo_noise
+clean:  ## Remove the virtual environment, the demo's runs and the site.
+	rm -rf $(VENV) runs/demo runs/demo_noise docs/build docs/results
 
 $(INSTALLED): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,74 @@
+"""The site: it builds without a warning, needs nothing from elsewhere, and its commands have flags that there are.
+
+Its notebooks are executed by `make docs`.
+"""
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [it for it in ROOT.glob("docs/**/*.md") if not {"build", "results"} & set(it.relative_to(ROOT).parts[1:-1])]
+TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^(?:srun \S+ )?python -m experiments\.(\w+) (.*)", re.MULTILINE)
+LOADED = re.compile(r'<(?:script|img|iframe|source)\b[^>]*\bsrc="(?:https?:)?//|<link\b[^>]*\bhref="(?:https?:)?//')
+"""What a browser would ask another machine for."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    for package in ("sphinx", "myst_nb", "furo", "latex2mathml"):
+        pytest.importorskip(package)
+    place = tmp_path_factory.mktemp("site")
+    options = ["--fail-on-warning", "--keep-going", "--quiet", "--define=nb_execution_mode=off"]
+    built = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, "--builder=html", ROOT / "docs", place],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    return place
+
+
+def test_every_page_says_what_one_learns_and_asks_no_other_machine_for_anything(site):
+    pages = [it for it in site.glob("**/*.html") if it.stem not in ("genindex", "py-modindex", "search")]
+    assert len(pages) >= len(PAGES)
+    for page in pages:
+        html = page.read_text()
+        assert "On this page" in html, page
+        assert not LOADED.search(html), page
+    for style in site.glob("_static/**/*.css"):
+        assert not re.search(r"url\([\"']?(?:https?:)?//|@import", style.read_text()), style
+
+
+def test_equations_flags_and_docstrings_are_there(site):
+    assert "<math" in (site / "five_minutes.html").read_text()
+    assert 'id="cmdoption-train-estimator"' in (site / "commands" / "train.html").read_text()
+    assert 'id="metagrad.windows.meta_gradient"' in (site / "api" / "metagrad.html").read_text()
+
+
+def test_every_command_has_a_page():
+    commands = {it.stem for it in ROOT.glob("experiments/*.py")} - {"__init__"}
+    assert {it.stem for it in ROOT.glob("docs/commands/*.md")} - {"index"} == commands
+
+
+def test_every_command_in_a_text_has_flags_that_it_takes():
+    commands = [
+        command for text in TEXTS for block in BLOCK.findall(text.read_text()) for command in COMMAND.findall(block)
+    ]
+    assert len(commands) > 20
+    for name, flags in commands:
+        importlib.import_module(f"experiments.{name}").define_flags()([name, *shlex.split(flags, comments=True)])
+
+
+def test_code_in_pages_is_executed():
+    for page in PAGES:
+        assert "```python" not in page.read_text(), page
