@@ -1,0 +1,35 @@
+"""Pieces of HTML, in which texts are shown as they are, whatever letters they have."""
+
+import html
+from collections.abc import Iterable, Sequence
+
+
+def paragraph(text: str) -> str:
+    """Returns a paragraph."""
+    return f"<p>{html.escape(text)}</p>"
+
+
+def listing(texts: Iterable[str]) -> str:
+    """Returns a list, or nothing where there are no texts."""
+    items = "".join(f"<li>{html.escape(text)}</li>" for text in texts)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a table, which scrolls where it is wider than the page."""
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(row(cells, "td") for cells in rows)
+    return f'<div class="wide"><table><thead>{row(header, "th")}</thead><tbody>{body}</tbody></table></div>'
+
+
+def printed(text: str) -> str:
+    """Returns what a terminal shows."""
+    return f'<pre class="wide">{html.escape(text)}</pre>'
+
+
+def details(summary: str, content: str) -> str:
+    """Returns what is shown only once it is asked for."""
+    return f"<details><summary>{html.escape(summary)}</summary>{content}</details>"
