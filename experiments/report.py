@@ -4,9 +4,9 @@ Examples:
     python -m experiments.report --logdir=runs/demo
     python -m experiments.report --logdir=runs
 
-The folder is that of a run, a comparison, a variance study or a search, or it holds such folders. The page says what was
-run and how it ended. Its curves can be zoomed, and switched on and off by run and seed; beside each other, the best
-seed of each run replays an episode, with the probabilities of its moves and the value that it expects.
+The folder is that of a run, a comparison, a variance study or a search, or it holds such folders. The page says what
+was run and how it ended. Its curves can be zoomed, and switched on and off by run and seed. The best seeds of all runs
+replay an episode side by side, with the probabilities of their moves and the values that they expect.
 """
 
 from typing import Any

@@ -21,9 +21,7 @@ def label(runs: Mapping[str, Run]) -> list[Run]:
     labelled = plots.label_by_estimators(runs)
     if len({run.label for run in labelled}) == len(runs):
         return labelled
-    return [
-        run._replace(label=name, style=styles.line_style(index)) for index, (name, run) in enumerate(runs.items())
-    ]
+    return [run._replace(label=name, style=styles.line_style(index)) for index, (name, run) in enumerate(runs.items())]
 
 
 def describe(runs: Sequence[Run]) -> dict[str, Any]:

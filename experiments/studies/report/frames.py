@@ -29,7 +29,8 @@ def pack(frames: np.ndarray) -> dict[str, Any]:
     """
     shrink = min(1.0, LONGEST_SIDE / max(frames.shape[1:3]))
     width, height = (max(round(side * shrink), 1) for side in frames.shape[2:0:-1])
-    small = [Image.fromarray(frame).resize((width, height), Image.Resampling.BOX) for frame in frames]
+    resized = [Image.fromarray(frame).resize((width, height), Image.Resampling.BOX) for frame in frames]
+    small = list(map(np.asarray, resized))
     tall = Image.fromarray(np.concatenate(small))
     few = Image.fromarray(np.concatenate(small[:: max(len(small) // 30, 1)])).quantize(COLORS)
     colors = np.asarray(tall.quantize(palette=few, dither=Image.Dither.NONE).convert("RGB"))

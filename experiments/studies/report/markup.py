@@ -15,14 +15,15 @@ def listing(texts: Iterable[str]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns a table, which scrolls where it is wider than the page."""
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
+    """Returns a table, which scrolls where it is wider than the page; cells with `numbers` alone are not broken."""
 
     def row(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
     body = "".join(row(cells, "td") for cells in rows)
-    return f'<div class="wide"><table><thead>{row(header, "th")}</thead><tbody>{body}</tbody></table></div>'
+    kind = ' class="numbers"' if numbers else ""
+    return f'<div class="wide"><table{kind}><thead>{row(header, "th")}</thead><tbody>{body}</tbody></table></div>'
 
 
 def printed(text: str) -> str:

@@ -154,10 +154,19 @@ function showCurves(place, { runs, panels }) {
   refresh();
 }
 
+// From numbers to places on an axis, and, but for linear ones, the numbers that may be written at it.
 const UNBOUNDED = {
   linear: (value) => value,
-  log: (value) => (value > 0 ? value : null),
-  logit: (value) => (value > 0 && value < 1 ? Math.log(value / (1 - value)) : null),
+  log: (value) => (value > 0 ? Math.log10(value) : null),
+  logit: (value) => (value > 0 && value < 1 ? Math.log10(value / (1 - value)) : null),
+};
+const DECADES = Array.from({ length: 25 }, (_, index) => 10 ** (index - 14));
+const ROUND = {
+  log: [[1], [1, 2, 5], [1, 2, 3, 4, 5, 6, 7, 8, 9]].map((digits) => DECADES.flatMap((decade) => digits.map((digit) => digit * decade))),
+  logit: [[1, 5], [1, 2, 5], [1, 2, 3, 4, 5, 6, 7, 8, 9]].map((digits) => {
+    const tails = DECADES.filter((decade) => decade > 1e-9 && decade < 1).flatMap((decade) => digits.map((digit) => digit * decade));
+    return [...tails, ...tails.map((tail) => 1 - tail)].sort((a, b) => a - b);
+  }),
 };
 
 function drawPanel(panel, runs) {
@@ -186,31 +195,38 @@ function drawPanel(panel, runs) {
     margin: { l: 62, r: 12, t: 36, b: 44 }, showlegend: false, hovermode: "closest",
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", font: { size: 12, color: "#1b1e29" },
     xaxis: { title: { text: "environment steps a seed" }, tickformat: "~s", rangemode: "tozero", gridcolor: "#e4e6eb", zeroline: false },
-    yaxis: { title: { text: panel.axis }, type: panel.scale === "log" ? "log" : "linear", gridcolor: "#e4e6eb", zeroline: false,
-      rangemode: panel.kind === "episode_return" ? "tozero" : "normal", nticks: 6, exponentformat: "power" },
+    yaxis: { title: { text: panel.axis }, type: "linear", gridcolor: "#e4e6eb", zeroline: false, nticks: 6,
+      rangemode: panel.kind === "episode_return" ? "tozero" : "normal" },
   };
   const element = make("div", { className: "plot" });
   function draw() {
     const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
     Plotly.newPlot(element, traces, layout, options);
-    if (panel.scale === "logit") element.on("plotly_afterplot", () => labelLogits(element));
+    if (panel.scale in ROUND) element.on("plotly_afterplot", () => label(element, panel.scale));
   }
   return { element, traces, draw };
 }
 
-// Round numbers on an axis of log-odds, whatever part of it is shown.
-function labelLogits(element) {
+// Writes round numbers at an axis, whatever part of it is shown: the fewest kinds of digits that give three of them.
+function label(element, scale) {
   const [low, high] = element._fullLayout.yaxis.range;
-  const digits = high - low > 3 ? 1 : high - low > 0.5 ? 2 : 3;
-  const values = [0.1, 0.3, 0.5, 0.7, 0.9].map((part) => {
-    const odds = low + part * (high - low);
-    const tail = parseFloat((1 / (1 + Math.exp(Math.abs(odds)))).toPrecision(digits));
-    return parseFloat((odds < 0 ? tail : 1 - tail).toPrecision(9));
-  });
-  const ticktext = [...new Set(values)].map(String);
+  const within = (numbers) => numbers.map((number) => parseFloat(number.toPrecision(9))).reduce((kept, number) => {
+    const [odds, before] = [number, kept.at(-1)].map((one) => (one === undefined ? -Infinity : UNBOUNDED[scale](one)));
+    return odds >= low && odds <= high && odds - before >= 0.1 * (high - low) ? [...kept, number] : kept;
+  }, []);
+  const kinds = ROUND[scale].map(within);
+  const numbers = kinds.find((kind) => kind.length > 2) || evenly(scale, low, high);
+  const ticktext = numbers.map(String);
   if (ticktext.join() === (element.layout.yaxis.ticktext || []).join()) return;
-  const tickvals = ticktext.map((text) => UNBOUNDED.logit(Number(text)));
-  Plotly.relayout(element, { "yaxis.tickmode": "array", "yaxis.tickvals": tickvals, "yaxis.ticktext": ticktext });
+  Plotly.relayout(element, { "yaxis.tickmode": "array", "yaxis.tickvals": numbers.map(UNBOUNDED[scale]), "yaxis.ticktext": ticktext });
+}
+
+function evenly(scale, low, high) {
+  const number = (place) => (scale === "log" ? 10 ** place : 1 / (1 + 10 ** -place));
+  const least = (number(high) - number(low)) / 4;
+  const step = [1, 2, 5, 10].map((digit) => digit * 10 ** Math.floor(Math.log10(least))).find((size) => size >= least);
+  const first = Math.ceil(number(low) / step);
+  return [0, 1, 2, 3, 4].map((index) => parseFloat(((first + index) * step).toPrecision(9))).filter((one) => one <= number(high));
 }
 
 async function loadLibrary() {

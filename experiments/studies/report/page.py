@@ -14,7 +14,7 @@ import plotly.offline
 
 from experiments.config.ranges import UsageError, refuse
 from experiments.storage.files import told, write_whole
-from experiments.storage.folder import folder_name
+from experiments.storage.folder import folder_name, local_path
 from experiments.studies.report import contents, sections
 from experiments.studies.report.frames import address
 from experiments.studies.report.markup import listing
@@ -45,18 +45,21 @@ def report(logdir: str | os.PathLike[str], environment: str | None = None, max_s
       WriteError: if the file cannot be written.
     """
     parts = contents.find(logdir)
-    named = {config.environment for part in parts if isinstance(part, contents.Runs) for config in part.configs.values()}
+    named = {
+        config.environment for part in parts if isinstance(part, contents.Runs) for config in part.configs.values()
+    }
     if environment is not None and environment not in named:
         refuse("environment", environment, f"that of a run in `logdir`: {', '.join(sorted(named)) or 'there is none'}")
-    described, problems = [], []
+    folder, described, problems = local_path("logdir", logdir), [], []
     for part in parts:
         try:
-            described.append(sections.describe(part, environment, max_steps))
+            section = sections.describe(part, environment, max_steps)
+            where = "" if part.folder == folder else f"{part.folder.relative_to(folder)}: "
+            described.append(section._replace(title=f"{where}{section.title}"))
         except UsageError as error:
             problems.append(error)
     if not described:
         raise problems[0]
-    folder = contents.local_path("logdir", logdir)
     if problems:
         described.append(Section("What cannot be read", listing(f"{error}." for error in problems)))
     text = render(folder_name(folder), described)

@@ -40,11 +40,12 @@ class Episode(NamedTuple):
     ended: bool
 
 
-def replay(run: players.Run, environment: str | None, max_steps: int) -> dict[str, Any]:
+def replay(run: players.Run, label: str, environment: str | None, max_steps: int) -> dict[str, Any]:
     """Lets the best seed of a run play one episode, and returns what the page shows of it.
 
     Args:
       run: its folder and settings.
+      label: what the page calls it.
       environment: that the user names, where it is their own code.
       max_steps: after which the replay ends.
 
@@ -60,7 +61,7 @@ def replay(run: players.Run, environment: str | None, max_steps: int) -> dict[st
     cast = players.load([(run, best)])
     episode = play(cast, max_steps)
     return {
-        "label": cast.names[0],
+        "label": f"{label} · seed {run.config.seed + best}",
         "about": ", ".join(f"{name} {value:.4g}" for name, value in cast.hyperparameters[0].items()),
         "end": "the episode is over" if episode.ended else f"the episode goes on; {max_steps} steps are shown",
         "actions": _names(cast.env, episode),

@@ -26,6 +26,9 @@ from experiments.studies.search import searching
 from experiments.studies.variance import study, text
 from metagrad import statistics
 
+BEST = 8
+"""Settings of a search that are shown at once; all others have to be asked for."""
+
 
 class Section(NamedTuple):
     """A part of the page.
@@ -76,21 +79,24 @@ def _of_runs(part: Runs, environment: str | None, max_steps: int) -> Section:
     shown, unshown = [], []
     for name, run in labelled.items():
         try:
-            shown.append(replays.replay(players.Run(names[name], run.config), environment, max_steps))
+            shown.append(replays.replay(players.Run(names[name], run.config), run.label, environment, max_steps))
         except UsageError as error:
             unshown.append(f"No replay of {run.label}: {error}.")
     rows = [_row(run, names[name]) for name, run in labelled.items()]
     first = next(iter(part.configs.values()))
     body = [
-        paragraph(f"{environment_title(first)}, {first.num_envs} environments × {first.rollout_length} steps a rollout."),
+        paragraph(
+            f"{environment_title(first)}, {first.num_envs} environments × {first.rollout_length} steps a rollout."
+        ),
         listing(_sentences(part, runs)),
         table(["run", "how it ended", "seeds", "return, last tenth", "tuned: start → median end (range)"], rows),
         paragraph(INTERVALS_NOTE),
         listing(problems + unshown),
         details("Settings", _settings(labelled)),
     ]
-    title = folder_name(part.folder) if single or len(part.configs) == 1 else f"{folder_name(part.folder)}, runs"
-    return Section(title, "".join(body), curves.describe(list(labelled.values())), tuple(shown))
+    return Section(
+        "Run" if len(runs) == 1 else "Runs", "".join(body), curves.describe(list(labelled.values())), tuple(shown)
+    )
 
 
 def _row(run: plots.Run, folder: pathlib.Path) -> list[str]:
@@ -134,15 +140,15 @@ def _settings(runs: Mapping[str, plots.Run]) -> str:
 
 
 def _of_study(folder: pathlib.Path) -> Section:
-    title, file = f"{folder_name(folder)}, variance study", folder / study.RESULTS
+    title, file = "Variance study", folder / study.RESULTS
     if not file.exists():
         return Section(title, paragraph("The study has not ended; the same command goes on with it."))
     with _told(file, "study"):
         results = json.loads(read_text(file))
         summary = results["summary"]
-        config = f"{results['problem']}, horizons to {results['horizon']}, {results['num_samples']:,} windows."
+        about = f"Problem: {results['problem']}; horizons to {results['horizon']}; {results['num_samples']:,} windows."
         body = [
-            paragraph(config),
+            paragraph(about),
             paragraph(summary["question"]),
             listing(answer["in_words"] for answer in summary["answers"].values()),
             paragraph(summary["meaning"]),
@@ -153,7 +159,7 @@ def _of_study(folder: pathlib.Path) -> Section:
 
 
 def _of_search(folder: pathlib.Path) -> Section:
-    title, file = f"{folder_name(folder)}, search", folder / searching.RESULTS
+    title, file = "Search", folder / searching.RESULTS
     if not file.exists():
         return Section(title, paragraph("The search has not ended; the same command goes on with it."))
     with _told(file, "search"):
@@ -168,7 +174,10 @@ def _of_search(folder: pathlib.Path) -> Section:
             for index in searching.ranking(settings)
         ]
         told = search_report.confirmation(results) if results["best"] else "The best setting is not confirmed yet."
-    body = listing(told.splitlines()) + table(["setting", *SEARCHED, "final return"], rows) + paragraph(INTERVALS_NOTE)
+    header = ["setting", *SEARCHED, "final return"]
+    body = listing(told.splitlines()) + table(header, rows[:BEST], numbers=True) + paragraph(INTERVALS_NOTE)
+    if rows[BEST:]:
+        body += details(f"The other {len(rows) - BEST} settings", table(header, rows[BEST:], numbers=True))
     return Section(title, body, pictures=_pictures(folder, {"Return against each hyperparameter": "search"}))
 
 
