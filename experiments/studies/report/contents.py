@@ -88,7 +88,7 @@ def _runs(folder: pathlib.Path, runs: list[pathlib.Path]) -> Iterator[Runs]:
         try:
             config = config_file.load(run / CONFIG)
         except UsageError as error:
-            unreadable.append(f"{error}.")
+            unreadable.append(f"{error.of_flags()}.")
             continue
         games.setdefault(environment_title(config), {})[run] = config
     if unreadable and not games:

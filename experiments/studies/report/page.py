@@ -61,7 +61,7 @@ def report(logdir: str | os.PathLike[str], environment: str | None = None, max_s
     if not described:
         raise problems[0]
     if problems:
-        described.append(Section("What cannot be read", listing(f"{error}." for error in problems)))
+        described.append(Section("What cannot be read", listing(f"{error.of_flags()}." for error in problems)))
     text = render(folder_name(folder), described)
     with told(folder):
         write_whole(folder / PAGE, text)

@@ -71,7 +71,7 @@ def _of_runs(part: Runs, environment: str | None, max_steps: int) -> Section:
         try:
             (runs["" if single else folder_name(folder)],) = plots.read_runs([folder])
         except UsageError as error:
-            problems.append(f"{error}.")
+            problems.append(f"{error.of_flags()}.")
     if not runs:
         raise UsageError(problems[0].rstrip("."))
     labelled = dict(zip(runs, curves.label(runs), strict=True))
@@ -81,7 +81,7 @@ def _of_runs(part: Runs, environment: str | None, max_steps: int) -> Section:
         try:
             shown.append(replays.replay(players.Run(names[name], run.config), run.label, environment, max_steps))
         except UsageError as error:
-            unshown.append(f"No replay of {run.label}: {error}.")
+            unshown.append(f"No replay of {run.label}: {error.of_flags()}.")
     rows = [_row(run, names[name]) for name, run in labelled.items()]
     first = next(iter(part.configs.values()))
     body = [
