@@ -103,7 +103,7 @@ def test_a_page_needs_no_other_file_and_shows_texts_as_they_are(tmp_path):
 def test_the_replay_is_an_episode_of_the_best_seed(trained):
     (section,) = data_of(reported(trained))
     (shown,) = section["replays"]
-    assert shown["label"] == "fixed: discount 0.97 · seed 1"
+    assert shown["label"].endswith(" · seed 1")
     cast = players.load([(players.Run(trained, CATCH), 1)])
     episode, env = replays.play(cast, 300), Catch()
     states = [jax.tree.map(lambda leaf, step=step: leaf[step], episode.states) for step in range(10)]
