@@ -83,7 +83,7 @@ def test_curves_are_the_numbers_of_the_metrics_and_means_leave_out_what_was_drop
                 np.testing.assert_allclose(got, expected, rtol=1e-5)
     assert [line["run"] for line in panels[2]["lines"]] == [1]
     told = text_of(content)
-    assert "complete, 400,000 steps 0 to 2; dropped: 1" in told
+    assert "mixing complete, 400,000 steps 0 to 2; dropped: 1" in told
     assert "No replay of fixed: discount 0.97: it has no checkpoint yet." in told
 
 

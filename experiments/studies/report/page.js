@@ -16,7 +16,7 @@ function drawn(tag, attributes, ...children) {
 }
 
 const short = (value, digits = 3) =>
-  Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en") : String(parseFloat(value.toPrecision(digits)));
+  value === null ? "-" : Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en") : String(parseFloat(value.toPrecision(digits)));
 
 // Replays: everybody shows the same step, or the last one of an episode that is over by then.
 
@@ -176,7 +176,7 @@ function drawPanel(panel, runs) {
     const told = label.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
     const trace = (values, name, style, meta) => ({
       x: env_steps, y: place(values), type: "scatter", mode: env_steps.length > 1 ? "lines" : "markers", meta, ...style,
-      text: values.map((value, at) => `${told}, ${name}<br>${env_steps[at].toLocaleString("en")} steps: <b>${value === null ? "-" : short(value, 4)}</b>`
+      text: values.map((value, at) => `${told}, ${name}<br>${env_steps[at].toLocaleString("en")} steps: <b>${short(value, 4)}</b>`
         + (meta.seed === undefined && line.low[at] !== null ? ` [${short(line.low[at], 4)}, ${short(line.high[at], 4)}]` : "")),
       hovertemplate: "%{text}<extra></extra>",
     });

@@ -66,7 +66,7 @@ def replay(run: players.Run, label: str, environment: str | None, max_steps: int
         "end": "the episode is over" if episode.ended else f"the episode goes on; {max_steps} steps are shown",
         "actions": _names(cast.env, episode),
         "taken": episode.actions.tolist(),
-        "probabilities": [[round(float(one), 3) for one in each] for each in episode.probabilities],
+        "probabilities": [numbers(each.round(3)) for each in episode.probabilities],
         "values": numbers(episode.values),
         "returns": numbers(episode.returns),
         **frames.pack(_pictures(cast.env, episode)),
@@ -114,9 +114,9 @@ def _pictures(env: Any, episode: Episode) -> np.ndarray:
     """Returns the environment's pictures of an episode, uint8 [T + 1, height, width, 3]."""
     pictures = [np.asarray(env.render(_state(episode, step))) for step in range(len(episode.values))]
     for picture in pictures:
-        if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
+        if picture.ndim != 3 or picture.shape != (*pictures[0].shape[:2], 3) or picture.dtype != np.uint8:
             returned = f"{picture.dtype}{list(picture.shape)}"
-            raise UsageError(f"render must return uint8 [height, width, 3], and returned {returned}")
+            raise UsageError(f"render must return uint8 [height, width, 3], always as large, and returned {returned}")
     return np.stack(pictures)
 
 

@@ -83,13 +83,20 @@ def _of_runs(part: Runs, environment: str | None, max_steps: int) -> Section:
         except UsageError as error:
             unshown.append(f"No replay of {run.label}: {error.of_flags()}.")
     rows = [_row(run, names[name]) for name, run in labelled.items()]
+    sentences: list[str] = []
+    try:
+        sentences = _sentences(part, runs)
+    except UsageError as error:
+        problems.append(f"{error.of_flags()}.")
     first = next(iter(part.configs.values()))
     body = [
         paragraph(
             f"{environment_title(first)}, {first.num_envs} environments × {first.rollout_length} steps a rollout."
         ),
-        listing(_sentences(part, runs)),
-        table(["run", "how it ended", "seeds", "return, last tenth", "tuned: start → median end (range)"], rows),
+        listing(sentences),
+        table(
+            ["run", "folder", "how it ended", "seeds", "return, last tenth", "tuned: start → median end (range)"], rows
+        ),
         paragraph(INTERVALS_NOTE),
         listing(problems + unshown),
         details("Settings", _settings(labelled)),
@@ -115,7 +122,7 @@ def _row(run: plots.Run, folder: pathlib.Path) -> list[str]:
             span = f" ({ends.min():.4g} to {ends.max():.4g})" if ends.size > 1 else ""
             tuned.append(f"{name} {config.hyperparameters()[name]:.4g} → {np.median(ends):.4g}{span}")
     final = cell(as_json(statistics.mean(outcome.final_returns(metrics))))
-    return [run.label, ended, seeds, final, "; ".join(tuned) or "-"]
+    return [run.label, folder_name(folder), ended, seeds, final, "; ".join(tuned) or "-"]
 
 
 def _sentences(part: Runs, runs: Mapping[str, plots.Run]) -> list[str]:
