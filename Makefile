@@ -16,11 +16,12 @@ demo: $(INSTALLED)  ## Let agents with a bad discount tune it, beside fixed bad 
 	@echo "Agents learn Snake on 4×4 cells, where 15 fruits fill the board, from a discount too low for it: four that keep"
 	@echo "it, four that tune it by mixing(5), and four with a good one. Then a study draws meta-gradients at the low"
 	@echo "discount, to tell how noisy mixing and multi-step are. Two cores take two to five minutes for all of it."
-	rm -rf runs/demo runs/demo_noise
+	rm -rf runs/demo
 	$(BIN)/python -m experiments.compare --estimators=none,mixing --discount=0.8 --baseline=discount:0.98 $(DEMO) --logdir=runs/demo
-	$(BIN)/python -m experiments.variance --at_discounts=0.8 --at_env_steps=25600 --num_samples=96 --horizon=5 $(DEMO) --logdir=runs/demo_noise
-	@echo "Next: look at runs/demo/compare.png and runs/demo_noise/variance.png; watch the agents play, with a screen, by"
-	@echo "$(BIN)/metagrad-play --logdir=runs/demo; or bring your own problem: README.md."
+	$(BIN)/python -m experiments.variance --at_discounts=0.8 --at_env_steps=25600 --num_samples=96 --horizon=5 $(DEMO) --logdir=runs/demo/noise
+	$(BIN)/python -m experiments.report --logdir=runs/demo
+	@echo "Next: open runs/demo/report.html in a browser: curves, the study and replays of the agents. Watch them live, with"
+	@echo "a screen, by $(BIN)/metagrad-play --logdir=runs/demo; or bring your own problem: README.md."
 
 test: $(INSTALLED)  ## Lint, check the types, and run the tests.
 	$(BIN)/ruff check .
@@ -43,7 +44,7 @@ accelerator: $(INSTALLED)  ## Take all figures that need a GPU, in 12 minutes at
 	-$(ATMOST) 3m $(BIN)/python -m experiments.compare --preset=paper --estimators=none,single_step,mixing --num_env_steps=1280000 --logdir=runs/accelerator/compare
 
 clean:  ## Remove the virtual environment, the demo's runs and the site.
-	rm -rf $(VENV) runs/demo runs/demo_noise docs/build docs/results
+	rm -rf $(VENV) runs/demo docs/build docs/results
 
 $(INSTALLED): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,6 +1,6 @@
 """Summaries of a run or a comparison in words, and the numbers in them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,10 @@ MOST_SHOWN = 12
 """Tuned numbers that tables and pictures show; of more, as of a network, the first."""
 
 
-def tuned(columns: Iterable[str]) -> list[str]:
+def tuned(columns: Collection[str]) -> list[str]:
     """Returns the names of the tuned numbers in the columns of a run's metrics, at most `MOST_SHOWN`."""
-    names = [name for kind, _, name in (column.partition("/") for column in columns) if kind == "meta_grad"]
-    return names[:MOST_SHOWN]
+    names = [column.partition("/")[2] for column in columns if column.startswith("hyper/")]
+    return [name for name in names if f"meta_grad/{name}" in columns][:MOST_SHOWN]
 
 
 def gradient_deviations(metrics: Metrics) -> dict[str, Estimate]:

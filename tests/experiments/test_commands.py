@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from miniature import SMALL
 
-from experiments import benchmark, compare, curves, discounting_chain, play, search, train, variance
+from experiments import benchmark, compare, curves, discounting_chain, play, report, search, train, variance
 from experiments.config import settings as config_lib
 from experiments.config import validation
 from experiments.config.settings import Config, Execution
 from experiments.storage import config_file
 
-RUNNING = (train, compare, search, variance, benchmark, discounting_chain, play)
+RUNNING = (train, compare, search, variance, benchmark, discounting_chain, play, report)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def _lines(target):
     return subprocess.run(dry, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize(("target", "number"), [("demo", 2), ("accelerator", 3)])
+@pytest.mark.parametrize(("target", "number"), [("demo", 3), ("accelerator", 3)])
 def test_commands_of_long_targets_have_flags_that_they_take(target, number, tmp_path, capsys):
     (tmp_path / "occupied").mkdir()
     (tmp_path / "occupied" / "file").touch()
