@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import rlax
 
 from agents import actor_critic, outer_critic, rollouts, training
 from agents.networks import Network
@@ -47,6 +48,8 @@ class Agent:
       rollout_length: T, steps of a rollout.
       exact_targets: see `actor_critic.update`.
       update: the inner update, or None for `actor_critic.update`.
+      target_value_cost: weight of half the squared difference of values, beside the policies' divergence, in the
+        distance of bootstrapped meta-gradients.
     """
 
     env: Environment
@@ -61,6 +64,7 @@ class Agent:
     rollout_length: int
     exact_targets: bool = True
     update: Update | None = None
+    target_value_cost: float = 0.0
 
     def with_hyperparameters(self, more: Mapping[str, Hyperparameter]) -> "Agent":
         """Returns the same agent with more hyperparameters, none of which is tuned yet."""
@@ -145,7 +149,20 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
             agent.network, agent.outer_hyperparameters, learner, batch.rollout, batch.outer_targets
         )
 
-    return windows.InnerProblem(update, collect, outer_loss)
+    def descend(
+        learner: actor_critic.LearnerState, eta: MetaParameters, gradient: actor_critic.LearnerState
+    ) -> actor_critic.LearnerState:
+        values = hyperparameters.hyperparameters(agent.tuning, eta)
+        return actor_critic.descend(agent.optimizer, learner, gradient.params, values)
+
+    def distance(learner: actor_critic.LearnerState, target: actor_critic.LearnerState, batch: Batch) -> chex.Array:
+        here, there = (agent.network.apply(each.params, batch.rollout.observation) for each in (learner, target))
+        divergence = jnp.mean(there.policy.kl_divergence(here.policy))
+        if not agent.target_value_cost:
+            return divergence
+        return divergence + agent.target_value_cost * jnp.mean(rlax.l2_loss(there.value - here.value))
+
+    return windows.InnerProblem(update, collect, outer_loss, descend, distance)
 
 
 def learning(agent: Agent) -> Learning:

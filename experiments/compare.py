@@ -13,6 +13,7 @@ from absl import flags
 from experiments.config.comparison import (
     ALLOWED_BASELINE,
     ALLOWED_ESTIMATORS,
+    DEFAULT_ESTIMATORS,
     GRID,
     GRID_SEEDS,
     NO_GRID,
@@ -22,7 +23,6 @@ from experiments.config.comparison import (
 )
 from experiments.config.flags import define_training_flags, execution_from_flags, settings_from_flags
 from experiments.config.ranges import finite_number, refuse
-from experiments.config.settings import ESTIMATORS
 from experiments.config.validation import check_ranges
 from experiments.runs import command_line
 from experiments.storage.folder import new_logdir
@@ -34,7 +34,7 @@ def define_flags() -> flags.FlagValues:
     where: dict[str, Any] = {"flag_values": values, "module_name": "What is compared"}
     flags.DEFINE_list(
         "estimators",
-        list(ESTIMATORS),
+        list(DEFAULT_ESTIMATORS),
         f"estimators that are compared, such as mixing_10; {ALLOWED_ESTIMATORS}",
         **where,
     )

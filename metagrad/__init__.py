@@ -4,6 +4,7 @@ What most users need is here: an inner problem and where it stands, its meta-gra
 the same without derivatives. The modules say more.
 """
 
+from metagrad.bootstrapped import bootstrapped
 from metagrad.estimators import Estimator, from_weights, mixing, multi_step, single_step, weighted
 from metagrad.evolution import lifetime_gradients
 from metagrad.hyperparameters import POSITIVE, REAL, UNIT, Bijection, Hyperparameter
@@ -20,6 +21,7 @@ __all__ = [
     "Position",
     "Weights",
     "advance",
+    "bootstrapped",
     "from_weights",
     "horizon_gradients",
     "lifetime_gradients",

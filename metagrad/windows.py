@@ -34,7 +34,7 @@ Metrics = Any
 
 
 class InnerProblem(NamedTuple):
-    """What learns, as three pure functions.
+    """What learns, as pure functions: three, and others that some estimators ask for.
 
     Attributes:
       update: `U`, from (learner state, eta, batch) to (next learner state, metrics). Differentiated with respect to the
@@ -46,11 +46,16 @@ class InnerProblem(NamedTuple):
         there for hyperparameters of acting.
       outer_loss: `l`, from (learner state, batch) to a float []; for `horizon_gradients` also to a tree of them, whose
         gradients then come from the same pass.
+      descend: from (learner state, eta, gradient of the outer loss as `outer_gradient` returns it) to the learner state
+        after a step down; for bootstrapped meta-gradients.
+      distance: from (learner state, target, batch) to how far the learner is from another, float []; likewise.
     """
 
     update: Callable[[LearnerState, MetaParameters, Batch], tuple[LearnerState, Metrics]]
     collect: Callable[[LearnerState, MetaParameters, ActorState, chex.PRNGKey], tuple[ActorState, Batch]]
     outer_loss: Callable[[LearnerState, Batch], Any]
+    descend: Callable[[LearnerState, MetaParameters, LearnerState], LearnerState] | None = None
+    distance: Callable[[LearnerState, LearnerState, Batch], chex.Array] | None = None
 
 
 class Position(NamedTuple):
@@ -79,6 +84,12 @@ def advance(
     return _collect(problem, learner_state, eta, position.actor_state, key), metrics
 
 
+def outer_gradient(problem: InnerProblem, position: Position) -> LearnerState:
+    """Returns the gradient of the outer loss in the learner, like it; counters and keys in it stay as they are."""
+    floats, rebuild = _split_floats(position.learner_state)
+    return rebuild(jax.grad(lambda floats: problem.outer_loss(rebuild(floats), position.batch))(floats))
+
+
 def meta_gradient(
     problem: InnerProblem, weights: Weights, eta: MetaParameters, start: Position, key: chex.PRNGKey
 ) -> tuple[MetaParameters, Position, Metrics]:
@@ -100,7 +111,7 @@ def meta_gradient(
       The meta-gradient, like `eta`; the window's end; the metrics of the n updates, each with a leading axis n.
     """
     start = jax.lax.stop_gradient(start)
-    keys = _horizon_keys(key, len(weights))
+    keys = window_keys(key, len(weights))
 
     def evaluate_and_update(
         learner_state: LearnerState, eta: MetaParameters, batch: Batch, weight: chex.Numeric
@@ -187,7 +198,7 @@ def horizon_gradients(
         gradients = [gradient(chosen) for chosen in _indicators(losses)]
         return (following, sensitivity), (jax.tree.unflatten(jax.tree.structure(losses), gradients), metrics)
 
-    keys = _horizon_keys(key, horizon)
+    keys = window_keys(key, horizon)
     carry, first = body((start, None), keys[0])
     parts = [_with_axis(first)]
     if horizon > 1:
@@ -230,8 +241,9 @@ def _concatenate(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
-def _horizon_keys(key: chex.PRNGKey, horizon: int) -> chex.PRNGKey:
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(horizon))
+def window_keys(key: chex.PRNGKey, number: int) -> chex.PRNGKey:
+    """Returns the keys of a window's batches: that of horizon k depends on k alone, not on their number."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(number))
 
 
 def _indicators(tree: Any) -> list[Any]:

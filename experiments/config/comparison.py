@@ -1,11 +1,12 @@
 """What is compared: the settings of each run, and how its meta-learning rate is chosen."""
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from agents.hyperparameters import BIJECTIONS
+from experiments.config import estimators as estimators_config
+from experiments.config.estimators import WEIGHTED
 from experiments.config.own_code import is_own_code
 from experiments.config.ranges import POSITIVE, Range, as_computed, count, finite_number, refuse
 from experiments.config.settings import ESTIMATORS, Config
@@ -25,9 +26,10 @@ RATES = Range(
     ),
 )
 GRID_SEEDS = count(1)
+DEFAULT_ESTIMATORS = ("none", *WEIGHTED)
 ALLOWED_ESTIMATORS = (
-    f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, the last two also as NAME_HORIZON, and "
-    "PACKAGE.MODULE:FACTORY"
+    f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, also as multi_step_10, mixing_10 and "
+    "bootstrapped_5+5, and PACKAGE.MODULE:FACTORY"
 )
 ALLOWED_BASELINE = f"a comma list of NAME:VALUE, NAME of {', '.join(BIJECTIONS)}"
 
@@ -56,13 +58,13 @@ NO_GRID = Grid()
 
 
 def make_configs(
-    config: Config, estimators: Sequence[str] = ESTIMATORS, baseline: Sequence[str] = ()
+    config: Config, estimators: Sequence[str] = DEFAULT_ESTIMATORS, baseline: Sequence[str] = ()
 ) -> dict[str, Config]:
     """Returns the settings of a comparison's runs, by name.
 
     Args:
       config: settings that the runs share.
-      estimators: their estimators, each `NAME`, or `NAME_HORIZON` for a horizon of its own.
+      estimators: their estimators, each as `estimators.named` reads it.
       baseline: `NAME:VALUE` of hyperparameters that one more run fixes, which tunes nothing; empty for no such run.
 
     Returns:
@@ -75,13 +77,17 @@ def make_configs(
         refuse("estimators", "", "given: a comma list")
     configs: dict[str, Config] = {}
     for text in estimators:
-        match = re.fullmatch(r"(multi_step|mixing)[_:](\d{1,9})", text)
-        name, horizon = (match[1], int(match[2])) if match else (text, config.horizon)
-        run = f"{name}_{horizon}" if match else name.rpartition(":")[2]
-        taken = (*configs, *((*ESTIMATORS, BASELINE, GRID) if is_own_code(name) else ()))
-        if not (name in ESTIMATORS or is_own_code(name)) or run in taken:
+        named = estimators_config.named(text)
+        if not named:
             refuse("estimators", estimators, ALLOWED_ESTIMATORS)
-        configs[run] = dataclasses.replace(config.with_estimator(name), horizon=horizon)
+        taken = (*configs, *((*ESTIMATORS, BASELINE, GRID) if is_own_code(named.name) else ()))
+        if named.title in taken:
+            refuse("estimators", estimators, ALLOWED_ESTIMATORS)
+        configs[named.title] = dataclasses.replace(
+            config.with_estimator(named.name),
+            horizon=config.horizon if named.horizon is None else named.horizon,
+            bootstrap_updates=config.bootstrap_updates if named.further is None else named.further,
+        )
     if baseline:
         configs[BASELINE] = dataclasses.replace(config.with_estimator("none"), **_fixed(baseline))
     for settings in configs.values():

@@ -77,8 +77,16 @@ class MetaLearning:
     horizon: int = _setting(
         5,
         HORIZON,
-        "inner updates from one meta-update to the next, for multi_step and mixing; estimators of your own are made "
-        "for it",
+        "inner updates from one meta-update to the next, for multi_step and mixing; those of bootstrapped that are "
+        "differentiated; estimators of your own are made for it",
+    )
+    bootstrap_updates: int = _setting(
+        5,
+        Range("at most 65536", lambda value: 0 <= value <= 65_536),
+        "further updates of bootstrapped, before its target",
+    )
+    bootstrap_value_cost: float = _setting(
+        0.0, at_least(0), "weight of the values, beside the policy, in the distance to bootstrapped's target"
     )
     meta_learning_rate: float = _setting(0.3, POSITIVE, "learning rate of the meta-optimizer, Adam")
     meta_learning_rate_halving: int = _setting(
@@ -240,6 +248,8 @@ class Config(_Plain, Budget, SnakeSettings, EnvironmentSettings, AgentSettings, 
         """Inner updates between two meta-updates."""
         if self.estimator in ("multi_step", "mixing"):
             return self.horizon
+        if self.estimator == "bootstrapped":
+            return self.horizon + self.bootstrap_updates
         made = self._own_estimator()
         return made.updates if made else 1
 
@@ -319,7 +329,15 @@ def estimator_title(estimator: str, horizon: int | str) -> str:
         return "fixed"
     if is_own_code(estimator):
         estimator = estimator.partition(":")[2]
+    if "+" in estimator:
+        estimator, _, horizon = estimator.rpartition("_")
     return estimator.replace("_", "-") + ("" if estimator == "single_step" else f"({horizon})")
+
+
+def run_title(config: Config) -> str:
+    """Returns what texts and pictures call the estimator of a run."""
+    further = f"+{config.bootstrap_updates}" if config.estimator == "bootstrapped" else ""
+    return estimator_title(config.estimator, f"{config.horizon}{further}")
 
 
 def return_label(config: Config) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.config.settings import Config, estimator_title, return_label
+from experiments.config.settings import Config, return_label, run_title
 from experiments.figures.averages import over_last_tenth
 from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
 from experiments.storage.metrics import Metrics, dropped_seeds, of_survivors
@@ -113,7 +113,7 @@ def sentences(configs: Mapping[str, Config], comparison: Mapping[str, Any]) -> s
     for name, config in configs.items():
         result = comparison["estimators"][name]
         start = ", ".join(f"{each} {config.hyperparameters()[each]:g}" for each in told)
-        how = f"Tuned from {start} by {estimator_title(config.estimator, config.horizon)}"
+        how = f"Tuned from {start} by {run_title(config)}"
         how = f"Fixed at {start}" if config.estimator == "none" else how
         line = f"{how}, agents end at {cell(result['final_return'])} "
         line += return_label(config)

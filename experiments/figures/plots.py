@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter
 
 from agents.hyperparameters import BIJECTIONS
 from experiments.config.ranges import UsageError
-from experiments.config.settings import Config, by_flag, environment_title, estimator_title, return_label
+from experiments.config.settings import Config, by_flag, environment_title, return_label, run_title
 from experiments.figures import outcome, styles
 from experiments.figures.averages import over_seeds, scale_of
 from experiments.storage.config_file import CONFIG, load
@@ -32,7 +32,7 @@ SMOOTHING_POINTS = 5
 MANY = 10
 """Seeds from which on a band tells more than their lines."""
 
-OF_TUNING = ("meta_", "mixing_", "exact_", "outer_")
+OF_TUNING = ("meta_", "mixing_", "bootstrap_", "exact_", "outer_")
 """How settings begin that mean nothing where nothing is tuned."""
 
 
@@ -91,9 +91,9 @@ def label_by_settings(runs: Sequence[Run]) -> list[Run]:
     """
     settings = []
     for config, *_ in runs:
-        unsaid = ("horizon", *(OF_TUNING if config.estimator == "none" else ()))
+        unsaid = ("horizon", "bootstrap_updates", *(OF_TUNING if config.estimator == "none" else ()))
         said = {name: f"{name} {value}" for name, value in by_flag(config).items() if not name.startswith(unsaid)}
-        settings.append(said | {"estimator": estimator_title(config.estimator, config.horizon)})
+        settings.append(said | {"estimator": run_title(config)})
     names = dict.fromkeys(itertools.chain(*settings))
     differing = [name for name in names if len({each[name] for each in settings if name in each}) > 1]
     labels = [", ".join(each[name] for name in differing if name in each) for each in settings]
@@ -115,7 +115,7 @@ def label_by_estimators(runs: Mapping[str, Run]) -> list[Run]:
     for (name, run), values in zip(runs.items(), fixed, strict=True):
         estimator = run.config.estimator
         alike = sum(estimator == other.config.estimator for other in labelled)
-        label = estimator_title(estimator, run.config.horizon)
+        label = run_title(run.config)
         colour, strength = colours[estimator], 0.65**alike
         if estimator == "none":
             named = differing or [key for key in run.config.meta_params if key in values]

@@ -27,8 +27,11 @@ WIDTH = 7.29
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 STROKES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 
-COLOURS = {"none": "#555555", "single_step": "#E69F00", "multi_step": "#D55E00", "mixing": "#0072B2"}
-OTHERS = ("#009E73", "#CC79A7", "#56B4E9", "#000000")
+COLOURS = {
+    **{"none": "#555555", "single_step": "#E69F00", "multi_step": "#D55E00", "mixing": "#0072B2"},
+    "bootstrapped": "#CC79A7",
+}
+OTHERS = ("#009E73", "#56B4E9", "#000000")
 """Colours of estimators that are the user's own code."""
 
 STYLES: dict[str, Any] = {
@@ -36,6 +39,7 @@ STYLES: dict[str, Any] = {
     "single_step": (0, (5, 2)),
     "multi_step": (0, (3, 1, 1, 1)),
     "mixing": "solid",
+    "bootstrapped": (0, (5, 1, 1, 1, 1, 1)),
 }
 
 SETTINGS: dict[Any, Any] = {

@@ -41,7 +41,7 @@ INNER_OPTIMIZERS = {
 def make_estimator(config: Config) -> Estimator | None:
     """Returns the estimator of validated settings; None for `none`."""
     decay = config.mixing_decay if config.mixing_weights == "geometric" else 1.0
-    return estimators.make(config.estimator, config.horizon, decay)
+    return estimators.make(config.estimator, config.horizon, decay, config.bootstrap_updates)
 
 
 def _make_meta_learning_rate(config: Config) -> optax.ScalarOrSchedule:
@@ -64,7 +64,7 @@ def make_agent(config: Config) -> Agent | Learning:
     """
     agent = _actor_critic(config)
     made = _own_agent(config, agent) if is_own_code(config.agent) else agent
-    if is_own_code(config.estimator):
+    if config.estimator != "none" and config.estimator not in estimators.WEIGHTED:
         try:
             fitting.check_learning(learning_of(made))
         except ValueError as error:
@@ -113,6 +113,7 @@ def _actor_critic(config: Config) -> Agent:
         num_envs=config.num_envs,
         rollout_length=config.rollout_length,
         exact_targets=config.exact_targets,
+        target_value_cost=config.bootstrap_value_cost,
     )
 
 

@@ -20,7 +20,7 @@ from agents.agent import Agent
 from agents.training import Learning, TrainingState
 from experiments.config import validation
 from experiments.config.ranges import refuse
-from experiments.config.settings import EXECUTION, Config, Execution, by_flag, estimator_title
+from experiments.config.settings import EXECUTION, Config, Execution, by_flag, run_title
 from experiments.runs import compilation, interrupts, progress
 from experiments.runs.building import init_seeds, learning_of, make_agent
 from experiments.runs.divergence import Divergence, NonFiniteError, divergences
@@ -87,7 +87,7 @@ def train(
     agent = make_agent(config)
     starts = Starts(config.seed + np.arange(config.num_seeds, dtype=np.int32), {})
     if not turn.title:
-        turn = turn._replace(title=f"{estimator_title(config.estimator, config.horizon)}, {config.num_seeds} seeds")
+        turn = turn._replace(title=f"{run_title(config)}, {config.num_seeds} seeds")
     return train_seeds(agent, config, starts, folder, execution, quiet=quiet, hosts=hosts, turn=turn)
 
 

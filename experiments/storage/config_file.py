@@ -21,6 +21,7 @@ FORMAT = 5
 ADDED: dict[str, Any] = {
     **{"action_mask": True, "time_limit_terminates": False, "hidden_layers": 1},
     **{"agent": "actor_critic", "agent_options": [], "hyperparameters": []},
+    **{"bootstrap_updates": 5, "bootstrap_value_cost": 0.0},
 }
 """Settings that older folders do not name, and what they were then."""
 

@@ -11,9 +11,9 @@ import pytest
 from miniature import SMALL, TABLES
 
 from experiments import compare
-from experiments.config.comparison import Grid, make_configs
+from experiments.config.comparison import DEFAULT_ESTIMATORS, Grid, make_configs
 from experiments.config.ranges import UsageError
-from experiments.config.settings import ESTIMATORS, Config, Execution
+from experiments.config.settings import Config, Execution
 from experiments.figures import outcome, plots
 from experiments.runs.training import Result
 from experiments.storage import config_file
@@ -73,6 +73,7 @@ def training(monkeypatch):
         columns = {"env_steps": np.tile(env_steps, len(seeds)), "seed": np.tile(config.seed + seeds, (len(points), 1))}
         tuned = () if config.estimator == "none" else config.meta_params
         gradients = {f"meta_grad/{name}": points + scale * seeds for scale, name in enumerate(tuned, 1)}
+        gradients |= {name.replace("meta_grad", "hyper"): column for name, column in gradients.items()}
         measured = {name: np.where(lost, np.nan, gradient) for name, gradient in gradients.items()}
         return Result(columns | {"episode_return": returns} | measured, 1.0)
 
@@ -143,7 +144,7 @@ def test_the_flags_of_the_grid_and_of_the_execution_arrive(tmp_path, training, c
     assert seeds == {"mixing_0.1": 4, "mixing_0.3": 4, "mixing": 2}
     assert training.runs["mixing"][1] == Execution(on_divergence="drop")
     assert "Final return at each meta-learning rate, on 4 other seeds" in capsys.readouterr().out
-    assert list(make_configs(CONFIG)) == compare.define_flags()["estimators"].value == list(ESTIMATORS)
+    assert list(make_configs(CONFIG)) == compare.define_flags()["estimators"].value == list(DEFAULT_ESTIMATORS)
 
 
 def test_summaries_weigh_seeds_and_points_as_they_say(training):

@@ -97,7 +97,7 @@ def test_names_that_would_collide_and_estimators_that_are_not_there_are_refused_
         ),
         ("own_estimators:nothing", "own_estimators:nothing returned None"),
         ("own_estimators:absent", "AttributeError"),
-        ("mixin", "must be one of none, single_step, multi_step, mixing, or PACKAGE.MODULE:FACTORY"),
+        ("mixin", "must be one of none, single_step, multi_step, mixing, bootstrapped, or PACKAGE.MODULE:FACTORY"),
     ],
 )
 def test_what_does_not_fit_is_told_in_a_sentence(name, told, tmp_path, capsys):
@@ -105,3 +105,22 @@ def test_what_does_not_fit_is_told_in_a_sentence(name, told, tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"--estimator={name}: ")
     assert told in line
+
+
+def test_bootstrapped_is_trained_compared_and_studied(tmp_path, capsys):
+    names = "--estimators=mixing,bootstrapped:1+1,bootstrapped_2+2"
+    assert not command_line.run(compare, *TABLES, names, f"--logdir={tmp_path / 'all'}")
+    printed = capsys.readouterr().out
+    assert "bootstrapped_1+1" in printed
+    assert "by bootstrapped(2+2)" in printed
+    metrics = read_metrics(tmp_path / "all" / "bootstrapped_2+2")
+    np.testing.assert_array_equal(metrics["env_steps"][:, 0], np.arange(80, 401, 80))
+    assert np.all(metrics["meta_grad/discount"] != 0.0)
+    run = f"--checkpoint={tmp_path / 'all' / 'bootstrapped_1+1'}"
+    study = ["--environment=tables:process", run, "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
+    given = [*study, "--estimators=bootstrapped,bootstrapped_1+0", f"--logdir={tmp_path / 'study'}"]
+    assert not command_line.run(variance, *given)
+    described = json.loads((tmp_path / "study" / "variance.json").read_text())["estimators"]
+    assert {"bootstrapped", "bootstrapped_1+0"} < described.keys()
+    means = [described[name]["discount"]["mean"]["estimate"] for name in ("bootstrapped", "bootstrapped_1+0")]
+    assert means[0] != means[1]

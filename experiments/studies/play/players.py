@@ -124,9 +124,7 @@ def load(choice: list[tuple[Run, int]]) -> Players:
         values = hyperparameters.hyperparameters(agent.tuning, eta)
         tuned = {name: float(values[name]) for name in agent.tuning.tuned}
         # Of runs that tune nothing there may be several, called by their folders.
-        title = (
-            config_lib.estimator_title(run.config.estimator, run.config.horizon) if tuned else folder_name(run.folder)
-        )
+        title = config_lib.run_title(run.config) if tuned else folder_name(run.folder)
         params.append(own_params)
         names.append(f"{title} · seed {run.config.seed + index}")
         shown.append(tuned or {"fixed discount": float(values["discount"])})

@@ -77,11 +77,11 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
     start = make_start(agent, problem, study.burn_in)
     windows = sampling.make_windows(problem, start, study.config.horizon, study.names, critics, over_devices)
     own = {}
-    for name, estimator in study.own_estimators().items():
+    for name, estimator in study.drawn_estimators().items():
         try:
             fitting.check_learning(learning_of(dataclasses.replace(agent, estimator=estimator)))
         except ValueError as error:
-            raise UsageError(f"`estimators`={study.own_names()[name]}: {error}") from error
+            raise UsageError(f"`estimators`={study.drawn_names()[name].name}: {error}") from error
         own[name] = sampling.make_estimates(problem, start, estimator, study.names, critics, over_devices)
     # Nothing that happens in a lifetime depends on the outer critic.
     problem = inner_problem(dataclasses.replace(agent, outer_critic=None))

@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from experiments.config.estimators import WEIGHTED
 from experiments.config.settings import estimator_title
 from experiments.figures import styles
 from experiments.studies.variance.analysis import DECAYS, TOTAL, Json
@@ -164,8 +165,8 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
 
 
 def _own(point: Json) -> list[str]:
-    """Returns the estimators that are the user's code."""
-    return [name for name in point["estimators"] if name not in (*styles.COLOURS, "evolution")]
+    """Returns the estimators that are no weighted sums."""
+    return [name for name in point["estimators"] if name not in (*WEIGHTED, "evolution")]
 
 
 def _draw_convergence(figure: FigureBase, results: Json) -> None:

@@ -3,14 +3,14 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from experiments.config import estimators as estimators_config
 from experiments.config import settings as config_lib
 from experiments.config import validation
 from experiments.config.environments import SNAKE
-from experiments.config.estimators import BUILT_IN
+from experiments.config.estimators import BUILT_IN, WEIGHTED, Named
 from experiments.config.own_code import is_own_code
 from experiments.config.presets import PRESETS
 from experiments.config.ranges import UNIT_OPEN, Range, UsageError, as_computed, count, one_of, refuse
@@ -45,16 +45,26 @@ TABULAR_NAMES = ("discount", "lambda")
 OF_CRITIC = ("outer_discount", "outer_lambda")
 """Settings that a run's outer critic learns for."""
 
-OF_CHECKPOINTS = ("horizon", "exact_targets", *OF_CRITIC, "outer_value_cost", "outer_entropy_cost")
+OF_CHECKPOINTS = (
+    *("horizon", "exact_targets", "bootstrap_updates", "bootstrap_value_cost", *OF_CRITIC),
+    *("outer_value_cost", "outer_entropy_cost"),
+)
 """Settings of a run's checkpoints that need not be those of the run, besides its seed and meta-parameters."""
 
 FREE = ("num_samples", "num_lifetimes", "reference", "chunk_size", "estimators")
 """Settings that may change from one call of a study to the next."""
 
 
-def _called(estimator: str) -> str:
-    """Returns what a study calls an estimator: one that is the user's code by its factory."""
-    return estimator.rpartition(":")[2]
+def _fit_together(texts: Sequence[str]) -> bool:
+    """Returns whether all are estimators, and each has a name of its own."""
+    named = [each for each in map(estimators_config.named, texts) if each and each.name != "none"]
+    weighted = [each for each in named if each.name in WEIGHTED]
+    own = {each.title for each in named if is_own_code(each.name)}
+    return (
+        len({each.title for each in named}) == len(texts)
+        and not any(each.horizon for each in weighted)  # theirs is the study's
+        and not own & {*BUILT_IN, "evolution"}
+    )
 
 
 def _list_of(allowed: Range) -> Range:
@@ -108,19 +118,13 @@ class Study:
         "sampled by evolution strategies",
     )
     estimators: tuple[str, ...] = _setting(
-        BUILT_IN[1:],
+        WEIGHTED,
         Range(
-            f"a comma list, without repetition, of {', '.join(BUILT_IN[1:])}, which are studied anyway, and "
-            "PACKAGE.MODULE:FACTORY",
-            lambda names: (
-                len({_called(name) for name in names}) == len(names)
-                and all(
-                    name in BUILT_IN[1:] or (is_own_code(name) and _called(name) not in (*BUILT_IN, "evolution"))
-                    for name in names
-                )
-            ),
+            f"a comma list, without repetition, of {', '.join(WEIGHTED)}, which are studied anyway, bootstrapped, also "
+            "as bootstrapped_5+5, and PACKAGE.MODULE:FACTORY",
+            _fit_together,
         ),
-        "estimators, your own besides, at the same starts and with the same keys",
+        "estimators, bootstrapped and your own besides, at the same starts and with the same keys",
     )
     num_lifetimes: int = _setting(64, count(8), "with --reference=return: antithetic pairs of lifetimes")
     perturbation: float = _setting(
@@ -152,21 +156,28 @@ class Study:
     names: tuple[str, ...]
     seed: int
 
-    def own_names(self) -> dict[str, str]:
-        """Returns the names of estimators that are the user's code, by what the study calls them."""
-        return {_called(name): name for name in self.estimators if is_own_code(name)}
+    def drawn_names(self) -> dict[str, Named]:
+        """Returns the estimators that are no weighted sums, and so are drawn, by what the study calls them."""
+        named = [each for each in map(estimators_config.named, self.estimators) if each and each.name not in WEIGHTED]
+        return {each.title: each for each in named}
 
-    def own_estimators(self) -> dict[str, Estimator]:
-        """Makes the estimators that are the user's code, by what the study calls them.
+    def drawn_estimators(self) -> dict[str, Estimator]:
+        """Makes the estimators of `drawn_names`.
 
         Raises:
           UsageError: if there is none of that name.
         """
-        own = self.own_names().items()
-        try:
-            return {called: estimators_config.own(name, self.config.horizon) for called, name in own}
-        except ValueError as error:
-            raise UsageError(f"`estimators`: {error}") from error
+        made = {}
+        for title, (name, horizon, further) in self.drawn_names().items():
+            if horizon is None:
+                horizon, further = self.config.horizon, self.config.bootstrap_updates
+            try:
+                estimator = estimators_config.make(name, horizon, further=further or 0)
+            except ValueError as error:
+                raise UsageError(f"`estimators`: {error}") from error
+            assert estimator is not None
+            made[title] = estimator
+        return made
 
     @property
     def return_horizons(self) -> tuple[int, ...]:
@@ -240,7 +251,7 @@ def make_study(given: Mapping[str, Any]) -> Study:
     if config.horizon < 2:
         refuse("horizon", config.horizon, "at least 2, for estimators to differ")
     study = Study(**own, config=config, trained=trained, names=names, seed=agents.get("seed", 0))
-    study.own_estimators()  # those that are not there are told before anything is trained
+    study.drawn_estimators()  # those that are not there are told before anything is trained
     return study
 
 

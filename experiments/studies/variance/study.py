@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.config.estimators import Named
+from experiments.config.own_code import is_own_code
 from experiments.config.ranges import refuse
 from experiments.figures.outcome import MOST_SHOWN
 from experiments.figures.tables import lay_out
@@ -76,7 +78,7 @@ def carry_out(study: Study, logdir: str | None, quiet: bool = False) -> Json:
         windows = draw("windows", study, points, study.num_samples, study.chunk_size, folder, quiet)
         own = {
             name: draw("windows", study, points, study.num_samples, study.chunk_size, folder, quiet, name)
-            for name in study.own_estimators()
+            for name in study.drawn_estimators()
         }
     lifetimes = {}
     if study.reference == "return":
@@ -124,11 +126,16 @@ def draw(
         point_key, place = jax.random.fold_in(key, index), folder / FOLDERS[what] / point.name
         program = getattr(point, what)
         if own:
-            name = study.own_names()[own].replace(":", ".")
+            name = _folder_of(study.drawn_names()[own])
             place, program = folder / f"{FOLDERS[what]}_{name}" / point.name, point.own[own]
         with progress.bar(f"agent {index + 1}/{len(points)}, {point.name}", number, what, quiet=quiet) as bar:
             samples[point.name] = sampling.draw(point, program, point_key, number, at_once, place, bar.update)
     return samples
+
+
+def _folder_of(estimator: Named) -> str:
+    """Returns what the folder of an estimator's samples is called: one's own has its module in it."""
+    return estimator.name.replace(":", ".") if is_own_code(estimator.name) else estimator.title
 
 
 def _results(
