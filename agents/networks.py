@@ -27,7 +27,7 @@ class Predictions(NamedTuple):
     """What the network says of a batch of observations.
 
     Attributes:
-      policy: of a `policies.Policy`, arrays [..., *].
+      policy: a `policies.Policy`, a tuple of arrays [..., D].
       value: float [...], the expected return.
     """
 

@@ -1,6 +1,6 @@
 """Policies as plain data: distributions of actions, of which a network returns one for each observation.
 
-Distrax does the mathematics. One's own policy is another such tuple of arrays, [..., *], with the same methods.
+Distrax does the mathematics. One's own policy is another such tuple of arrays, [..., D], with the same methods.
 """
 
 from typing import Any, NamedTuple, Protocol
