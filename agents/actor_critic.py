@@ -6,7 +6,7 @@ cuts nothing by `stop_gradient`: the targets are computed outside the function t
 Only the outer loss cuts its targets, since an agent follows `advantage × grad log pi`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import haiku as hk
@@ -198,14 +198,27 @@ def descend(
     Returns:
       The next state.
     """
-    state = learner.optimizer_state
-    if isinstance(state, optax.InjectStatefulHyperparamsState):
-        state = state._replace(hyperparams={name: hyper.get(name, value) for name, value in state.hyperparams.items()})
+    state = _inject(learner.optimizer_state, hyper)
     direction, optimizer_state = optimizer.update(gradient, state, learner.params)
     params = jax.tree.map(
         lambda param, step: (param - hyper["learning_rate"] * step).astype(param.dtype), learner.params, direction
     )
     return LearnerState(params, optimizer_state)
+
+
+def _inject(optimizer_state: optax.OptState, hyper: Hyperparameters) -> optax.OptState:
+    """Replaces the injected arguments of an optimizer, wherever in a chain, by the hyperparameters of their names."""
+
+    def is_injected(state: Any) -> bool:
+        return isinstance(state, optax.InjectStatefulHyperparamsState)
+
+    def inject(state: Any) -> Any:
+        if not is_injected(state):
+            return state
+        values = {name: hyper.get(name, value) for name, value in state.hyperparams.items()}
+        return state._replace(hyperparams=values, inner_state=_inject(state.inner_state, hyper))
+
+    return jax.tree.map(inject, optimizer_state, is_leaf=is_injected)
 
 
 def outer_loss(

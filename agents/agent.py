@@ -191,13 +191,13 @@ def start(agent: Agent, key: chex.PRNGKey) -> tuple[windows.Position, chex.PRNGK
     return windows.Position(learner, actor, batch), training_key
 
 
-RULES = ("observation", "action_mask", "reward", "truncated")
+RULES = ("observation", "action_mask", "reward", "truncated", "outer_critic")
 """What an environment is held to: `observation` and `reward` must be finite, `truncated` must keep to the time limit,
-and an `action_mask` must allow something at an episode's start."""
+and an `action_mask` must allow something at an episode's start. The outer critic must stay finite."""
 
 
-def rules(agent: Agent, batch: Batch) -> dict[str, chex.Array]:
-    """Tells which of the `RULES` a batch keeps, bool [] each; see `Learning.rules`."""
+def rules(agent: Agent, batch: Batch, actor: Actor | None) -> dict[str, chex.Array]:
+    """Tells which of the `RULES` are kept, bool [] each; see `Learning.rules`."""
     rollout = batch.rollout
     mask = getattr(rollout.observation, "action_mask", None)
     kept = {
@@ -205,6 +205,7 @@ def rules(agent: Agent, batch: Batch) -> dict[str, chex.Array]:
         "action_mask": jnp.bool_(True) if mask is None else jnp.all(jnp.any(mask, -1) | (rollout.episode_length > 1)),
         "reward": _is_finite(rollout.reward),
         "truncated": jnp.all(~rollout.truncated | (rollout.episode_length >= agent.env.time_limit)),
+        "outer_critic": _is_finite((batch.outer_targets, actor and actor.outer_critic)),
     }
     return {name: kept[name] for name in RULES}
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from agents import training
 from agents.networks import Network, describe
-from agents.training import Learning
+from agents.training import Breach, Learning, Summary, TrainingState
 from envs import environment
 from envs.environment import Environment
+from metagrad.windows import Position
 
 METHODS = ("initial", "transition", "observation", "reward", "terminal", "truncated")
 KINDS: Mapping[Any, str] = {jnp.bool_: "bool", jnp.floating: "float", jnp.integer: "int32"}
@@ -77,7 +78,7 @@ def check_action_mask(env: Environment) -> None:
       ValueError: says in one sentence what it is instead; broadcasting would hide it, or fail much later.
     """
     observation = observation_shape(env)
-    if hasattr(observation, "action_mask"):
+    if hasattr(observation, "action_mask") and hasattr(env, "num_actions"):
         what = f"action_mask of the observation of {_name(env)}"
         _is(observation.action_mask, jnp.bool_, (env.num_actions,), what)
 
@@ -161,7 +162,7 @@ def _name(env: Environment) -> str:
 
 
 def check_learning(learning: Learning) -> None:
-    """Checks that what learns is what `agents.training.Learning` says, its estimator included.
+    """Checks that what learns is what `agents.training.Learning` says, but for its estimator.
 
     Args:
       learning: what learns.
@@ -169,27 +170,68 @@ def check_learning(learning: Learning) -> None:
     Raises:
       ValueError: says in one sentence what is returned instead, or what a function raised.
     """
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    problem, key = learning.problem, jax.eval_shape(lambda: jax.random.key(0))
     state = _told(partial(training.init, learning), "start of the agent", key)
-    learner, _, batch = state.position
-    for path, leaf in _leaves(state.eta).items():
-        if not leaf.startswith("float"):
-            raise ValueError(f"eta must be a tree of floats, and {path} of it is {leaf}")
-    after, metrics = _told(learning.problem.update, "update of the agent", learner, state.eta, batch)
-    _is_like(after, learner, "the learner that update returns must be like the one that it is given")
-    for path, leaf in _leaves(metrics).items():
-        if not leaf.endswith("[]"):
-            raise ValueError(f"update must report single numbers, and {path} of them is {leaf}")
-    if learning.estimator is None:
-        return
-    number = learning.estimator.updates
+    position = state.position
+    if not isinstance(position, Position):
+        raise ValueError(f"start of the agent must return a Position and a key, and returned {describe(position)}")
+    for path, leaf in _leaves_of(state.eta):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(f"eta must be a tree of floats, and {path} of it is {describe(leaf)}")
+    learner, metrics = _told(problem.update, "update of the agent", position.learner_state, state.eta, position.batch)
+    _is_like(learner, position.learner_state, "the learner that update returns must be like the one that it is given")
+    for path, leaf in _leaves_of(metrics):
+        if leaf.shape or leaf.dtype == jnp.bool_:
+            raise ValueError(f"update must report single numbers, and {path} of them is {describe(leaf)}")
+    loss = _told(problem.outer_loss, "outer_loss of the agent", learner, position.batch)
+    _is(loss, jnp.floating, (), "the outer loss")
+    data = _told(problem.collect, "collect of the agent", learner, state.eta, position.actor_state, key)
+    _is_like(data, position[1:], "the actor's state and batch that collect returns must be like those at the start")
+    _check_report(learning, state, metrics)
+
+
+def check_estimator(learning: Learning) -> None:
+    """Checks that the estimator of something that fits returns what `metagrad.estimators.Estimator` says.
+
+    Args:
+      learning: what learns, with an estimator.
+
+    Raises:
+      ValueError: says in one sentence what is returned instead, or what a function raised.
+    """
+    assert learning.estimator is not None
+    problem, number, key = learning.problem, learning.estimator.updates, jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(partial(training.init, learning), key)
+    position = state.position
+    _, metrics = jax.eval_shape(problem.update, position.learner_state, state.eta, position.batch)
     expected = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((number, *leaf.shape), leaf.dtype), metrics)
-    estimate = partial(learning.estimator.estimate, learning.problem)
-    gradient, end, reported = _told(estimate, "estimate of the estimator", state.eta, state.position, key)
+    estimate = partial(learning.estimator.estimate, problem)
+    gradient, end, reported = _told(estimate, "estimate of the estimator", state.eta, position, key)
     _is_like(gradient, state.eta, "the gradient that its estimate returns must be like the eta that it is given")
-    _is_like(end, state.position, "the end that its estimate returns must be like the start that it is given")
+    _is_like(end, position, "the end that its estimate returns must be like the start that it is given")
     what = "the metrics that its estimate returns must be those of the inner problem's updates, with a leading axis of"
     _is_like(reported, expected, f"{what} its {number} updates")
+
+
+def _check_report(learning: Learning, state: TrainingState, metrics: Any) -> None:
+    """Checks the columns that are reported of two seeds."""
+    gradient = state.eta if learning.estimator else {}
+    shape = Summary(jnp.int32(1), metrics, gradient, Breach(jnp.int32(0), jnp.int32(0)))
+    eta, summary = jax.tree.map(lambda leaf: np.ones((2, *leaf.shape), leaf.dtype), (state.eta, shape))
+    try:
+        columns = learning.report(eta, summary)
+        found = {name: np.shape(column) for name, column in columns.items()}
+    except Exception as error:
+        raise ValueError(f"report of the agent cannot be called: {type(error).__name__}: {error}") from error
+    if "episode_return" not in found or set(found.values()) != {(2,)}:
+        raise ValueError(
+            f"report must return columns with a number for each seed, episode_return among them, and returned {found}"
+        )
+
+
+def _leaves_of(tree: Any) -> list[tuple[str, Any]]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(jax.tree_util.keystr(path) or "all", leaf) for path, leaf in leaves]
 
 
 def _is_like(found: Any, expected: Any, must: str) -> None:
@@ -197,5 +239,7 @@ def _is_like(found: Any, expected: Any, must: str) -> None:
     has, needs = _leaves(found), _leaves(expected)
     for path in sorted(has.keys() | needs.keys()):
         if has.get(path) != needs.get(path):
-            where = f", and {path.strip('.')} of it" if path else ", and it"
-            raise ValueError(f"{must}{where} is {has.get(path, 'missing')}, not {needs.get(path, 'there')}")
+            where = f", and of it {path.strip('.')}" if path else ", and it"
+            what = f"is {has[path]}" if path in has else "is missing"
+            wanted = f", not {needs[path]}" if path in needs else ", which is none of it"
+            raise ValueError(f"{must}{where} {what}{wanted if path in has else ''}")

@@ -16,13 +16,17 @@ import optax
 
 from metagrad import windows
 from metagrad.estimators import Estimator
-from metagrad.windows import Batch, InnerProblem, LearnerState, MetaParameters, Metrics, Position
+from metagrad.windows import ActorState, Batch, InnerProblem, LearnerState, MetaParameters, Metrics, Position
 
 
-def no_rules(batch: Batch) -> dict[str, chex.Array]:
+def no_rules(batch: Batch, actor_state: ActorState | None) -> dict[str, chex.Array]:
     """Asks nothing of a batch but that its numbers are finite."""
-    del batch
+    del batch, actor_state
     return {}
+
+
+RULE = "rule/"
+"""What the names of rules begin with in `checked`."""
 
 
 class Learning(NamedTuple):
@@ -36,8 +40,9 @@ class Learning(NamedTuple):
       meta_optimizer: a complete optimizer of eta.
       report: from (eta, summary), NumPy arrays with a leading axis of seeds, to the columns of `metrics.csv`, float
         [seeds] each; `columns` makes those of a tree.
-      rules: from a batch to what must hold of it, bool [] by name: what breaks one is told before anything is that was
-        not finite. In the order of telling.
+      rules: from a batch, and the actor's state or None within a window, to what must hold of them, bool [] by name in
+        the order of telling, the same names with and without the actor's state. What breaks one is told before anything
+        is that was not finite.
     """
 
     problem: InnerProblem
@@ -46,7 +51,7 @@ class Learning(NamedTuple):
     estimator: Estimator | None
     meta_optimizer: optax.GradientTransformation
     report: Callable[[MetaParameters, "Summary"], Mapping[str, Any]]
-    rules: Callable[[Batch], Mapping[str, chex.Array]] = no_rules
+    rules: Callable[[Batch, ActorState | None], Mapping[str, chex.Array]] = no_rules
 
     @property
     def updates_per_window(self) -> int:
@@ -165,7 +170,7 @@ def _train_window(learning: Learning, state: TrainingState) -> tuple[TrainingSta
         gradient, eta, meta_optimizer_state = {}, state.eta, state.meta_optimizer_state
         position, (metrics, right) = windows.advance(problem, eta, state.position, window_key)
         right = right[None]
-    of_batch = _of_batch(learning, position.batch)
+    of_batch = _of_batch(learning, position.batch, position.actor_state)
     of_meta_update = _of_meta_update(gradient, eta, meta_optimizer_state) if learning.estimator else {}
     breach = _first_breach(right, list(of_batch.values()), list(of_meta_update.values()), state.num_updates)
     state = TrainingState(position, eta, meta_optimizer_state, key, state.num_updates + num_updates)
@@ -219,11 +224,12 @@ def checked(learning: Learning) -> list[str]:
 
 def _of_update(learning: Learning, batch: Batch, metrics: Metrics, learner: LearnerState) -> dict[str, chex.Array]:
     """Tells what is as it may be after an update, bool [] by name, in the order of telling."""
-    return _of_batch(learning, batch) | _finite("", metrics) | _finite("", learner)
+    return _of_batch(learning, batch) | _finite("metrics", metrics) | _finite("learner", learner)
 
 
-def _of_batch(learning: Learning, batch: Batch) -> dict[str, chex.Array]:
-    return dict(learning.rules(batch)) | _finite("batch", batch)
+def _of_batch(learning: Learning, batch: Batch, actor_state: ActorState | None = None) -> dict[str, chex.Array]:
+    rules = {f"{RULE}{name}": kept for name, kept in learning.rules(batch, actor_state).items()}
+    return rules | _finite("batch", batch)
 
 
 def _of_meta_update(

@@ -9,7 +9,7 @@ import optax
 from agents import training
 from agents.networks import Network, Predictions
 from agents.policies import Categorical
-from metagrad import InnerProblem, Position
+from metagrad import InnerProblem, Position, from_weights
 
 
 def with_network(agent, value_axis=False, fails=False, dtype=None):
@@ -51,6 +51,41 @@ def scalar(agent):
     problem = InnerProblem(update, collect, lambda x, data: jnp.mean(jnp.square(x - data)))
     eta = {"log_rate": jnp.float32(-3.0), "matrix": jnp.zeros((2, 3))}
     return training.Learning(problem, start, eta, None, optax.identity(), report)
+
+
+def hiding(agent):
+    """Reports a metric with the learner's name, which is NaN in the third update."""
+    own = scalar(agent)
+
+    def update(learner, eta, data):
+        x, _ = own.problem.update(learner["reward"], eta, data)
+        number = learner["number"] + 1
+        return {"reward": x, "number": number}, {"reward": jnp.where(number == 3, jnp.nan, 0.0), "error": x}
+
+    def start(key):
+        position, training_key = own.start(key)
+        return position._replace(learner_state={"reward": position.learner_state, "number": jnp.int32(0)}), training_key
+
+    def outer_loss(learner, data):
+        return own.problem.outer_loss(learner["reward"], data)
+
+    return own._replace(start=start, problem=own.problem._replace(update=update, outer_loss=outer_loss))
+
+
+def single_step(agent):
+    """Another estimator than the settings say."""
+    return dataclasses.replace(agent, estimator=from_weights((1.0,)))
+
+
+def longer(agent):
+    """Takes more steps than are counted."""
+    return dataclasses.replace(agent, rollout_length=2 * agent.rollout_length)
+
+
+def clashing(agent):
+    """Reports columns of more than one number a seed."""
+    own = scalar(agent)
+    return own._replace(report=lambda eta, summary: own.report(eta, summary) | {"all": eta["matrix"]})
 
 
 def growing(agent):

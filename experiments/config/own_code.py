@@ -14,7 +14,7 @@ def is_own_code(name: str) -> bool:
     return ":" in name
 
 
-def call(name: str, allowed: str, *arguments: Any, **options: Any) -> Any:
+def call(name: str, allowed: str, /, *arguments: Any, **options: Any) -> Any:
     """Imports a factory, from where the command is given too, and calls it.
 
     Raises:

@@ -114,7 +114,8 @@ def check_ranges(settings: Config | Execution) -> None:
     for field in dataclasses.fields(settings):
         value, allowed = getattr(settings, field.name), field.metadata["range"]
         kinds, kind = KINDS[field.type]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and field.type is not bool):
+        names = not isinstance(value, tuple) or all(isinstance(name, str) for name in value)
+        if not (isinstance(value, kinds) and names) or (isinstance(value, bool) and field.type is not bool):
             refuse(flag_name(field), repr(value), f"{kind}, {allowed.text}")
         if not (allowed.accepts(value) and allowed.accepts(as_computed(value))):
             refuse(flag_name(field), value, allowed.text)

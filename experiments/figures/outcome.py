@@ -108,13 +108,14 @@ def sentences(configs: Mapping[str, Config], comparison: Mapping[str, Any]) -> s
     """
     values = [config.hyperparameters() for config in configs.values()]
     moved = {name for result in comparison["estimators"].values() for name in result["meta_grad_std"]}
-    told = [name for name in values[0] if name in moved or len({each[name] for each in values}) > 1] or ["discount"]
+    told = [name for name in values[0] if name in moved or len({each[name] for each in values}) > 1]
+    told = told or ([] if moved else ["discount"])
+    own = sorted(name for name in moved if name not in values[0])
     lines = []
     for name, config in configs.items():
         result = comparison["estimators"][name]
-        start = ", ".join(f"{each} {config.hyperparameters()[each]:g}" for each in told)
-        how = f"Tuned from {start} by {run_title(config)}"
-        how = f"Fixed at {start}" if config.estimator == "none" else how
+        start = ", ".join([*(f"{each} {config.hyperparameters()[each]:g}" for each in told), *own])
+        how = f"Fixed at {start}" if config.estimator == "none" else f"Tuned from {start} by {run_title(config)}"
         line = f"{how}, agents end at {cell(result['final_return'])} "
         line += return_label(config)
         gain = result.get("gain")

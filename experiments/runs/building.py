@@ -9,6 +9,7 @@ from typing import Any
 import chex
 import haiku as hk
 import jax
+import numpy as np
 import optax
 
 from agents import agent as agent_lib
@@ -66,7 +67,7 @@ def make_agent(config: Config) -> Agent | Learning:
     made = _own_agent(config, agent) if is_own_code(config.agent) else agent
     if config.estimator != "none" and config.estimator not in estimators.WEIGHTED:
         try:
-            fitting.check_learning(learning_of(made))
+            fitting.check_estimator(learning_of(made))
         except ValueError as error:
             raise UsageError(f"`estimator`={config.estimator}: {error}") from error
     return made
@@ -129,6 +130,11 @@ def _own_agent(config: Config, agent: Agent) -> Agent | Learning:
             if config.own_hyperparameters:
                 raise ValueError("returned a Learning, whose eta starts where it says, not from `hyperparameters`")
         elif isinstance(made, Agent):
+            made = dataclasses.replace(made, estimator=agent.estimator, meta_optimizer=agent.meta_optimizer)
+            if (made.num_envs, made.rollout_length) != (agent.num_envs, agent.rollout_length):
+                raise ValueError("must leave num_envs and rollout_length as they are, which are counted as steps")
+            if made.network is None:
+                raise ValueError("needs a network, since there is none for such observations")
             fitting.check_network(made.network, made.env)
             if config.outer_critic and made.network is not agent.network and made.outer_critic is agent.outer_critic:
                 copy = ValueNetwork(made.network.init, partial(_value, made.network))
@@ -136,12 +142,18 @@ def _own_agent(config: Config, agent: Agent) -> Agent | Learning:
             first = agents.first_values(config.own_hyperparameters)
             if not first.keys() <= made.tuning.hyperparameters.keys():
                 raise ValueError(f"`hyperparameters` must be among its {', '.join(made.tuning.hyperparameters)}")
+            described = made.tuning.hyperparameters
+            for name, value in first.items():
+                if len(jax.tree.leaves(described[name].initial)) != 1 or np.ndim(described[name].initial):
+                    raise ValueError(f"`hyperparameters`={name}:{value} must be of a single number, and {name} is none")
+            if not set(config.meta_params) <= described.keys():
+                raise ValueError(f"`meta_params` must be among its {', '.join(described)}")
             tuned = () if config.estimator == "none" else config.meta_params
-            made_from = made.tuning.starting_from(first).hyperparameters
-            made = dataclasses.replace(made, tuning=hyperparameters.tune(made_from, tuned))
+            started = made.tuning.starting_from(first).hyperparameters
+            made = dataclasses.replace(made, tuning=hyperparameters.tune(started, tuned))
         else:
             raise ValueError(f"must return an Agent or a Learning, and returned {made!r}")
-        fitting.check_learning(learning_of(made)._replace(estimator=None))
+        fitting.check_learning(learning_of(made))
     except ValueError as error:
         raise UsageError(f"`agent`={config.agent}: {error}") from error
     return made

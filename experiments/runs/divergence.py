@@ -5,19 +5,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agents.training import Breach
+from agents.training import RULE, Breach
 from experiments.config.ranges import StoppedError
 from experiments.config.settings import Config
 
 NOT_FINITE = "was not finite"
 
+ENVIRONMENTS = ("rule/observation", "rule/action_mask", "rule/reward", "rule/truncated")
+
 BREACHES = {
-    "observation": ("the environment's observation", NOT_FINITE),
-    "action_mask": ("the environment's action_mask", "forbade every action of an episode's first state"),
-    "reward": ("the environment's reward", NOT_FINITE),
-    "truncated": ("the environment's truncated", "cut an episode before its time_limit"),
+    "rule/outer_critic": ("the outer critic", NOT_FINITE),
+    "rule/observation": ("the environment's observation", NOT_FINITE),
+    "rule/action_mask": ("the environment's action_mask", "forbade every action of an episode's first state"),
+    "rule/reward": ("the environment's reward", NOT_FINITE),
+    "rule/truncated": ("the environment's truncated", "cut an episode before its time_limit"),
 }
-"""What is said of the environment's functions: their names, and what they did that they may not."""
+"""What is said where a rule of the agent's is broken: who did it, and what they did that they may not."""
 
 SLOPES = "; an update must have finite slopes, which Adam has at a gradient of zero by its eps_root alone"
 """What is said of a meta-gradient, behind losses that were finite."""
@@ -60,9 +63,10 @@ def divergences(
     told = []
     for index in np.flatnonzero(updates >= 0).tolist():
         update, name = int(updates[index]), names[int(places[index])]
-        what, wrong = BREACHES.get(name, (name, NOT_FINITE))
+        own_rule = (name.removeprefix(RULE), "broke its rule") if name.startswith(RULE) else (name, NOT_FINITE)
+        what, wrong = BREACHES.get(name, own_rule)
         env_step = update * config.steps_per_window // config.updates_per_window
         hint = SLOPES if name.startswith("meta_grad/") else ""
         text = f"{what} of seed {numbers[index]} {wrong} at environment step {env_step} (update {update}){hint}"
-        told.append(Divergence(index, name in BREACHES, text))
+        told.append(Divergence(index, name in ENVIRONMENTS, text))
     return told

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from experiments.config.ranges import UsageError, refuse
@@ -24,6 +25,20 @@ ADDED: dict[str, Any] = {
     **{"bootstrap_updates": 5, "bootstrap_value_cost": 0.0},
 }
 """Settings that older folders do not name, and what they were then."""
+
+
+NEW = ("agent", "agent_options", "hyperparameters", "own_hyperparameters", "bootstrap_updates", "bootstrap_value_cost")
+"""Settings that searches and studies of before do not name, by flags' and fields' names."""
+
+
+def without_new_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves out those settings of `NEW` that are what they were before there was a choice."""
+    before = ADDED | {"own_hyperparameters": []}
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in NEW or (list(value) if isinstance(value, tuple) else value) != before[name]
+    }
 
 
 def save(config: Config, path: pathlib.Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from experiments.config.comparison import NO_GRID, Grid
+from experiments.config.own_code import is_own_code
 from experiments.config.ranges import refuse
 from experiments.config.settings import EXECUTION, Config, Execution, plain
 from experiments.config.validation import validate
@@ -19,6 +20,7 @@ from experiments.figures import plots
 from experiments.figures.averages import over_training
 from experiments.figures.outcome import final_returns, gradient_deviations
 from experiments.figures.tables import as_json
+from experiments.runs.building import make_agent
 from experiments.runs.progress import Turn
 from experiments.runs.training import Result, train
 from experiments.storage import config_file
@@ -65,6 +67,8 @@ def compare(
     trials = {name: grid.trials(name, config) for name, config in configs.items()}
     for name, config in configs.items():
         _check(folder, name, config, trials[name])
+        if is_own_code(config.agent) or is_own_code(config.estimator):
+            make_agent(config)  # which tells what does not fit, before anything is trained
     planned = {place: run for name, config in configs.items() for place, run in [*trials[name].items(), (name, config)]}
     results: dict[str, Result] = {}
 

@@ -37,10 +37,8 @@ def _tuning(agent, *names):
 def _clipped():
     """Clips to a norm that the gradients exceed."""
 
-    def optimizer(max_norm):
-        return optax.chain(optax.clip_by_global_norm(max_norm), optax.scale_by_adam(eps_root=1e-8))
-
-    agent = tables.agent(optimizer=optax.inject_hyperparams(optimizer)(max_norm=0.01))
+    clip = optax.inject_hyperparams(optax.clip_by_global_norm)(max_norm=0.01)
+    agent = tables.agent(optimizer=optax.chain(clip, optax.scale_by_adam(eps_root=1e-8)))
     return agent.with_hyperparameters({"max_norm": Hyperparameter(0.01, POSITIVE)})
 
 

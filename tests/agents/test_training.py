@@ -102,7 +102,7 @@ def test_the_first_update_that_is_not_finite_is_told(trained):
     _, summary = jax.jit(partial(training.train, learning(agent)))(
         before._replace(position=position, num_updates=jnp.int32(7)), 3
     )
-    assert _told(agent, summary) == ("loss/entropy", 8)
+    assert _told(agent, summary) == ("metrics/loss/entropy", 8)
 
 
 def test_a_seed_does_not_depend_on_how_many_there_are():
@@ -193,13 +193,27 @@ def test_the_outer_critic_learns_from_every_rollout_once(tabular):
     assert steps == [1, 3, 5, 7]
 
 
+def test_an_outer_critic_that_breaks_as_a_window_ends_is_not_kept():
+    """After the third rollout that it learns from, the last of the first window."""
+
+    def update(step, count, _=None):
+        return jax.tree.map(lambda leaf: jnp.where(count == 2, jnp.nan, leaf), step), count + 1
+
+    breaking = optax.chain(optax.sgd(0.1), optax.GradientTransformation(lambda _: jnp.int32(0), update))
+    agent = tables.agent(weights=estimators.mixing(2), outer_critic=tables.critic(breaking))
+    before = tables.start(agent)
+    after, summary = jax.jit(partial(training.train, learning(agent)))(before, 2)
+    assert _told(agent, summary) == ("rule/outer_critic", 3)
+    jax.tree.map(np.testing.assert_array_equal, after.position, before.position)
+
+
 def test_an_outer_critic_that_is_not_finite_is_told(tabular):
     agent, train, states, _ = tabular
     actor = states[0].position.actor_state
     broken = actor.outer_critic._replace(params=jax.tree.map(lambda leaf: jnp.nan * leaf, actor.outer_critic.params))
     position = states[0].position._replace(actor_state=actor._replace(outer_critic=broken))
     _, summary = train(states[0]._replace(position=position), 1)
-    assert _told(agent, summary) == ("batch/outer_targets/returns", 2)
+    assert _told(agent, summary) == ("rule/outer_critic", 2)
 
 
 def test_the_outer_critic_judges_by_outer_returns_and_then_learns_them():

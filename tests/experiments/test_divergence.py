@@ -86,7 +86,7 @@ def test_a_seed_that_diverges_is_dropped_and_the_others_are_the_same_to_the_bit(
         # It goes on by the setting, and where the seed is dropped only so.
         train(AGENT, eight, dropped, execution=drop)
         place = f"at environment step {UPDATE * WINDOW // 2} (update {UPDATE})"
-        told = rf"dropped: params/\S+ of seed {POISONED} was not finite {re.escape(place)}"
+        told = rf"dropped: learner/params/\S+ of seed {POISONED} was not finite {re.escape(place)}"
         assert re.search(told, capsys.readouterr().err)
         with pytest.raises(UsageError, match="on_divergence=stop: must be drop, to go on with a run"):
             train(AGENT, CONFIG, dropped, execution=stop)
@@ -104,7 +104,7 @@ def test_a_seed_that_diverges_is_dropped_and_the_others_are_the_same_to_the_bit(
 
 
 @pytest.mark.parametrize(
-    ("inner", "outer", "what"), [(4, 2, "optimizer_state/1/moment"), (9, 2, "meta_optimizer/1/moment")]
+    ("inner", "outer", "what"), [(4, 2, "learner/optimizer_state/1/moment"), (9, 2, "meta_optimizer/1/moment")]
 )
 def test_what_an_optimizer_remembers_is_looked_at_too(inner, outer, what):
     """An infinite second moment makes no parameter infinite: it stops them all."""

@@ -61,15 +61,18 @@ def test_hyperparameters_of_ones_own_start_where_they_are_told_to_and_are_tuned(
 
 
 def test_arrays_are_logged_as_statistics_and_every_number_of_them_is_studied(tmp_path):
-    given = [*TABLES, "--agent=examples.own_hyperparameter:discount_of_state", "--meta_params=discount_of_state"]
+    given = [*STAIRS, "--agent=examples.own_hyperparameter:discount_of_state", "--meta_params=discount_of_state"]
     assert not command_line.run(train, *given, "--agent_options=units=2", f"--logdir={tmp_path / 'run'}")
     columns = read_metrics(tmp_path / "run")
     for kind in ("hyper", "meta_grad"):
         weights = [columns[f"{kind}/discount_of_state/hidden/{what}"] for what in ("least", "mean", "greatest")]
         assert np.all(np.diff(weights, axis=0)[:, -1] > 0.0)
         assert np.all(np.isfinite(columns[f"{kind}/discount_of_state/bias"]))
-    study = [f"--checkpoint={tmp_path / 'run'}", "--environment=tables:process", given[-2], "--num_samples=8"]
-    study += ["--horizon=2", "--num_checkpoints=1", "--estimators=own_estimators:alike"]
+    code = ["--environment=stairs:Stairs", given[-2]]
+    watched = [f"--logdir={tmp_path / 'run'}", f"--record={tmp_path / 'agent.gif'}", "--max_steps=3"]
+    assert not command_line.run(play, *code, *watched)
+    study = [f"--checkpoint={tmp_path / 'run'}", *code, "--num_samples=8", "--horizon=2"]
+    study += ["--num_checkpoints=1", "--estimators=own_estimators:alike"]
     assert not command_line.run(variance, *study, f"--logdir={tmp_path / 'study'}")
     described = json.loads((tmp_path / "study" / "variance.json").read_text())["estimators"]
     numbers = {"discount_of_state/bias", *(f"discount_of_state/output[{unit}]" for unit in range(2))}
@@ -90,6 +93,17 @@ def test_real_numbers_are_actions_too(tmp_path):
     assert not command_line.run(play, f"--logdir={tmp_path / 'run'}", *watched)
     study = [f"--checkpoint={tmp_path / 'run'}", watched[0], "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
     assert not command_line.run(variance, *study, f"--logdir={tmp_path / 'study'}")
+
+
+def test_equal_names_hide_nothing_and_another_estimator_is_put_back(tmp_path):
+    """The metrics have the learner's names, and become NaN in the third update."""
+    told = command_line.run(train, *TABLES, "--agent=own_agents:hiding", f"--logdir={tmp_path / 'run'}")
+    assert "metrics/reward of seed 0 was not finite at environment step 60 (update 3)" in told
+    given = [*TABLES, "--agent=own_agents:single_step", f"--logdir={tmp_path / 'other'}"]
+    assert not command_line.run(train, *given)
+    assert not command_line.run(train, *TABLES, f"--logdir={tmp_path / 'plain'}")
+    ours, plain = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("other", "plain"))
+    assert ours == plain
 
 
 def test_what_learns_need_not_be_an_agent(tmp_path, capsys):
@@ -121,8 +135,13 @@ def test_the_examples_learn(capsys):
         (["--agent=own_agents:nothing"], "--agent=own_agents:nothing: must return an Agent or a Learning"),
         (["--agent=own_agents:absent"], "--agent=own_agents:absent: must be actor_critic, or"),
         (["--agent=own_agents:growing"], "--agent=own_agents:growing: the learner that update returns must be like"),
+        (
+            ["--agent=own_agents:longer"],
+            "--agent=own_agents:longer: must leave num_envs and rollout_length as",
+        ),
+        (["--agent=own_agents:clashing"], "--agent=own_agents:clashing: report must return columns with a number"),
         (["--agent=own_agents:talkative"], "--agent=own_agents:talkative: update must report single numbers, and"),
-        ([*PPO, "--meta_params=b1"], "--agent=examples.own_agent:ppo: tuned must be among discount, lambda"),
+        ([*PPO, "--meta_params=b1"], "--agent=examples.own_agent:ppo: --meta_params must be among its discount"),
         ([*PPO, "--hyperparameters=b1:0.5"], "--agent=examples.own_agent:ppo: --hyperparameters must be among its"),
         (
             [*PPO, "--hyperparameters=discount:0.5"],

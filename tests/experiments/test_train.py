@@ -138,6 +138,6 @@ def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_pa
 
 def test_the_first_quantity_that_is_not_finite_stops_the_run_and_is_named(tmp_path):
     broken = ["--estimator=none", "--learning_rate=1e38", "--seed=7", f"--logdir={tmp_path}"]
-    told = "stopped: loss/entropy of seed 7 was not finite at environment step 40 (update 2)"
+    told = "stopped: metrics/loss/entropy of seed 7 was not finite at environment step 40 (update 2)"
     assert command_line.run(train, *SMALL, *broken).startswith(told)
     assert {"config.json", "metrics.csv"} <= {path.name for path in tmp_path.iterdir()}

@@ -37,6 +37,8 @@ class Players(NamedTuple):
 
 def not_agents(name: str, num_players: int, env: Environment) -> Players:
     """Returns players that need no checkpoint: they move at random, or where they are told to."""
+    if hasattr(env, "action_size"):
+        raise UsageError("`random` and `human` need discrete actions, and this environment has real numbers for them")
     params = np.zeros((num_players, env.num_actions), np.float32)
     return Players(env, _random_policy, params, (name,) * num_players, ({},) * num_players)
 

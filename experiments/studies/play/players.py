@@ -1,5 +1,6 @@
 """Agents that can be watched, from the folders that training leaves."""
 
+import itertools
 import math
 import os
 import pathlib
@@ -10,12 +11,14 @@ import haiku as hk
 import jax
 import numpy as np
 
+from agents import training
 from agents.agent import Agent
 from envs.environment import Environment
 from experiments.config import settings as config_lib
 from experiments.config import validation
 from experiments.config.ranges import UsageError, board_shape, refuse
 from experiments.config.settings import ESTIMATORS, Config
+from experiments.figures.outcome import MOST_SHOWN
 from experiments.runs.building import init_seeds, learning_of, require_agent
 from experiments.storage import checkpoints, config_file
 from experiments.storage.config_file import CONFIG
@@ -23,7 +26,7 @@ from experiments.storage.folder import folder_name, local_path
 from experiments.storage.metrics import METRICS, read_metrics
 from experiments.studies.play.games import Players
 from metagrad import hyperparameters
-from metagrad.hyperparameters import MetaParameters
+from metagrad.hyperparameters import Hyperparameters, MetaParameters
 
 SHARED = (
     *("environment", "board_size", "time_limit", "action_mask", "time_limit_terminates", "num_seeds"),
@@ -122,14 +125,20 @@ def load(choice: list[tuple[Run, int]]) -> Players:
         agent, learned = opened[run]
         own_params, eta = jax.tree.map(lambda leaf, index=index: leaf[index], learned)
         values = hyperparameters.hyperparameters(agent.tuning, eta)
-        tuned = {name: float(values[name]) for name in agent.tuning.tuned}
+        tuned = _means({name: values[name] for name in agent.tuning.tuned})
         # Of runs that tune nothing there may be several, called by their folders.
         title = config_lib.run_title(run.config) if tuned else folder_name(run.folder)
         params.append(own_params)
         names.append(f"{title} · seed {run.config.seed + index}")
-        shown.append(tuned or {"fixed discount": float(values["discount"])})
+        shown.append(tuned or {f"fixed {name}": value for name, value in _means(values).items() if name == "discount"})
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
     return Players(agent.env, agent.network.apply, stacked, tuple(names), tuple(shown))
+
+
+def _means(values: Hyperparameters) -> dict[str, float]:
+    """Returns hyperparameters as numbers, at most `MOST_SHOWN`: of arrays, the means."""
+    leaves = itertools.islice(training.by_path("", dict(values)).items(), MOST_SHOWN)
+    return {name: float(np.mean(leaf)) for name, leaf in leaves}
 
 
 def _open(run: Run) -> tuple[Agent, tuple[hk.Params, MetaParameters]]:

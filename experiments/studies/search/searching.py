@@ -23,6 +23,7 @@ from experiments.runs.building import require_agent
 from experiments.runs.progress import Turn
 from experiments.runs.seeds import Starts
 from experiments.runs.training import train_seeds
+from experiments.storage.config_file import without_new_defaults
 from experiments.storage.files import PARTIAL, holds, told, write_whole
 from experiments.storage.folder import local_path
 from experiments.storage.metrics import dropped_seeds
@@ -114,7 +115,7 @@ def search(
 def _asked(config: Config, ranges: Ranges) -> dict[str, Any]:
     """Returns what a search is asked for, but for its numbers, as JSON has it."""
     unused = {flag_name(field) for field in dataclasses.fields(config) if field.name in UNUSED}
-    flags = {name: value for name, value in by_flag(config).items() if name not in unused}
+    flags = without_new_defaults({name: value for name, value in by_flag(config).items() if name not in unused})
     return {
         "flags": {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()},
         "ranges": {name: list(map(plain, ends)) for name, ends in ranges.items()},

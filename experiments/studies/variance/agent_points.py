@@ -42,15 +42,19 @@ Snake after so many for each cell of the board: who has not ended by then mostly
 
 def trained_points(study: Study, folder: pathlib.Path, quiet: bool = False) -> list[Point]:
     """Trains an agent for each point in a folder, as far as it is not there already; nothing is tuned meanwhile."""
-    places = []
-    for index, (name, config) in enumerate(study.trained.items(), 1):
-        run = folder / f"train_{name}"
-        fixed = dataclasses.replace(config, estimator="none", num_seeds=1)
-        train(fixed, run, quiet=quiet, turn=Turn(f"agent {index}/{len(study.trained)}, {name}"))
-        places.append((name, run, config.num_env_steps))
+    runs = {name: dataclasses.replace(each, estimator="none", num_seeds=1) for name, each in study.trained.items()}
+    *_, fixed = runs.values()
     # They differ in their discounts, which are data if they count as tuned: all points share the same programs.
     agent = require_agent(fixed)
-    tuning = hyperparameters.tune(agent.tuning.hyperparameters, list(dict.fromkeys([*study.names, "discount"])))
+    try:
+        tuning = hyperparameters.tune(agent.tuning.hyperparameters, list(dict.fromkeys([*study.names, "discount"])))
+    except ValueError as error:
+        raise UsageError(f"`meta_params`: {error}") from error
+    places = []
+    for index, (name, config) in enumerate(runs.items(), 1):
+        run = folder / f"train_{name}"
+        train(config, run, quiet=quiet, turn=Turn(f"agent {index}/{len(runs)}, {name}"))
+        places.append((name, run, config.num_env_steps))
     return _points(dataclasses.replace(agent, tuning=tuning), study, places)
 
 
@@ -79,7 +83,7 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
     own = {}
     for name, estimator in study.drawn_estimators().items():
         try:
-            fitting.check_learning(learning_of(dataclasses.replace(agent, estimator=estimator)))
+            fitting.check_estimator(learning_of(dataclasses.replace(agent, estimator=estimator)))
         except ValueError as error:
             raise UsageError(f"`estimators`={study.drawn_names()[name].name}: {error}") from error
         own[name] = sampling.make_estimates(problem, start, estimator, study.names, critics, over_devices)

@@ -189,7 +189,9 @@ class Study:
         everything = dataclasses.asdict(self)
         for name in (*FREE, "at_discounts", "at_env_steps"):  # the latter are in `trained`
             del everything[name]
-        return {"run": everything.pop("checkpoint"), **everything}
+        everything["config"] = config_file.without_new_defaults(everything["config"])
+        trained = {name: config_file.without_new_defaults(config) for name, config in everything["trained"].items()}
+        return {"run": everything.pop("checkpoint"), **everything, "trained": trained}
 
 
 SETTINGS = {field.name: field for field in dataclasses.fields(Study) if field.metadata}
