@@ -21,7 +21,7 @@ demo: $(INSTALLED)  ## Let agents with a bad discount tune it, beside fixed bad 
 	$(BIN)/python -m experiments.variance --at_discounts=0.8 --at_env_steps=25600 --num_samples=96 --horizon=5 $(DEMO) --logdir=runs/demo/noise
 	$(BIN)/python -m experiments.report --logdir=runs/demo
 	@echo "Next: open runs/demo/report.html in a browser: curves, the study and replays of the agents. Watch them live, with"
-	@echo "a screen, by $(BIN)/metagrad-play --logdir=runs/demo; or bring your own problem: README.md."
+	@echo "a screen, by $(BIN)/metagrad-play --logdir=runs/demo; or read on in docs/get_started.md."
 
 test: $(INSTALLED)  ## Lint, check the types, and run the tests.
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from sphinx.util.typing import stringify_annotation
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")
 BACKTICKS = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 NAME = re.compile(r"[\w.]+")
-LONE_STAR = re.compile(r"(?<=[ \[(])\*(?=\w)(?!\w[^*]*\*)")
+LONE_STAR = re.compile(r"(?<=[ \[(])\*(?=[\w\]])(?!\w[^*]*\*)")
 
 UNIONS = {"ArrayTree": chex.ArrayTree, "OptState": optax.OptState, "Numeric": chex.Numeric, "Array": chex.Array}
 SHORT = {
