@@ -8,7 +8,7 @@ import pytest
 from miniature import TABLES, TRAINING
 
 from examples import own_agent, own_hyperparameter
-from experiments import compare, curves, play, train, variance
+from experiments import compare, curves, play, report, train, variance
 from experiments.storage.metrics import read_metrics
 
 PPO = ["--agent=examples.own_agent:ppo", "--agent_options=epochs=2,minibatches=2,clip=0.1"]
@@ -91,6 +91,8 @@ def test_real_numbers_are_actions_too(tmp_path):
     assert not command_line.run(train, *given, *PPO, f"--logdir={tmp_path / 'ppo'}")
     watched = ["--environment=own_environments:Point", f"--record={tmp_path / 'agent.gif'}", "--max_steps=5"]
     assert not command_line.run(play, f"--logdir={tmp_path / 'run'}", *watched)
+    assert not command_line.run(report, f"--logdir={tmp_path / 'run'}", watched[0])
+    assert "its policy is not Categorical" in (tmp_path / "run" / "report.html").read_text()
     study = [f"--checkpoint={tmp_path / 'run'}", watched[0], "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
     assert not command_line.run(variance, *study, f"--logdir={tmp_path / 'study'}")
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agents.policies import Categorical
 from experiments.config import environments
 from experiments.config.own_code import is_own_code
 from experiments.config.ranges import UsageError
@@ -64,8 +65,6 @@ def replay(run: players.Run, label: str, named: Collection[str], max_steps: int)
         raise UsageError("it has no checkpoint yet")
     best, *_ = players.ranked_seeds(run)
     cast = players.load([(run, best)])
-    if hasattr(cast.env, "action_size"):
-        raise UsageError("its actions are real numbers, which no replay shows")
     episode = play(cast, max_steps)
     return {
         "label": f"{label} · seed {run.config.seed + best}",
@@ -98,6 +97,8 @@ def _record(env: Any, opinion: Opinion, max_steps: int, params: Any, key: chex.P
         state, over = carry
         action_key, transition_key = jax.random.split(key)
         policy, value = opinion(params, env.observation(state))
+        if not isinstance(policy, Categorical):
+            raise UsageError("its policy is not Categorical, whose probabilities a replay shows")
         action, probabilities = policy.sample(action_key), jax.nn.softmax(policy.logits)
         following = env.transition(state, action, transition_key)
         reward = env.reward(state, action, following)
