@@ -216,7 +216,7 @@ def _inject(optimizer_state: optax.OptState, hyper: Hyperparameters) -> optax.Op
         if not is_injected(state):
             return state
         values = {name: hyper.get(name, value) for name, value in state.hyperparams.items()}
-        return state._replace(hyperparams=values, inner_state=_inject(state.inner_state, hyper))
+        return state._replace(hyperparams=values)
 
     return jax.tree.map(inject, optimizer_state, is_leaf=is_injected)
 

@@ -80,6 +80,15 @@ def test_the_agents_agrees_with_finite_differences(value_cost):
     def loss(params):
         return problem.outer_loss(last._replace(params=params), positions[-1].batch)
 
+    def predictions(learner):
+        here = agent.network.apply(learner.params, positions[-1].batch.rollout.observation)
+        return np.asarray(jax.nn.softmax(here.policy.logits)), np.asarray(here.value)
+
+    (theirs, values), (ours, others) = predictions(last), predictions(positions[0].learner_state)
+    expected = (theirs * np.log(theirs / ours)).sum(-1).mean() + value_cost * ((values - others) ** 2).mean() / 2.0
+    far = problem.distance(positions[0].learner_state, last, positions[-1].batch)
+    np.testing.assert_allclose(far, expected, rtol=1e-9)
+
     target = problem.descend(last, eta, last._replace(params=jax.grad(loss)(last.params)))
 
     @jax.jit
