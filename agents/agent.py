@@ -162,7 +162,11 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
             return divergence
         return divergence + agent.target_value_cost * jnp.mean(rlax.l2_loss(there.value - here.value))
 
-    return windows.InnerProblem(update, collect, outer_loss, descend, distance)
+    def log_prob(learner: actor_critic.LearnerState, batch: Batch) -> chex.Array:
+        policy = agent.network.apply(learner.params, batch.rollout.observation).policy
+        return jnp.sum(policy.log_prob(batch.rollout.action))
+
+    return windows.InnerProblem(update, collect, outer_loss, descend, distance, log_prob)
 
 
 def learning(agent: Agent) -> Learning:

@@ -49,6 +49,8 @@ class InnerProblem(NamedTuple):
       descend: from (learner state, eta, gradient of the outer loss as `outer_gradient` returns it) to the learner state
         after a step down; for bootstrapped meta-gradients.
       distance: from (learner state, target, batch) to how far the learner is from another, float []; likewise.
+      log_prob: from (learner state, batch) to the logarithm of the probability of the batch's actions, all together,
+        float []; for estimators that correct for how the data depend on the learner.
     """
 
     update: Callable[[LearnerState, MetaParameters, Batch], tuple[LearnerState, Metrics]]
@@ -56,6 +58,7 @@ class InnerProblem(NamedTuple):
     outer_loss: Callable[[LearnerState, Batch], Any]
     descend: Callable[[LearnerState, MetaParameters, LearnerState], LearnerState] | None = None
     distance: Callable[[LearnerState, LearnerState, Batch], chex.Array] | None = None
+    log_prob: Callable[[LearnerState, Batch], chex.Array] | None = None
 
 
 class Position(NamedTuple):

@@ -115,6 +115,17 @@ def test_meta_gradients_agree_with_finite_differences(name):
         np.testing.assert_allclose(exact @ direction, expected, rtol=1e-5)
 
 
+def test_the_score_of_the_data_is_the_policys():
+    """Uncut: sampling-corrected estimators differentiate it, each action's logarithm once."""
+    agent = _gaussian()
+    state = jax.jit(partial(training.init, learning(agent)))(jax.random.key(3))
+    learner, _, batch = state.position
+    policy = agent.network.apply(learner.params, batch.rollout.observation).policy
+    away = (batch.rollout.action - policy.mean) / jnp.exp(policy.log_std)
+    expected = -0.5 * away**2 - policy.log_std - 0.5 * jnp.log(2.0 * jnp.pi)
+    np.testing.assert_allclose(inner_problem(agent).log_prob(learner, batch), jnp.sum(expected), rtol=1e-6)
+
+
 def test_b1_is_the_optimizers():
     """A step with the hyperparameter's first value is that of plain Adam with it, and another value's is another's."""
     agent = _tuning(tables.agent(optimizer=optax.scale_by_adam(b1=0.7, eps_root=1e-10)))

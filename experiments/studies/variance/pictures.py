@@ -105,9 +105,11 @@ def _draw_point(axes: Sequence[Axes], point: Json, results: Json) -> None:
     variance, cosine, signal, ratio, trade_off, explained = axes
     names = [*results["meta_params"], TOTAL]
     _curves(variance, [(point, name) for name in names], "variance")
+    _mark_own(variance, point, "variance", results["horizon"])
     variance.set_title("(a) variance")
     _draw_cosine(cosine, point, len(names) - 1, results)
     _curves(signal, [(point, name) for name in names], "snr")
+    _mark_own(signal, point, "snr", results["horizon"])
     signal.set(title="(c) signal-to-noise ratio", ylabel="|mean| / deviation", ylim=(0.0, None))
     _ratios(ratio, {name: (point, name) for name in names}, results["horizon"])
     ratio.set_title(f"(d) {ratio.get_title()}")
@@ -117,6 +119,15 @@ def _draw_point(axes: Sequence[Axes], point: Json, results: Json) -> None:
         handles[estimator_title(name, results["horizon"])] = Line2D([], [], color=colour, marker="o", linestyle="")
     explained.axis("off")
     explained.legend(handles.values(), handles, loc="center", frameon=False)
+
+
+def _mark_own(axes: Axes, point: Json, statistic: str, horizon: int) -> None:
+    """Draws what is no weighted sum of horizons at the longest one: the whole gradient's statistic."""
+    for name, colour in zip(_own(point), itertools.cycle(styles.OTHERS), strict=False):
+        value = point["estimators"][name][TOTAL][statistic]
+        height, low, high = np.array((value["estimate"], *value["ci95"]), float)
+        axes.plot([horizon], [height], "o", color=colour)
+        axes.vlines([horizon], [low], [high], color=colour, alpha=0.3)
 
 
 def _draw_cosine(axes: Axes, point: Json, index: int, results: Json) -> None:
@@ -148,7 +159,7 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
         angle, *angles = np.degrees(np.arccos(np.clip([cosine["estimate"], *cosine["ci95"]], -1.0, 1.0)))
         noise = snr["estimate"] ** -2
         noises = np.maximum(np.array(snr["ci95"], float), 0.5 * snr["estimate"]) ** -2.0
-        if estimator in styles.COLOURS:  # a line leads through the weighted ones
+        if estimator in WEIGHTED:  # a line leads through the weighted ones
             places.append((angle, noise))
         axes.plot(angles, [noise, noise], alpha=0.3, **style)
         axes.plot([angle, angle], noises, alpha=0.3, **style)
