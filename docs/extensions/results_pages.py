@@ -11,14 +11,13 @@ from sphinx.application import Sphinx
 
 RESULTS = {
     "results/README": "what was measured, claim by claim. For readers who want the outcome.",
-    "results/self_tuning": "whether tuning online gives better agents, and what it took. For readers who doubt it, and "
-    "for experimenters who look for settings to start from.",
+    "results/self_tuning": "whether tuning online gives better agents. For readers who doubt it, and for experimenters "
+    "who look for settings to start from.",
+    "results/published_game": "whether the published result comes out again. For researchers.",
+    "results/board_12": "what is known of tuning on a larger board. For researchers.",
     "results/variance": "which way the estimators point, and how noisy they are. For researchers.",
-    "results/variance_own_critic": "how noisy the estimators are without an outer critic, and on tables where the "
-    "truth is known. For researchers.",
     "results/discounting_chain": "when an outer loss without a critic of its own fails. For researchers.",
     "results/other_environments": "what tuning does on Catch and on Breakout. For readers who play no Snake.",
-    "results/leads": "which ideas for less noise were tried and dropped. For researchers with ideas of their own.",
     "results/speed": "how fast training is, what bounds it, and what was tried. For experimenters, and for whoever "
     "wants it faster.",
     "results/reliability": "what a run survives, and how that is tested. For experimenters who train over night.",

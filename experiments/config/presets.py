@@ -37,4 +37,4 @@ PRESETS: Mapping[str, dict[str, Any]] = {
     },
 }
 """Settings by preset: minutes on two CPU cores, the paper's board for an accelerator, or the agents of arXiv 2211.10550
-on their game, whose differences from ours results/self_tuning.md names."""
+on their game, whose differences from ours results/published_game.md names."""

@@ -3,10 +3,10 @@
 Example:
     python -m experiments.studies.self_tuning
 
-It reads results/self_tuning, and prints tables as results/self_tuning.md has them. The published curves are those of
-Bonnet, Midgley and Laterre (2022, arXiv 2211.10550): means over ten seeds with 95% intervals, from the data in their
-repository, instadeepai/outer-value-function-meta-rl. Their fixed agents' returns are those of the greedy policy, those
-of their tuned ones, as all of ours, of the sampled one.
+It reads results/self_tuning, and prints the numbers of results/self_tuning.md and results/published_game.md. The
+published curves are those of Bonnet, Midgley and Laterre (2022, arXiv 2211.10550): means over ten seeds with 95%
+intervals, from the data in their repository, instadeepai/outer-value-function-meta-rl. Their fixed agents' returns are
+those of the greedy policy, those of their tuned ones, as all of ours, of the sampled one.
 """
 
 import csv

@@ -5,7 +5,7 @@ import pytest
 
 from experiments.studies import self_tuning
 
-PAGE = self_tuning.RESULTS / "self_tuning.md"
+PAGES = [self_tuning.RESULTS / f"{name}.md" for name in ("self_tuning", "published_game")]
 
 PUBLISHED = {
     # Millions of environment steps and mean returns, as read off the data of arXiv 2211.10550.
@@ -15,7 +15,7 @@ PUBLISHED = {
 }
 
 TOLD = {
-    # Where the mean return gets to 30 fruits to stay, and the last tenth, as the page and the README tell them.
+    # Where the mean return gets to 30 fruits to stay, and the last tenth, as the pages and the README tell them.
     "mixing(5), from 0.8": ("3.85 M", "31.8 [28.0, 35.7]"),
     "single-step, from 0.8": ("never", "28.5 [23.1, 33.9]"),
     "fixed at 0.8": ("never", "15.9 [15.8, 15.9]"),
@@ -41,6 +41,32 @@ def test_the_published_curves_are_the_published_ones(agent):
     assert curve.discounts.estimate[0] == pytest.approx(0.8, abs=0.02)
 
 
+RUNS = {
+    # By row of the pages, what the command calls the runs that its numbers are of.
+    "single-step, outer critic": ("single-step, published settings", "published, single-step"),
+    "single-step, own critic": ("single-step, own critic, published settings", "published, single-step, own critic"),
+    "mixing(5), 5 × the meta-learning rate": ("mixing(5), published settings, 5 × rate",),
+    "mixing(5)": ("mixing(5), our settings",),
+    "single-step": ("single-step, our settings",),
+}
+FIXED = {
+    "published settings": ("fixed at 0.8, published settings", "published, fixed at 0.8"),
+    "our settings": ("fixed at 0.8, our settings",),
+}
+
+CHANGED = {
+    # By row of the page, the folder of each of its columns; of agents fixed from the start, the first has no ablation.
+    "nothing tuned": (None, "fixed"),
+    "the discount alone tuned": ("discount", "discount"),
+    "lambda alone tuned": (None, "lambda"),
+    "the entropy cost alone tuned": ("entropy_cost", "entropy_cost"),
+    "the learning rate tuned as well": (None, "learning_rate"),
+    "geometric weights": (None, "geometric"),
+    "the agent's own critic in the outer loss": ("own_critic", "own_critic"),
+    "values in the targets held constant": ("stopped_targets", "stopped_targets"),
+}
+
+
 def _rows(text, of=""):
     """Returns the cells of each row below a header that has some words, in a text's tables."""
     rows, wanted = [], False
@@ -54,17 +80,39 @@ def _rows(text, of=""):
     return rows
 
 
+def _on_the_pages(of):
+    return _rows("\n\n".join(page.read_text() for page in PAGES), of)
+
+
 @pytest.fixture(scope="module")
-def printed():
-    return _rows("\n\n".join(self_tuning.tables()))
+def tables():
+    return "\n\n".join(self_tuning.tables())
 
 
-@pytest.mark.parametrize(("header", "number"), [("return after", 10), ("less that of", 20), ("trial |", 33)])
-def test_the_pages_tables_are_what_is_printed(header, number, printed):
-    rows = _rows(PAGE.read_text(), header)
-    assert len(rows) == number
-    for _, *cells in rows:  # the page says in other words which run it is, and leaves columns out
-        assert any(_within(filter(None, cells), line) for line in printed), cells
+@pytest.fixture(scope="module")
+def printed(tables):
+    return _rows(tables)
+
+
+@pytest.mark.parametrize("settings", FIXED)
+def test_the_pages_returns_are_what_is_printed(settings, printed):
+    rows = _on_the_pages(f"| {settings}, ")
+    assert len(rows) in (3, 4)
+    for label, *cells in rows:
+        names = FIXED[settings] if label == "fixed at 0.8" else RUNS[label]
+        told = {cell for line in printed if line[0] in names for cell in line}
+        assert {cell.partition(" of ")[0] for cell in cells if cell} <= told, label
+
+
+def test_the_pages_ablations_are_what_is_printed(tables):
+    rows = _on_the_pages("less that of")
+    assert [label for label, *_ in rows] == list(CHANGED)
+    columns = [_rows(part) for part in tables.split("start_bad/ablations/")[1:]]
+    for label, *cells in rows:
+        for name, cell, column in zip(CHANGED[label], cells, columns, strict=True):
+            if name is not None:
+                assert next(line for line in column if line[0] == name)[2] == cell
+    assert any(line[0] == "none" and rows[0][1] in line for line in _rows(tables))
 
 
 def _within(cells, line):
