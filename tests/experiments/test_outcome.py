@@ -38,7 +38,7 @@ def test_tables_fit_100_columns(command):
 
 def test_what_does_not_fit_beside_the_rest_of_a_table_is_below_it(capsys):
     """Runs that are called by many settings, and more columns than a line has room for."""
-    names = ("path_mixing_outer_critic", "constant/grid_single_step_own_critic_0.1", "fixed_0.8")
+    names = ("path_mixing_outer_critic", "constant/path_single_step_own_critic", "fixed_0.8")
     runs = ",".join(str(RESULTS / "paths" / name) for name in names)
     columns = ["episode_return", "episode_length", "hyper/discount", "loss/policy", "loss/value"]
     assert not command_line.run(curves, f"--runs={runs}", f"--columns={','.join(columns)}")
