@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import chex
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -166,7 +167,26 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
         policy = agent.network.apply(learner.params, batch.rollout.observation).policy
         return jnp.sum(policy.log_prob(batch.rollout.action))
 
-    return windows.InnerProblem(update, collect, outer_loss, descend, distance, log_prob)
+    def outcome(start: windows.Position, batch: Batch) -> chex.Array:
+        """How much better the batch went than the critic of the window's start expected: the mean temporal difference.
+
+        Added up over an episode these are its return less the critic's value of its beginning, so that neither where
+        a rollout begins nor how many episodes it has counts for anything.
+        """
+        if agent.outer_critic is None:
+            params, value = start.learner_state.params, partial(_value, agent.network)
+        else:
+            params, value = start.actor_state.outer_critic.params, agent.outer_critic.network.apply
+        rollout = batch.rollout
+        values, following = value(params, rollout.observation), value(params, rollout.bootstrap_observation)
+        hyper = {"discount": agent.outer_hyperparameters["discount"], "lambda": 0.0}
+        return jnp.mean(actor_critic.targets(values, following, rollout, hyper).advantages)
+
+    return windows.InnerProblem(update, collect, outer_loss, descend, distance, log_prob, outcome)
+
+
+def _value(network: Network, params: hk.Params, observation: Any) -> chex.Array:
+    return network.apply(params, observation).value
 
 
 def learning(agent: Agent) -> Learning:

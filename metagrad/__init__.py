@@ -6,8 +6,9 @@ the same without derivatives. The modules say more.
 
 from metagrad.bootstrapped import bootstrapped
 from metagrad.estimators import Estimator, from_weights, mixing, multi_step, single_step, weighted
-from metagrad.evolution import lifetime_gradients
+from metagrad.evolution import evolution_strategies, lifetime_gradients
 from metagrad.hyperparameters import POSITIVE, REAL, UNIT, Bijection, Hyperparameter
+from metagrad.sampling_corrected import sampling_corrected
 from metagrad.windows import InnerProblem, Position, Weights, advance, horizon_gradients, meta_gradient
 
 __all__ = [
@@ -22,12 +23,14 @@ __all__ = [
     "Weights",
     "advance",
     "bootstrapped",
+    "evolution_strategies",
     "from_weights",
     "horizon_gradients",
     "lifetime_gradients",
     "meta_gradient",
     "mixing",
     "multi_step",
+    "sampling_corrected",
     "single_step",
     "weighted",
 ]

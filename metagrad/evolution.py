@@ -15,6 +15,8 @@ are as constants. Its price is variance: `M + 1` times the squared gradient with
 and where the data are discrete, as actions are, lifetimes that share their randomness still part abruptly, which adds
 O(1 / scale). One pair is the unbiased peer of the windows' estimators; the mean of very many is the truth.
 
+Online, in place of a derivative, the unperturbed life goes on, and the rollouts of the pairs are paid for.
+
 See Salimans et al. (2017), "Evolution Strategies as a Scalable Alternative to Reinforcement Learning"; Metz et al.
 (2022), "Practical Tradeoffs Between Memory, Compute, and Performance in Learned Optimizers", for meta-gradients; and
 Vuorio et al. (2022), "An Investigation of the Bias-Variance Tradeoff in Meta-Gradients", for their place among others.
@@ -22,6 +24,7 @@ Vuorio et al. (2022), "An Investigation of the Bias-Variance Tradeoff in Meta-Gr
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import chex
 import jax
@@ -30,7 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from metagrad import windows
-from metagrad.windows import InnerProblem, LearnerState, MetaParameters, Position
+from metagrad.estimators import Estimator
+from metagrad.windows import InnerProblem, MetaParameters, Metrics, Position
 
 ASIDE = np.uint32(2**32 - 1)
 """Folded into a lifetime's key for all that is not a window's: no horizon ever gets there."""
@@ -38,7 +42,7 @@ ASIDE = np.uint32(2**32 - 1)
 
 def lifetime_gradients(
     problem: InnerProblem,
-    evaluate: Callable[[LearnerState, chex.PRNGKey], chex.Array],
+    evaluate: Callable[[Position, chex.PRNGKey], chex.Array],
     horizons: Sequence[int],
     scale: float,
     eta: MetaParameters,
@@ -52,8 +56,8 @@ def lifetime_gradients(
 
     Args:
       problem: the inner problem; its outer loss plays no part.
-      evaluate: `f`, from (learner state, key) to a float []: an outcome to raise. It is called at the given horizons
-        alone, by both lifetimes with the same key.
+      evaluate: `f`, from (position, key) to a float []: an outcome to raise, of the learner there or of the batch that
+        it collected. It is called at the given horizons alone, by both lifetimes with the same key.
       horizons: the numbers of inner updates after which to evaluate, at least 1 each, increasing.
       scale: standard deviation of eta's perturbation, positive.
       eta: meta-parameters, a tree of floats.
@@ -84,7 +88,7 @@ def lifetime_gradients(
 
         def segment(position: Position, bounds: tuple[chex.Array, chex.Array]) -> tuple[Position, chex.Array]:
             position = jax.lax.fori_loop(*bounds, advance, position)
-            return position, evaluate(position.learner_state, jax.random.fold_in(evaluation_key, bounds[1]))
+            return position, evaluate(position, jax.random.fold_in(evaluation_key, bounds[1]))
 
         # A loop from one horizon to the next within a loop over horizons: a single copy each of the update and of the
         # evaluation is compiled, whatever the horizons are, and the evaluation needs no condition to be left out.
@@ -94,3 +98,49 @@ def lifetime_gradients(
     # One lifetime after the other: side by side, their products of matrices would be batched ones, which are slower.
     plus, minus = jax.lax.map(outcomes, jnp.array([1.0, -1.0], flat_eta.dtype))
     return jax.vmap(unravel)((plus - minus)[:, None] / (2.0 * scale) * direction)
+
+
+def evolution_strategies(updates: int, scale: float, pairs: int = 1) -> Estimator:
+    """Returns the estimator that tunes online by pairs of antithetic lifetimes, each a window long.
+
+    Args:
+      updates: n, inner updates of a window, and of each lifetime that branches off at its start, at least 1.
+      scale: standard deviation of eta's perturbation, positive.
+      pairs: how many directions are tried in a window, at least 1; they take turns.
+
+    Returns:
+      The estimator, of n updates and `n (1 + 2 pairs)` rollouts. It needs `outcome` of the inner problem, of the last
+      batch. The gradient is that of minus the outcome.
+
+    Raises:
+      ValueError: if a number is out of its range.
+    """
+    if updates < 1 or pairs < 1 or not (math.isfinite(scale) and scale > 0.0):
+        must = "updates and pairs must be at least 1 and scale positive"
+        raise ValueError(f"{must}, got {updates}, {pairs} and {scale}")
+    return Estimator(updates, updates * (1 + 2 * pairs), partial(_estimate, updates, scale, pairs))
+
+
+def _estimate(
+    updates: int,
+    scale: float,
+    pairs: int,
+    problem: InnerProblem,
+    eta: MetaParameters,
+    start: Position,
+    key: chex.PRNGKey,
+) -> tuple[MetaParameters, Position, Metrics]:
+    outcome = problem.outcome
+    if outcome is None:
+        raise ValueError("evolution strategies need the function `outcome` of an inner problem")
+
+    def gradient(key: chex.PRNGKey) -> MetaParameters:
+        uphill = lifetime_gradients(
+            problem, lambda position, _: outcome(start, position.batch), (updates,), scale, eta, start, key
+        )
+        return jax.tree.map(lambda leaf: -leaf[0], uphill)
+
+    keys = jax.random.split(key, pairs + 1)
+    gradients = jax.lax.map(gradient, keys[1:])
+    end, metrics = jax.lax.scan(partial(windows.advance, problem, eta), start, windows.window_keys(keys[0], updates))
+    return jax.tree.map(lambda leaf: leaf.mean(0), gradients), end, metrics

@@ -92,7 +92,7 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
     lifetimes = sampling.make_lifetimes(
         problem,
         make_start(agent, problem, study.burn_in),
-        lambda learner, key: jnp.mean(fresh_episodes(agent, learner, key).discounted),
+        lambda position, key: jnp.mean(fresh_episodes(agent, position.learner_state, key).discounted),
         study.return_horizons,
         study.perturbation,
         study.names,
