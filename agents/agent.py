@@ -173,11 +173,9 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
         Added up over an episode these are its return less the critic's value of its beginning, so that neither where
         a rollout begins nor how many episodes it has counts for anything.
         """
-        if agent.outer_critic is None:
-            params, value = start.learner_state.params, partial(_value, agent.network)
-        else:
-            params, value = start.actor_state.outer_critic.params, agent.outer_critic.network.apply
-        rollout = batch.rollout
+        critic, rollout = agent.outer_critic, batch.rollout
+        params = start.learner_state.params if critic is None else start.actor_state.outer_critic.params
+        value = partial(_value, agent.network) if critic is None else critic.network.apply
         values, following = value(params, rollout.observation), value(params, rollout.bootstrap_observation)
         hyper = {"discount": agent.outer_hyperparameters["discount"], "lambda": 0.0}
         return jnp.mean(actor_critic.targets(values, following, rollout, hyper).advantages)

@@ -14,7 +14,6 @@ from experiments import train
 from experiments.config import settings
 from experiments.runs import building, command_line, seeds
 from experiments.runs import training as loop
-from experiments.runs.building import make_estimator
 from experiments.storage import checkpoints, config_file, metrics
 from experiments.storage.run_folder import RunFolder
 
@@ -38,7 +37,7 @@ SICK = 8
 
 def make_agent(config):
     """Stands in for the one of `experiments.runs.building`."""
-    return tables.agent(estimator=make_estimator(config), meta_optimizer=optax.adam(0.05))
+    return tables.agent(estimator=config.make_estimator(), meta_optimizer=optax.adam(0.05))
 
 
 def init_seed(agent, seed):

@@ -28,7 +28,7 @@ RATES = Range(
 GRID_SEEDS = count(1)
 DEFAULT_ESTIMATORS = ("none", *WEIGHTED)
 ALLOWED_ESTIMATORS = (
-    f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, also as multi_step_10, mixing_10 and "
+    f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, also as mixing_10 and "
     "bootstrapped_5+5, and PACKAGE.MODULE:FACTORY"
 )
 ALLOWED_BASELINE = f"a comma list of NAME:VALUE, NAME of {', '.join(BIJECTIONS)}"
@@ -83,11 +83,7 @@ def make_configs(
         taken = (*configs, *((*ESTIMATORS, BASELINE, GRID) if is_own_code(named.name) else ()))
         if named.title in taken:
             refuse("estimators", estimators, ALLOWED_ESTIMATORS)
-        configs[named.title] = dataclasses.replace(
-            config.with_estimator(named.name),
-            horizon=config.horizon if named.horizon is None else named.horizon,
-            bootstrap_updates=config.bootstrap_updates if named.further is None else named.further,
-        )
+        configs[named.title] = config.with_named(named)
     if baseline:
         configs[BASELINE] = dataclasses.replace(config.with_estimator("none"), **_fixed(baseline))
     for settings in configs.values():

@@ -7,11 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.config import own_code
-from metagrad import estimators
-from metagrad.bootstrapped import bootstrapped
+from metagrad import bootstrapped, estimators, evolution_strategies, sampling_corrected
 from metagrad.estimators import Estimator
 
-BUILT_IN = ("none", "single_step", "multi_step", "mixing", "bootstrapped")
+BUILT_IN = (
+    *("none", "single_step", "multi_step", "mixing"),
+    *("bootstrapped", "corrected_multi_step", "corrected_mixing", "evolution_strategies"),
+)
 
 WEIGHTED = BUILT_IN[1:4]
 """Those that are weighted sums of the horizons' gradients."""
@@ -24,7 +26,7 @@ class Named(NamedTuple):
 
     Attributes:
       name: one of `BUILT_IN`, or `package.module:factory`.
-      horizon: of `mixing_10`, `multi_step_10` or `bootstrapped_10+5`, 10; a colon may stand in place of the last line.
+      horizon: of `mixing_10` or `bootstrapped_10+5`, 10; a colon may stand in place of the last line.
       further: of the latter, 5.
     """
 
@@ -41,21 +43,31 @@ class Named(NamedTuple):
 
 def named(text: str) -> Named | None:
     """Reads an estimator of a list; None if it is none."""
-    match = re.fullmatch(r"(multi_step|mixing)[_:](\d{1,9})|(bootstrapped)[_:](\d{1,9})\+(\d{1,9})", text)
-    if match:
-        weighted, horizon, name, updates, further = match.groups()
-        return Named(weighted, int(horizon)) if weighted else Named(name, int(updates), int(further))
+    match = re.fullmatch(r"([a-z_]+)[_:](\d{1,9})(?:\+(\d{1,9}))?", text)
+    if match and match[1] in BUILT_IN[2:] and bool(match[3]) == (match[1] == "bootstrapped"):
+        return Named(match[1], int(match[2]), int(match[3]) if match[3] else None)
     return Named(text) if text in BUILT_IN or own_code.is_own_code(text) else None
 
 
-def make(name: str, horizon: int, decay: float = 1.0, further: int = 0) -> Estimator | None:
+def make(
+    name: str,
+    horizon: int,
+    decay: float = 1.0,
+    further: int = 5,
+    coefficient: float = 1.0,
+    scale: float = 0.1,
+    pairs: int = 1,
+) -> Estimator | None:
     """Makes an estimator.
 
     Args:
       name: one of `BUILT_IN`, or `package.module:factory`, where the factory is called with the horizon.
       horizon: of all but single-step.
-      decay: of mixing.
+      decay: of mixing, corrected or not.
       further: updates of bootstrapped that move the target ahead.
+      coefficient: of the correction.
+      scale: of evolution strategies.
+      pairs: likewise.
 
     Returns:
       The estimator; None for `none`.
@@ -63,16 +75,23 @@ def make(name: str, horizon: int, decay: float = 1.0, further: int = 0) -> Estim
     Raises:
       ValueError: says in one sentence why there is no such estimator.
     """
-    if name == "none":
-        return None
-    if name == "single_step":
-        return estimators.from_weights(estimators.single_step())
-    if name == "multi_step":
-        return estimators.from_weights(estimators.multi_step(horizon))
-    if name == "mixing":
-        return estimators.from_weights(estimators.mixing(horizon, decay))
-    if name == "bootstrapped":
-        return bootstrapped(horizon, further)
+    match name:
+        case "none":
+            return None
+        case "single_step":
+            return estimators.from_weights(estimators.single_step())
+        case "multi_step":
+            return estimators.from_weights(estimators.multi_step(horizon))
+        case "mixing":
+            return estimators.from_weights(estimators.mixing(horizon, decay))
+        case "bootstrapped":
+            return bootstrapped(horizon, further)
+        case "corrected_multi_step":
+            return sampling_corrected(estimators.multi_step(horizon), coefficient)
+        case "corrected_mixing":
+            return sampling_corrected(estimators.mixing(horizon, decay), coefficient)
+        case "evolution_strategies":
+            return evolution_strategies(horizon, scale, pairs)
     return own(name, horizon)
 
 

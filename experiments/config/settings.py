@@ -14,6 +14,7 @@ import numpy as np
 from agents.hyperparameters import BIJECTIONS
 from experiments.config import agents, environments, estimators
 from experiments.config.environments import SNAKE
+from experiments.config.estimators import Named
 from experiments.config.own_code import is_own_code
 from experiments.config.ranges import (
     BOARD,
@@ -77,7 +78,7 @@ class MetaLearning:
     horizon: int = _setting(
         5,
         HORIZON,
-        "inner updates from one meta-update to the next, for multi_step and mixing; those of bootstrapped that are "
+        "inner updates from one meta-update to the next, for all but single_step; those of bootstrapped that are "
         "differentiated; estimators of your own are made for it",
     )
     bootstrap_updates: int = _setting(
@@ -87,6 +88,15 @@ class MetaLearning:
     )
     bootstrap_value_cost: float = _setting(
         0.0, at_least(0), "weight of the values, beside the policy, in the distance to bootstrapped's target"
+    )
+    sampling_correction: float = _setting(
+        1.0, UNIT_CLOSED, "how much of the correction corrected_multi_step and corrected_mixing add"
+    )
+    evolution_scale: float = _setting(
+        0.1, POSITIVE, "standard deviation of the tuned hyperparameters' perturbations by evolution_strategies"
+    )
+    evolution_pairs: int = _setting(
+        1, count(1), "pairs of perturbations of evolution_strategies, each of which costs two rollouts an update"
     )
     meta_learning_rate: float = _setting(0.3, POSITIVE, "learning rate of the meta-optimizer, Adam")
     meta_learning_rate_halving: int = _setting(
@@ -243,14 +253,34 @@ class Config(_Plain, Budget, SnakeSettings, EnvironmentSettings, AgentSettings, 
         own = is_own_code(self.estimator)
         return dataclasses.replace(self, estimator="single_step") if own else self
 
+    def with_named(self, named: Named) -> "Config":
+        """Returns the same settings with an estimator of a list, and what its name says besides."""
+        return dataclasses.replace(
+            self.with_estimator(named.name),
+            horizon=self.horizon if named.horizon is None else named.horizon,
+            bootstrap_updates=self.bootstrap_updates if named.further is None else named.further,
+        )
+
+    def make_estimator(self) -> Estimator | None:
+        """Makes the estimator of validated settings; None for `none`.
+
+        Raises:
+          ValueError: if it is the user's own code, and cannot be made.
+        """
+        return estimators.make(
+            self.estimator,
+            self.horizon,
+            decay=self.mixing_decay if self.mixing_weights == "geometric" else 1.0,
+            further=self.bootstrap_updates,
+            coefficient=self.sampling_correction,
+            scale=self.evolution_scale,
+            pairs=self.evolution_pairs,
+        )
+
     @property
     def updates_per_window(self) -> int:
         """Inner updates between two meta-updates."""
-        if self.estimator in ("multi_step", "mixing"):
-            return self.horizon
-        if self.estimator == "bootstrapped":
-            return self.horizon + self.bootstrap_updates
-        made = self._own_estimator()
+        made = self.make_estimator()
         return made.updates if made else 1
 
     @property
@@ -261,12 +291,8 @@ class Config(_Plain, Budget, SnakeSettings, EnvironmentSettings, AgentSettings, 
     @property
     def steps_per_window(self) -> int:
         """Environment steps of one seed between two meta-updates."""
-        made = self._own_estimator()
-        return self.steps_per_update * (made.rollouts if made else self.updates_per_window)
-
-    def _own_estimator(self) -> Estimator | None:
-        """Makes the estimator if it is the user's own code."""
-        return estimators.make(self.estimator, self.horizon) if is_own_code(self.estimator) else None
+        made = self.make_estimator()
+        return self.steps_per_update * (made.rollouts if made else 1)
 
     @property
     def steps_per_point(self) -> int:

@@ -32,7 +32,7 @@ SMOOTHING_POINTS = 5
 MANY = 10
 """Seeds from which on a band tells more than their lines."""
 
-OF_TUNING = ("meta_", "mixing_", "bootstrap_", "exact_", "outer_")
+OF_TUNING = ("meta_", "mixing_", "bootstrap_", "sampling_", "evolution_", "exact_", "outer_")
 """How settings begin that mean nothing where nothing is tuned."""
 
 

@@ -29,9 +29,10 @@ STROKES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1))
 
 COLOURS = {
     **{"none": "#555555", "single_step": "#E69F00", "multi_step": "#D55E00", "mixing": "#0072B2"},
-    "bootstrapped": "#CC79A7",
+    **{"bootstrapped": "#CC79A7", "corrected_multi_step": "#882255", "corrected_mixing": "#56B4E9"},
+    "evolution_strategies": "#009E73",
 }
-OTHERS = ("#009E73", "#56B4E9", "#000000")
+OTHERS = ("#000000", "#117733", "#AA4499")
 """Colours of estimators that are the user's own code."""
 
 STYLES: dict[str, Any] = {
@@ -40,6 +41,9 @@ STYLES: dict[str, Any] = {
     "multi_step": (0, (3, 1, 1, 1)),
     "mixing": "solid",
     "bootstrapped": (0, (5, 1, 1, 1, 1, 1)),
+    "corrected_multi_step": (0, (3, 1, 1, 1)),
+    "corrected_mixing": "solid",
+    "evolution_strategies": (0, (8, 2)),
 }
 
 SETTINGS: dict[Any, Any] = {

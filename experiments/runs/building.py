@@ -27,7 +27,6 @@ from experiments.config.settings import Config
 from experiments.config.validation import make_environment
 from experiments.runs.layout import over_leading_axis
 from metagrad import hyperparameters
-from metagrad.estimators import Estimator
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -37,12 +36,6 @@ INNER_OPTIMIZERS = {
     "adam": optax.scale_by_adam(eps_root=1e-10),
     "rmsprop": optax.scale_by_rms(),
 }
-
-
-def make_estimator(config: Config) -> Estimator | None:
-    """Returns the estimator of validated settings; None for `none`."""
-    decay = config.mixing_decay if config.mixing_weights == "geometric" else 1.0
-    return estimators.make(config.estimator, config.horizon, decay, config.bootstrap_updates)
 
 
 def _make_meta_learning_rate(config: Config) -> optax.ScalarOrSchedule:
@@ -108,7 +101,7 @@ def _actor_critic(config: Config) -> Agent:
         optimizer=INNER_OPTIMIZERS[config.optimizer],
         meta_optimizer=make_meta_optimizer(config),
         tuning=hyperparameters.tune(actor_critic_hyperparameters(config.hyperparameters()), tuned),
-        estimator=make_estimator(config),
+        estimator=config.make_estimator(),
         outer_hyperparameters=outer,
         outer_critic=critic if config.outer_critic else None,
         num_envs=config.num_envs,

@@ -23,11 +23,15 @@ ADDED: dict[str, Any] = {
     **{"action_mask": True, "time_limit_terminates": False, "hidden_layers": 1},
     **{"agent": "actor_critic", "agent_options": [], "hyperparameters": []},
     **{"bootstrap_updates": 5, "bootstrap_value_cost": 0.0},
+    **{"sampling_correction": 1.0, "evolution_scale": 0.1, "evolution_pairs": 1},
 }
 """Settings that older folders do not name, and what they were then."""
 
 
-NEW = ("agent", "agent_options", "hyperparameters", "own_hyperparameters", "bootstrap_updates", "bootstrap_value_cost")
+NEW = (
+    *("agent", "agent_options", "hyperparameters", "own_hyperparameters", "bootstrap_updates", "bootstrap_value_cost"),
+    *("sampling_correction", "evolution_scale", "evolution_pairs"),
+)
 """Settings that searches and studies of before do not name, by flags' and fields' names."""
 
 

@@ -134,9 +134,7 @@ def _truth_and_mean(agent, estimators, updates):
     def of_path(path):
         learner, likely = learn(eta, path)
         weights = likely * likelihoods(learner)
-        estimates = {
-            name: jax.vmap(functools.partial(estimate, each, path))(last) for name, each in estimators.items()
-        }
+        estimates = {name: jax.vmap(functools.partial(estimate, each, path))(last) for name, each in estimators.items()}
         return jax.grad(reward)(eta, path), jax.tree.map(lambda leaf: -jnp.tensordot(weights, leaf, 1), estimates)
 
     return jax.tree.map(lambda leaf: leaf.sum(0), of_path(paths))

@@ -97,7 +97,7 @@ def test_names_that_would_collide_and_estimators_that_are_not_there_are_refused_
         ),
         ("own_estimators:nothing", "own_estimators:nothing returned None"),
         ("own_estimators:absent", "AttributeError"),
-        ("mixin", "must be one of none, single_step, multi_step, mixing, bootstrapped, or PACKAGE.MODULE:FACTORY"),
+        ("mixin", "must be one of none, single_step, multi_step, mixing, bootstrapped, "),
     ],
 )
 def test_what_does_not_fit_is_told_in_a_sentence(name, told, tmp_path, capsys):
@@ -107,20 +107,30 @@ def test_what_does_not_fit_is_told_in_a_sentence(name, told, tmp_path, capsys):
     assert told in line
 
 
-def test_bootstrapped_is_trained_compared_and_studied(tmp_path, capsys):
-    names = "--estimators=mixing,bootstrapped:1+1,bootstrapped_2+2"
-    assert not command_line.run(compare, *TABLES, names, f"--logdir={tmp_path / 'all'}")
+def test_those_that_are_no_weighted_sums_are_trained_compared_and_studied(tmp_path, capsys):
+    others = ("bootstrapped_2+2", "corrected_mixing_2", "evolution_strategies_1")
+    names = f"--estimators=mixing,bootstrapped:1+1,{','.join(others)}"
+    assert not command_line.run(
+        compare,
+        *TABLES,
+        names,
+        "--num_env_steps=480",
+        "--evolution_scale=3",
+        "--learning_rate=0.3",
+        f"--logdir={tmp_path / 'all'}",
+    )
     printed = capsys.readouterr().out
     assert "bootstrapped_1+1" in printed
     assert "by bootstrapped(2+2)" in printed
-    metrics = read_metrics(tmp_path / "all" / "bootstrapped_2+2")
-    np.testing.assert_array_equal(metrics["env_steps"][:, 0], np.arange(80, 401, 80))
-    assert np.all(metrics["meta_grad/discount"] != 0.0)
+    for name, rollouts in zip(others, (4, 2, 3), strict=True):
+        metrics = read_metrics(tmp_path / "all" / name)
+        np.testing.assert_array_equal(metrics["env_steps"][:, 0], np.arange(20 * rollouts, 481, 20 * rollouts))
+        assert np.any(metrics["meta_grad/discount"] != 0.0)  # both lifetimes of a pair may act alike
     run = f"--checkpoint={tmp_path / 'all' / 'bootstrapped_1+1'}"
     study = ["--environment=tables:process", run, "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
-    given = [*study, "--estimators=bootstrapped,bootstrapped_1+0", f"--logdir={tmp_path / 'study'}"]
+    drawn = ("bootstrapped", "bootstrapped_1+0", "corrected_multi_step", "evolution_strategies_1")
+    given = [*study, f"--estimators={','.join(drawn)}", f"--logdir={tmp_path / 'study'}"]
     assert not command_line.run(variance, *given)
     described = json.loads((tmp_path / "study" / "variance.json").read_text())["estimators"]
-    assert {"bootstrapped", "bootstrapped_1+0"} < described.keys()
-    means = [described[name]["discount"]["mean"]["estimate"] for name in ("bootstrapped", "bootstrapped_1+0")]
-    assert means[0] != means[1]
+    means = {described[name]["discount"]["mean"]["estimate"] for name in ("multi_step", *drawn)}
+    assert len(means) == 1 + len(drawn)

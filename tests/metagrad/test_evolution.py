@@ -187,7 +187,9 @@ def test_meta_parameters_keep_their_structure_and_may_be_mapped_over_in_any_way(
     start = windows.Position(jnp.float32(0.3), (), jnp.float32(1.0))
 
     def estimate(key):
-        return evolution.lifetime_gradients(problem, lambda here, key: here.learner_state, HORIZONS, 0.1, eta, start, key)
+        return evolution.lifetime_gradients(
+            problem, lambda here, key: here.learner_state, HORIZONS, 0.1, eta, start, key
+        )
 
     keys = jax.random.split(KEY, 4)
     mapped, vmapped = jax.lax.map(estimate, keys), jax.vmap(estimate)(keys)

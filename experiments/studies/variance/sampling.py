@@ -121,7 +121,7 @@ def make_lifetimes(
 ) -> Program:
     """Makes the program that draws pairs of lifetimes, float [H, M], by `evolution.lifetime_gradients`.
 
-    The samples point downhill, as those of an outer loss do. `evaluate` is the return of the learner, to be raised, after
+    The samples point downhill, as those of an outer loss do. `evaluate` is the return of a learner, to be raised, after
     each of H `horizons`; `scale` is of eta's perturbation; all else is as in `make_windows`.
     """
 

@@ -47,7 +47,7 @@ OF_CRITIC = ("outer_discount", "outer_lambda")
 
 OF_CHECKPOINTS = (
     *("horizon", "exact_targets", "bootstrap_updates", "bootstrap_value_cost", *OF_CRITIC),
-    *("outer_value_cost", "outer_entropy_cost"),
+    *("sampling_correction", "evolution_scale", "evolution_pairs", "outer_value_cost", "outer_entropy_cost"),
 )
 """Settings of a run's checkpoints that need not be those of the run, besides its seed and meta-parameters."""
 
@@ -120,11 +120,11 @@ class Study:
     estimators: tuple[str, ...] = _setting(
         WEIGHTED,
         Range(
-            f"a comma list, without repetition, of {', '.join(WEIGHTED)}, which are studied anyway, bootstrapped, also "
-            "as bootstrapped_5+5, and PACKAGE.MODULE:FACTORY",
+            f"a comma list, without repetition, of {', '.join(BUILT_IN[1:])}, the latter also as corrected_mixing_10 "
+            "and bootstrapped_5+5, and PACKAGE.MODULE:FACTORY",
             _fit_together,
         ),
-        "estimators, bootstrapped and your own besides, at the same starts and with the same keys",
+        f"estimators besides {', '.join(WEIGHTED)}, which are studied anyway; all at the same starts",
     )
     num_lifetimes: int = _setting(64, count(8), "with --reference=return: antithetic pairs of lifetimes")
     perturbation: float = _setting(
@@ -168,11 +168,9 @@ class Study:
           UsageError: if there is none of that name.
         """
         made = {}
-        for title, (name, horizon, further) in self.drawn_names().items():
-            if horizon is None:
-                horizon, further = self.config.horizon, self.config.bootstrap_updates
+        for title, named in self.drawn_names().items():
             try:
-                estimator = estimators_config.make(name, horizon, further=further or 0)
+                estimator = self.config.with_named(named).make_estimator()
             except ValueError as error:
                 raise UsageError(f"`estimators`: {error}") from error
             assert estimator is not None
