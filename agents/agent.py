@@ -168,17 +168,27 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
         return jnp.sum(policy.log_prob(batch.rollout.action))
 
     def outcome(start: windows.Position, batch: Batch) -> chex.Array:
-        """How much better the batch went than the critic of the window's start expected: the mean temporal difference.
+        """Tells how much more episodes return than was expected where they, or the rollout, began.
 
-        Added up over an episode these are its return less the critic's value of its beginning, so that neither where
-        a rollout begins nor how many episodes it has counts for anything.
+        It is expected by the critic of the window's start, corrected by how much that one erred on the first batch.
+        Uncorrected, its error would count once an episode, and short episodes, which are many, would seem better or
+        worse than they are.
         """
-        critic, rollout = agent.outer_critic, batch.rollout
+        critic = agent.outer_critic
         params = start.learner_state.params if critic is None else start.actor_state.outer_critic.params
         value = partial(_value, agent.network) if critic is None else critic.network.apply
-        values, following = value(params, rollout.observation), value(params, rollout.bootstrap_observation)
         hyper = {"discount": agent.outer_hyperparameters["discount"], "lambda": 0.0}
-        return jnp.mean(actor_critic.targets(values, following, rollout, hyper).advantages)
+
+        def surprise(rollout: rollouts.Rollout) -> tuple[chex.Array, chex.Array]:
+            """Returns the sum over episodes of the return less the value where they began, and their number."""
+            values, following = value(params, rollout.observation), value(params, rollout.bootstrap_observation)
+            ended = (rollout.terminated | rollout.truncated)[:-1]
+            differences = actor_critic.targets(values, following, rollout, hyper).advantages
+            return jnp.sum(differences), agent.num_envs + jnp.sum(ended)
+
+        before, num_before = surprise(start.batch.rollout)
+        total, number = surprise(batch.rollout)
+        return (total - number * before / num_before) / batch.rollout.reward.size
 
     return windows.InnerProblem(update, collect, outer_loss, descend, distance, log_prob, outcome)
 

@@ -163,20 +163,34 @@ def test_four_environments_on_a_chain_where_the_plain_estimator_is_biased():
 
 
 @pytest.mark.parametrize("critic", [tables.critic(), None])
-def test_the_outcome_is_the_temporal_difference_by_the_critic_of_the_windows_start(critic):
+def test_the_outcome_is_what_episodes_return_beyond_what_the_critic_of_the_windows_start_expected(critic):
     agent = tables.agent(outer_critic=critic)
     problem = inner_problem(agent)
     start = tables.start(agent).position
-    end = start
-    for seed in range(2):
-        learner, _ = problem.update(end.learner_state, {}, end.batch)
-        end = Position(learner, *problem.collect(learner, {}, end.actor_state, jax.random.key(seed)))
+    eta = hyperparameters.initial_meta_parameters(agent.tuning)
+
+    @jax.jit
+    def advance(position, key):
+        learner, _ = problem.update(position.learner_state, eta, position.batch)
+        return Position(learner, *problem.collect(learner, eta, position.actor_state, key))
+
+    end = advance(advance(start, jax.random.key(1)), jax.random.key(2))
     params = start.learner_state.params if critic is None else start.actor_state.outer_critic.params
     value = (params["value"]["table"] if critic is None else params["table"]["v"]).squeeze()
-    rollout, total = end.batch.rollout, 0.0
-    states = rollout.observation.argmax(-1)
-    following = np.append(states[1:], rollout.bootstrap_observation[:1].argmax(-1), 0)
-    for t, b in np.ndindex(rollout.reward.shape):
-        then = 0.0 if rollout.terminated[t, b] else value[following[t, b]]
-        total += rollout.reward[t, b] + tables.OUTER["discount"] * then - value[states[t, b]]
-    np.testing.assert_allclose(problem.outcome(start, end.batch), total / rollout.reward.size, rtol=1e-5)
+
+    def surprise(rollout):
+        """Adds up what follows an episode's, or the rollout's, beginning, step by step."""
+        states = rollout.observation.argmax(-1)
+        following = np.append(states[1:], rollout.bootstrap_observation[:1].argmax(-1), 0)
+        total, number = 0.0, 0
+        for t, b in np.ndindex(rollout.reward.shape):
+            then = 0.0 if rollout.terminated[t, b] else value[following[t, b]]
+            total += rollout.reward[t, b] + tables.OUTER["discount"] * then - value[states[t, b]]
+            number += t == 0 or rollout.terminated[t - 1, b]
+        return total, number
+
+    (before, num_before), (total, number) = surprise(start.batch.rollout), surprise(end.batch.rollout)
+    assert number != num_before
+    assert min(number, num_before) > tables.NUM_ENVS
+    expected = (total - number * before / num_before) / end.batch.rollout.reward.size
+    np.testing.assert_allclose(jax.jit(problem.outcome)(start, end.batch), expected, rtol=1e-5)

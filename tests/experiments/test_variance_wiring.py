@@ -98,7 +98,9 @@ def test_a_windows_gradients_are_by_critic_horizon_and_meta_parameter():
 
 def test_lifetimes_point_downhill_as_an_outer_loss_does():
     """The return is x itself, so it grows with eta; by one component alone, each sample says so."""
-    draw = sampling.make_lifetimes(_adding_up(), _begin, lambda x, key: x, (1, 4), 0.5, ("b",), jax.vmap)
+    draw = sampling.make_lifetimes(
+        _adding_up(), _begin, lambda here, key: here.learner_state, (1, 4), 0.5, ("b",), jax.vmap
+    )
     samples = draw(jnp.float32(0.0), ETA, jax.random.split(jax.random.key(0), 8))
     assert samples.shape == (8, 2, 1)
     assert np.all(samples < 0.0)
@@ -162,7 +164,7 @@ def test_every_point_is_asked_for_the_same(checkpoints, monkeypatch):
             assert point.windows[1:5] == ("after 2 rollouts", 3, ("lambda",), critics)
             _, start, worth, *rest, _ = point.lifetimes
             assert (start, *rest) == ("after 2 rollouts", (1, 3), 0.7, ("lambda",))
-            assert worth(point.fixed[0], jax.random.key(0)) == 2.0
+            assert worth(windows.Position(point.fixed[0], None, None), jax.random.key(0)) == 2.0
             assert point.about["episodes"] == {"discounted": 2.0, "undiscounted": 20.0, "length": 5.5, "cut": 0.0}
             lifetimes = 2 * (12 + agent_points.EPISODES * 5.5)
             cost = {"single_step": 4, "multi_step": 12, "mixing": 12, "evolution": lifetimes}

@@ -277,3 +277,18 @@ def test_online_the_mean_is_minus_the_outcomes_slope_and_life_goes_on_unperturbe
     _assert_means(gradients["target"], -COUPLING * slopes[0] * GOAL)
     means, _ = _exact((3,))
     _assert_means(ends.learner_state, means[0])
+
+
+def test_online_the_agents_outcome_rises_where_the_true_return_does():
+    """Walking to the chain's end takes more steps than stopping, and an untrained critic expects nothing of either."""
+    agent, learner, states, eta = _study(64)
+    estimator = evolution.evolution_strategies(5, scale=0.1)
+
+    def estimate(key):
+        start_key, window_key = jax.random.split(key)
+        start = agent_tabular.sampled_start(agent, learner, states, start_key)
+        return estimator.estimate(inner_problem(agent), eta, start, window_key)[0]["discount"]
+
+    samples = np.asarray(jax.jit(jax.vmap(estimate))(jax.random.split(KEY, 400)))
+    assert _return_gradients()["discount"][-1] > 0.0
+    assert samples.mean() < -4 * samples.std() / np.sqrt(len(samples))

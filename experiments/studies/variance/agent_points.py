@@ -133,6 +133,7 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
                 "single_step": update,
                 "multi_step": window,
                 "mixing": window,
+                **{name: update * estimator.rollouts for name, estimator in study.drawn_estimators().items()},
                 "evolution": round(2 * (window + EPISODES * means["length"])),
             },
         }

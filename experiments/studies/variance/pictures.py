@@ -60,6 +60,8 @@ def draw(results: Json, folder: pathlib.Path) -> list[str]:
     pictures = {"variance.png": draw_answer, "variance_details.png": draw_details}
     if results["reference_is"] == "return" and results["problem"] != "tabular":
         pictures["truth.png"] = draw_truth
+    if "by_environments" in results:
+        pictures["environments.png"] = draw_environments
     for name, function in pictures.items():
         function(results, folder / name)
     return list(pictures)
@@ -265,6 +267,36 @@ def _stroke(index: int) -> dict[str, Any]:
 def _say_undetermined(axes: Axes) -> None:
     axes.text(0.5, 0.5, NOT_DETERMINED, transform=axes.transAxes, ha="center", va="center")
     axes.set(xticks=[], yticks=[])
+
+
+def draw_environments(results: Json, picture: pathlib.Path) -> None:
+    """Draws, for tables, every estimator's direction and noise against the number of environments."""
+    entries, horizon = results["by_environments"], results["horizon"]
+    sizes = [entry["num_envs"] for entry in entries]
+    with styles.picture(picture, 4.2) as figure:
+        direction, noise = figure.subplots(1, 2)
+        names, own_colours = list(entries[0]["estimators"]), itertools.cycle(styles.OTHERS)
+        for place, name in enumerate(names):
+            kind = next((each for each in styles.COLOURS if name == each or name.startswith(f"{each}_")), None)
+            colour = styles.COLOURS[kind] if kind else next(own_colours)
+            described = [entry["estimators"][name] for entry in entries]
+            beside = np.array(sizes) * 1.05 ** (place - len(names) / 2)
+            style: dict[str, Any] = {"color": colour, "marker": MARKERS[place % len(MARKERS)], "markersize": 4}
+            cosines = np.array([(it["cosine"]["estimate"], *it["cosine"]["ci95"]) for it in described], float)
+            signals = np.array([(it["snr"]["estimate"], *it["snr"]["ci95"]) for it in described], float)
+            with np.errstate(divide="ignore"):
+                numbers = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0))), signals**-2.0
+            for axes, (height, *ends) in zip((direction, noise), (each.T for each in numbers), strict=True):
+                axes.plot(beside, height, label=estimator_title(name, horizon), **style)
+                axes.vlines(beside, *ends, color=colour, alpha=0.4)
+        direction.set(title="Direction of the mean", ylabel="angle to the true return's gradient [degrees]")
+        noise.set(title="Noise of one window", ylabel="variance / |mean|²", yscale="log")
+        for axes in (direction, noise):
+            axes.set(xlabel="environments", xscale="log")
+            axes.set_xticks(sizes, map(str, sizes))
+            axes.xaxis.set_minor_locator(NullLocator())
+        styles.title(figure, f"Estimators on the tabular chain, horizon {horizon}, bars: 95% intervals")
+        styles.legend(figure, *direction.get_legend_handles_labels())
 
 
 def draw_truth(results: Json, picture: pathlib.Path) -> None:

@@ -36,7 +36,13 @@ UNUSED = (
 )
 """Settings of `Config` without a meaning here: every estimator is studied, nothing is tuned, at several discounts."""
 
-OF_TABULAR = ("problem", "reference", "seed", "horizon", "num_samples", "chunk_size")
+OF_ESTIMATORS = ("bootstrap_updates", "sampling_correction", "evolution_scale", "evolution_pairs")
+"""Settings of estimators alone."""
+
+OF_TABULAR = (
+    *("problem", "reference", "seed", "horizon", "num_samples", "chunk_size", "estimators"),
+    *OF_ESTIMATORS,
+)
 """All that can be set for the tabular problem."""
 
 TABULAR_NAMES = ("discount", "lambda")
@@ -46,8 +52,8 @@ OF_CRITIC = ("outer_discount", "outer_lambda")
 """Settings that a run's outer critic learns for."""
 
 OF_CHECKPOINTS = (
-    *("horizon", "exact_targets", "bootstrap_updates", "bootstrap_value_cost", *OF_CRITIC),
-    *("sampling_correction", "evolution_scale", "evolution_pairs", "outer_value_cost", "outer_entropy_cost"),
+    *("horizon", "exact_targets", "bootstrap_value_cost", *OF_ESTIMATORS, *OF_CRITIC),
+    *("outer_value_cost", "outer_entropy_cost"),
 )
 """Settings of a run's checkpoints that need not be those of the run, besides its seed and meta-parameters."""
 

@@ -31,7 +31,7 @@ FOLDERS = {"windows": "samples", "lifetimes": "lifetimes"}
 STREAMS = {"windows": 2**31 - 1, "lifetimes": 2**31 - 2}
 """Set the keys of samples apart from those that training derives from the same seed by small numbers."""
 
-LEVELS, LEVELS_OF = 5, {"points": 2, "convergence": 1, "exact": 1, "truth": 1, "own_critic": 1}
+LEVELS, LEVELS_OF = 5, {"points": 2, "convergence": 1, "by_environments": 1, "exact": 1, "truth": 1, "own_critic": 1}
 """So many levels of `variance.json` have lines of their own, but fewer of what is so long that it is for programs."""
 
 LIFETIMES_AT_ONCE = 8
@@ -64,7 +64,8 @@ def variance(folder: str | os.PathLike[str] | None = None, *, quiet: bool = Fals
 def carry_out(study: Study, logdir: str | None, quiet: bool = False) -> Json:
     """Carries a study out as `variance` does, in a folder that is made only for one that can begin; None is refused."""
     if study.problem == "tabular":
-        folder, points = _open_folder(logdir, study), tabular_points.points(study.config.horizon)
+        folder = _open_folder(logdir, study)
+        points = tabular_points.points(study.config.horizon, study.drawn_estimators())
     elif study.checkpoint is None:
         folder = _open_folder(logdir, study)
         points = agent_points.trained_points(study, folder, quiet)
@@ -153,8 +154,13 @@ def _results(
         # All windows show what converges, and how often intervals cover; some of the largest batch's do for the rest.
         by_own_critic = {name: drawn[:, 0] for name, drawn in windows.items()}
         converging = tabular_points.convergence(by_own_critic, points, study.names)
+        if own:
+            drawn = {name: {point: each[:, 0] for point, each in by_point.items()} for name, by_point in own.items()}
+            converging |= tabular_points.by_environments(by_own_critic, drawn, points)
         points = points[-1:]
-        windows = {name: drawn[: tabular_points.DESCRIBED] for name, drawn in windows.items()}
+        few = slice(tabular_points.DESCRIBED)
+        windows = {name: drawn[few] for name, drawn in windows.items()}
+        own = {name: {point: each[few] for point, each in by_point.items()} for name, by_point in own.items()}
     described = {
         point.name: describe(
             study,

@@ -15,11 +15,20 @@ from agents import actor_critic, tabular
 from agents.actor_critic import LearnerState
 from agents.agent import Agent, inner_problem
 from envs.tabular import Tabular
+from experiments.figures.tables import as_json
 from experiments.studies.variance.analysis import Json, named
-from experiments.studies.variance.sampling import OWN_CRITIC, Point, Program, make_windows
+from experiments.studies.variance.sampling import (
+    OWN_CRITIC,
+    Point,
+    Program,
+    Start,
+    make_estimates,
+    make_windows,
+)
 from metagrad import hyperparameters, statistics
+from metagrad.estimators import Estimator
 from metagrad.hyperparameters import MetaParameters
-from metagrad.windows import Position
+from metagrad.windows import InnerProblem, Position
 
 BATCHES = (4, 16, 64, 256)
 """Numbers of environments."""
@@ -37,8 +46,13 @@ OF_UPDATES, OF_RETURN = "expected_updates", "return"
 """The two truths: of the outer loss through expected updates with the data held constant, and of the true return."""
 
 
-def points(horizon: int) -> list[Point]:
-    """Returns a point for each batch size, smallest first, with the same learner, hyperparameters and truth."""
+def points(horizon: int, estimators: Mapping[str, Estimator]) -> list[Point]:
+    """Returns a point for each batch size, smallest first, with the same learner, hyperparameters and truth.
+
+    Args:
+      horizon: the longest.
+      estimators: those that are no weighted sums, by their names.
+    """
     agent = tabular.study_agent(num_envs=1)
     mdp, names = agent.env, agent.tuning.tuned
     assert isinstance(mdp, Tabular)
@@ -71,6 +85,7 @@ def points(horizon: int) -> list[Point]:
             eta=eta,
             exact=exact,
             components=names,
+            own={name: _estimates(tabular.study_agent(num_envs), each) for name, each in estimators.items()},
         )
         for num_envs in BATCHES
     ]
@@ -115,15 +130,59 @@ def convergence(samples: Mapping[str, np.ndarray], points: list[Point], names: S
     return {"convergence": entries, **sizes}
 
 
-def _windows(agent: Agent, horizon: int) -> Program:
+def by_environments(
+    windows: Mapping[str, np.ndarray], own: Mapping[str, Mapping[str, np.ndarray]], points: list[Point]
+) -> Json:
+    """Tells how direction and noise of every estimator go with the number of environments.
+
+    Args:
+      windows: float [N, n, M] of each point.
+      own: float [N, M] of each point, by the names of estimators that are no weighted sums.
+      points: as `points` made them.
+
+    Returns:
+      The part `by_environments` of `variance.json`: an entry for each batch size, which holds by estimator the `cosine`
+      of the mean to the true return's gradient at the longest horizon, and the `snr` of one window.
+    """
+    entries = []
+    for point in points:
+        gradients, truth = windows[point.name], point.exact[OF_RETURN][-1]
+        samples = {
+            "single_step": gradients[:, 0],
+            "multi_step": gradients[:, -1],
+            "mixing": gradients.mean(1),
+            **{name: drawn[point.name] for name, drawn in own.items()},
+        }
+        described = {
+            name: {
+                "cosine": as_json(statistics.cosine(each, np.broadcast_to(truth, each.shape))),
+                "snr": as_json(statistics.signal_to_noise(each)),
+            }
+            for name, each in samples.items()
+        }
+        entries.append({"num_envs": point.about["num_envs"], "estimators": described})
+    return {"by_environments": entries}
+
+
+def _problem(agent: Agent) -> tuple[InnerProblem, Start]:
     problem = inner_problem(agent)
     losses = problem._replace(outer_loss=lambda *inputs: {OWN_CRITIC: problem.outer_loss(*inputs)})
 
     def start(fixed: tuple[LearnerState, chex.Array], eta: MetaParameters, key: chex.PRNGKey) -> Position:
         return tabular.sampled_start(agent, *fixed, key)
 
-    # The tables are so small that all windows of a chunk are best drawn at once, on a CPU as well.
-    return make_windows(losses, start, horizon, agent.tuning.tuned, (OWN_CRITIC,), jax.vmap)
+    return losses, start
+
+
+# The tables are so small that all windows of a chunk are best drawn at once, on a CPU as well.
+
+
+def _windows(agent: Agent, horizon: int) -> Program:
+    return make_windows(*_problem(agent), horizon, agent.tuning.tuned, (OWN_CRITIC,), jax.vmap)
+
+
+def _estimates(agent: Agent, estimator: Estimator) -> Program:
+    return make_estimates(*_problem(agent), estimator, agent.tuning.tuned, (OWN_CRITIC,), jax.vmap)
 
 
 def _stack(gradients: MetaParameters, names: Sequence[str]) -> np.ndarray:
