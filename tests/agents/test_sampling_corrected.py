@@ -14,6 +14,7 @@ import numpy as np
 import optax
 import pytest
 import tables
+from differences import central_difference
 
 from agents import rollouts
 from agents.agent import Actor, Agent, Batch, inner_problem, learning
@@ -22,7 +23,7 @@ from agents.networks import tabular_network
 from agents.training import init
 from envs import environment
 from envs.tabular import Tabular
-from metagrad import Position, from_weights, hyperparameters, mixing, multi_step, sampling_corrected
+from metagrad import Position, advance, from_weights, hyperparameters, mixing, multi_step, sampling_corrected
 
 KEY = jax.random.key(0)
 INITIAL = {"discount": 0.6, "lambda": 0.8, "policy_cost": 1.0, "value_cost": 0.25, "entropy_cost": 0.02}
@@ -194,3 +195,33 @@ def test_the_outcome_is_what_episodes_return_beyond_what_the_critic_of_the_windo
     assert min(number, num_before) > tables.NUM_ENVS
     expected = (total - number * before / num_before) / end.batch.rollout.reward.size
     np.testing.assert_allclose(jax.jit(problem.outcome)(start, end.batch), expected, rtol=1e-5)
+
+
+def test_gradients_agree_with_finite_differences_where_batches_and_outcome_are_frozen():
+    agent = tables.agent()
+    problem = inner_problem(agent)
+    state = tables.start(agent)
+    eta = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), state.eta)
+    positions = [state.position]
+    step = jax.jit(functools.partial(advance, problem))
+    for k in range(3):
+        positions.append(step(eta, positions[-1], jax.random.fold_in(KEY, k))[0])
+
+    @jax.jit
+    def loss(eta):
+        learner, log_prob = state.position.learner_state, 0.0
+        for k in range(3):
+            rollout = positions[k].batch.rollout
+            policy = jax.nn.log_softmax(agent.network.apply(learner.params, rollout.observation).policy.logits)
+            log_prob += jnp.sum(jnp.take_along_axis(policy, rollout.action[..., None], -1))
+            learner, _ = problem.update(learner, eta, positions[k].batch)
+        last = positions[3].batch
+        return problem.outer_loss(learner, last) - 0.7 * problem.outcome(state.position, last) * log_prob
+
+    estimator = sampling_corrected(multi_step(3), 0.7)
+    gradient, end, _ = jax.jit(functools.partial(estimator.estimate, problem))(eta, state.position, KEY)
+    for name in eta:
+        np.testing.assert_allclose(gradient[name], central_difference(loss, eta, name), rtol=1e-6)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-9), end.learner_state, positions[3].learner_state
+    )
