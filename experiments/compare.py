@@ -27,6 +27,12 @@ from experiments.config.validation import check_ranges
 from experiments.runs import command_line
 from experiments.storage.folder import new_logdir
 
+MOST_USED = (
+    *("estimators", "meta_learning_rates", "baseline", "logdir", "meta_params"),
+    *("num_env_steps", "num_seeds", "discount", "environment", "agent"),
+)
+"""What `--help` shows."""
+
 
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""

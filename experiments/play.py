@@ -30,6 +30,13 @@ SENSELESS_WITH = {
 """By who plays, the flags that mean nothing then."""
 
 
+MOST_USED = (
+    *("logdir", "grid", "seed_index", "record", "speed"),
+    *("greedy",),
+)
+"""What `--help` shows."""
+
+
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags, apart from those of training, some of which have the same names."""
     values = flags.FlagValues()

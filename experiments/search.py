@@ -20,6 +20,12 @@ from experiments.config.search import NUMBERS, SEARCH_PRESETS, SEARCHED, UNUSED,
 from experiments.runs import command_line
 from experiments.storage.folder import new_logdir
 
+MOST_USED = (
+    *("num_settings", "num_seeds", "num_fresh_seeds", "discount_range", "lambda_range"),
+    *("entropy_cost_range", "learning_rate_range", "num_env_steps", "environment", "logdir"),
+)
+"""What `--help` shows."""
+
 
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""

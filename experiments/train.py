@@ -16,6 +16,12 @@ from experiments.config.validation import check_ranges, validate
 from experiments.runs import command_line
 from experiments.storage.folder import new_logdir
 
+MOST_USED = (
+    *("estimator", "horizon", "meta_params", "logdir", "preset"),
+    *("num_env_steps", "num_seeds", "discount", "meta_learning_rate", "environment"),
+)
+"""What `--help` shows."""
+
 
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""

@@ -44,6 +44,13 @@ PARSERS: dict[Any, flags.ArgumentParser] = {
 """How the command line gives settings of each type."""
 
 
+MOST_USED = (
+    *("problem", "checkpoint", "at_discounts", "at_env_steps", "horizon"),
+    *("num_samples", "reference", "estimators", "meta_params", "logdir"),
+)
+"""What `--help` shows."""
+
+
 def define_flags() -> flags.FlagValues:
     """Returns the command's flags."""
     values = commands.define_flags(STUDY_PRESETS, UNUSED)

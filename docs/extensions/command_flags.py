@@ -1,7 +1,7 @@
 """The flags of a command, from the command itself: `.. command:: train`.
 
-They stand in the groups of `--help`, after those that the page names as the most used. With `:beside: train`, flags
-that mean the same in another command are only named, as links to it.
+They stand in the groups of `--helpfull`, after those of `--help`. With `:beside: train`, flags that mean the same in
+another command are only named, as links to it.
 """
 
 import importlib
@@ -14,10 +14,8 @@ from absl import flags
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-from experiments.config.settings import Group
 from experiments.runs import command_line
 
 
@@ -54,22 +52,17 @@ class Command(SphinxDirective):
     """Describes the flags of a command."""
 
     required_arguments = 1
-    option_spec = {"most-used": str.split, "beside": str}  # noqa: RUF012 (docutils wants a dictionary here)
+    option_spec = {"beside": str}  # noqa: RUF012 (docutils wants a dictionary here)
 
     def run(self) -> list[nodes.Node]:
         """Returns the text, in sections."""
         command, beside = self.arguments[0], self.options.get("beside")
         values = flags_of(command)
-        first = self.options.get("most-used", [])
-        unknown = [name for name in first if name not in values]
-        if unknown:
-            raise ExtensionError(f"{command} has no flags {unknown}")
+        first = getattr(importlib.import_module(f"experiments.{command}"), "MOST_USED", ())
         elsewhere = flags_of(beside) if beside else {}
-        groups, order = values.flags_by_module_dict(), [str(group) for group in Group]
         sections = [self._section(command, "Used most", "".join(_described(values[name]) for name in first))]
         same = []
-        for group in sorted(groups, key=lambda group: order.index(group) if group in order else -1):
-            others = [flag for flag in groups[group] if flag.name not in first]
+        for group, others in command_line.groups(values, first).items():
             shared = [it for it in others if it.name in elsewhere and it.help == elsewhere[it.name].help]
             same += [f":option:`{flag.name} <{beside} {_written(flag)}>`" for flag in shared]
             described = "".join(_described(flag) for flag in others if flag not in shared)

@@ -41,7 +41,7 @@ ESTIMATORS = estimators.BUILT_IN
 
 
 class Group(enum.StrEnum):
-    """What one wants to set: the headings of `--help`, in its order."""
+    """What one wants to set: the headings of `--helpfull`, in its order."""
 
     TUNED = "What is tuned"
     OUTER_LOSS = "Outer loss"

@@ -24,7 +24,7 @@ def run(
 
     A `StoppedError` is one line and status 1. Ctrl-C ends it in one line as well, with status 130: any
     `KeyboardInterrupt` does, with 128 plus the number of the signal where it is given one. `--help` shows the docstring
-    of `main`'s file and the flags.
+    of `main`'s file and the flags that the file names in `MOST_USED`, `--helpfull` all flags.
 
     Args:
       main: what to run, given the flags.
@@ -39,7 +39,9 @@ def run(
         "JAX_COMPILATION_CACHE_DIR says, else the user's cache folder",
         **where,
     )
-    flags.DEFINE_bool("help", False, "show this help", **where)
+    most_used = getattr(sys.modules[main.__module__], "MOST_USED", ())
+    flags.DEFINE_bool("help", False, "show the most used flags", **where)
+    flags.DEFINE_bool("helpfull", False, "show all flags", **where)
 
     def parse(arguments: Sequence[str]) -> list[str]:
         try:
@@ -52,8 +54,8 @@ def run(
         return remaining
 
     def guarded(_: Sequence[str]) -> None:
-        if values.help:
-            print(f"{sys.modules[main.__module__].__doc__}\n{help_of(values)}")
+        if values.help or values.helpfull:
+            print(f"{sys.modules[main.__module__].__doc__}\n{help_of(values, most_used, values.helpfull)}")
             return
         logging.set_verbosity(logging.FATAL)  # orbax tells the story of every file, and of errors besides raising them
         compilation.keep_programs(values.compilation_cache)
@@ -73,20 +75,32 @@ def run(
         app.run(guarded, flags_parser=parse)
 
 
-def help_of(values: flags.FlagValues) -> str:
-    """Lists a command's flags by what one wants to set: what is the command's own first, then in the order of `Group`.
+def help_of(values: flags.FlagValues, most_used: Sequence[str] = (), full: bool = True) -> str:
+    """Lists a command's flags: the most used, then, in full, the others in their `groups`."""
+    shown = {"Used most": [values[name] for name in most_used]} if most_used else {}
+    if full or not most_used:
+        shown |= groups(values, most_used)
+    lines = []
+    for heading, described in shown.items():
+        lines += ["", f"{heading}:"]
+        for flag in described:
+            listed = isinstance(flag.default, list)
+            default = ",".join(flag.default) if listed else (flag.default_as_str or "").strip("'")
+            text = f"--{'[no]' if flag.boolean else ''}{flag.name}: {flag.help}{default and f' (default {default})'}"
+            lines.append(flags.text_wrap(text, indent=" " * 6, firstline_indent="  "))
+    others = len(list(values)) - sum(map(len, shown.values()))
+    return "\n".join([*lines, *(["", f"--helpfull shows {others} more."] if others else [])])
+
+
+def groups(values: flags.FlagValues, without: Sequence[str] = ()) -> dict[str, list[flags.Flag]]:
+    """Returns a command's flags by what one wants to set: what is the command's own first, then as `Group` has it.
 
     absl groups flags by the module that defines them; here a group's heading is in the module's place.
     """
-    groups, lines = values.flags_by_module_dict(), []
-    shared = [str(group) for group in Group]
-    for group in sorted(groups, key=lambda group: shared.index(group) if group in shared else -1):
-        lines += ["", f"{group}:"]
-        for flag in groups[group]:
-            default = (flag.default_as_str or "").strip("'")
-            text = f"--{'[no]' if flag.boolean else ''}{flag.name}: {flag.help}{default and f' (default {default})'}"
-            lines.append(flags.text_wrap(text, indent=" " * 6, firstline_indent="  "))
-    return "\n".join(lines)
+    by_heading, shared = values.flags_by_module_dict(), [str(group) for group in Group]
+    ordered = sorted(by_heading, key=lambda heading: shared.index(heading) if heading in shared else -1)
+    kept = {heading: [flag for flag in by_heading[heading] if flag.name not in without] for heading in ordered}
+    return {heading: described for heading, described in kept.items() if described}
 
 
 def _exit_with(line: str) -> NoReturn:

@@ -91,7 +91,7 @@ def test_help_ends_well_whatever_standard_output_is(tmp_path, monkeypatch, capsy
     for (file, encoding), status in outputs.items():
         with open(file, "w", encoding=encoding) as stream, monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", stream)
-            assert command_line.run(train, "--help") == status
+            assert command_line.run(train, "--helpfull") == status
     assert "--rollout_length" in (tmp_path / "out").read_text()
     monkeypatch.setattr(sys, "stdout", None)
     assert command_line.run(train, "--help") is None
@@ -99,19 +99,28 @@ def test_help_ends_well_whatever_standard_output_is(tmp_path, monkeypatch, capsy
 
 
 @pytest.mark.parametrize("command", [*RUNNING, curves], ids=lambda command: command.__name__.split(".")[1])
-def test_help_says_every_flag_once_in_a_group_of_what_one_wants_to_set(command, capsys):
+def test_help_says_the_most_used_flags_and_in_full_every_flag_once_in_a_group(command, capsys):
     assert not command_line.run(command, "--help")
     printed = capsys.readouterr().out
     assert printed.startswith(command.__doc__)
-    flags = printed.removeprefix(command.__doc__)
+    most_used = list(getattr(command, "MOST_USED", ()))
+    if most_used:
+        assert _flags(printed.removeprefix(command.__doc__)) == most_used
+    assert not command_line.run(command, "--helpfull")
+    flags = capsys.readouterr().out.removeprefix(command.__doc__)
+    assert _flags(flags)[: len(most_used)] == most_used
     groups = re.findall(r"^\n(\S.*):\n(?=  --)", flags, re.MULTILINE)
     assert groups[-1] == (config_lib.Group.PROCESSES if command is train else config_lib.Group.EXECUTION)
-    defined = [*command.define_flags(), "help", "compilation_cache"]
-    assert sorted(re.findall(r"^  --(?:\[no\])?(\w+):", flags, re.MULTILINE)) == sorted(defined)
+    defined = [*command.define_flags(), "help", "helpfull", "compilation_cache"]
+    assert sorted(_flags(flags)) == sorted(defined)
     if command in (train, compare):
         fields = (*dataclasses.fields(Config), *dataclasses.fields(Execution))
         missing = {config_lib.flag_name(field) for field in fields} - set(defined)
         assert missing == ({"estimator"} if command is compare else set())  # of which it compares all
+
+
+def _flags(text):
+    return re.findall(r"^  --(?:\[no\])?(\w+):", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", ["train", "compare", "search"])

@@ -126,11 +126,11 @@ class Study:
     estimators: tuple[str, ...] = _setting(
         WEIGHTED,
         Range(
-            f"a comma list, without repetition, of {', '.join(BUILT_IN[1:])}, the latter also as corrected_mixing_10 "
-            "and bootstrapped_5+5, and PACKAGE.MODULE:FACTORY",
+            f"a comma list, without repetition, of {', '.join(BUILT_IN[1:])}, those beyond {WEIGHTED[-1]} also with a "
+            "horizon of their own, as corrected_mixing_10 or bootstrapped_5+5, and PACKAGE.MODULE:FACTORY",
             _fit_together,
         ),
-        f"estimators besides {', '.join(WEIGHTED)}, which are studied anyway; all at the same starts",
+        f"estimators to study beside {', '.join(WEIGHTED)}, at the same starts",
     )
     num_lifetimes: int = _setting(64, count(8), "with --reference=return: antithetic pairs of lifetimes")
     perturbation: float = _setting(
