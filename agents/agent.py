@@ -167,7 +167,7 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
         policy = agent.network.apply(learner.params, batch.rollout.observation).policy
         return jnp.sum(policy.log_prob(batch.rollout.action))
 
-    def outcome(start: windows.Position, batch: Batch) -> chex.Array:
+    def outcome(start: windows.Position) -> Callable[[Batch], chex.Array]:
         """Tells how much more episodes return than was expected where they, or the rollout, began.
 
         It is expected by the critic of the window's start, corrected by how much that one erred on the first batch.
@@ -187,8 +187,12 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
             return jnp.sum(differences), agent.num_envs + jnp.sum(ended)
 
         before, num_before = surprise(start.batch.rollout)
-        total, number = surprise(batch.rollout)
-        return (total - number * before / num_before) / batch.rollout.reward.size
+
+        def outcome_of(batch: Batch) -> chex.Array:
+            total, number = surprise(batch.rollout)
+            return (total - number * before / num_before) / batch.rollout.reward.size
+
+        return outcome_of
 
     return windows.InnerProblem(update, collect, outer_loss, descend, distance, log_prob, outcome)
 

@@ -130,13 +130,13 @@ def _estimate(
     start: Position,
     key: chex.PRNGKey,
 ) -> tuple[MetaParameters, Position, Metrics]:
-    outcome = problem.outcome
-    if outcome is None:
+    if problem.outcome is None:
         raise ValueError("evolution strategies need the function `outcome` of an inner problem")
+    outcome_of = problem.outcome(start)
 
     def gradient(key: chex.PRNGKey) -> MetaParameters:
         uphill = lifetime_gradients(
-            problem, lambda position, _: outcome(start, position.batch), (updates,), scale, eta, start, key
+            problem, lambda position, _: outcome_of(position.batch), (updates,), scale, eta, start, key
         )
         return jax.tree.map(lambda leaf: -leaf[0], uphill)
 

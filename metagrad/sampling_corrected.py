@@ -76,6 +76,7 @@ def with_scores(problem: InnerProblem, coefficient: float, start: Position) -> t
     if log_prob is None or outcome is None:
         raise ValueError("sampling-corrected meta-gradients need the functions `log_prob` and `outcome` of a problem")
     start = jax.lax.stop_gradient(start)
+    outcome_of = outcome(start)
     Carried = tuple[LearnerState, chex.Array]
 
     def update(carried: Carried, eta: MetaParameters, batch: Batch) -> tuple[Carried, Metrics]:
@@ -88,7 +89,7 @@ def with_scores(problem: InnerProblem, coefficient: float, start: Position) -> t
 
     def outer_loss(carried: Carried, batch: Batch) -> chex.Array:
         learner, log_probs = carried
-        return problem.outer_loss(learner, batch) - coefficient * outcome(start, batch) * log_probs
+        return problem.outer_loss(learner, batch) - coefficient * outcome_of(batch) * log_probs
 
     like = jax.eval_shape(log_prob, start.learner_state, start.batch)
     first = start._replace(learner_state=(start.learner_state, jnp.zeros(like.shape, like.dtype)))

@@ -51,9 +51,9 @@ class InnerProblem(NamedTuple):
       distance: from (learner state, target, batch) to how far the learner is from another, float []; likewise.
       log_prob: from (learner state, batch) to the logarithm of the probability of the batch's actions, all together,
         float []; for estimators that correct for how the data depend on the learner.
-      outcome: from (the window's start, a `Position`; a batch) to how good the batch is, float [], less what was to be
-        expected at the start, to be raised; for estimators that do not hold the data constant. It must not depend on
-        batches between the two. Its expected slope in the learner should be minus that of the outer loss.
+      outcome: from a window's start, a `Position`, to a function that tells of a batch how good it is, float [], less
+        what was to be expected at the start; for estimators that do not hold the data constant. Batches between the two
+        must not matter. Its expected slope in the learner should be minus that of the outer loss.
     """
 
     update: Callable[[LearnerState, MetaParameters, Batch], tuple[LearnerState, Metrics]]
@@ -62,7 +62,7 @@ class InnerProblem(NamedTuple):
     descend: Callable[[LearnerState, MetaParameters, LearnerState], LearnerState] | None = None
     distance: Callable[[LearnerState, LearnerState, Batch], chex.Array] | None = None
     log_prob: Callable[[LearnerState, Batch], chex.Array] | None = None
-    outcome: Callable[["Position", Batch], chex.Array] | None = None
+    outcome: Callable[["Position"], Callable[[Batch], chex.Array]] | None = None
 
 
 class Position(NamedTuple):

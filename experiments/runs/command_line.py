@@ -84,8 +84,8 @@ def help_of(values: flags.FlagValues, most_used: Sequence[str] = (), full: bool 
     for heading, described in shown.items():
         lines += ["", f"{heading}:"]
         for flag in described:
-            listed = isinstance(flag.default, list)
-            default = ",".join(flag.default) if listed else (flag.default_as_str or "").strip("'")
+            several = isinstance(flag.default, list)
+            default = (",".join(flag.default or ()) if several else flag.default_as_str or "").strip("'")
             text = f"--{'[no]' if flag.boolean else ''}{flag.name}: {flag.help}{default and f' (default {default})'}"
             lines.append(flags.text_wrap(text, indent=" " * 6, firstline_indent="  "))
     others = len(list(values)) - sum(map(len, shown.values()))

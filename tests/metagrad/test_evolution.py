@@ -267,7 +267,7 @@ def test_sampled_updates_estimates_agree_with_the_return_gradients():
 
 def test_online_the_mean_is_minus_the_outcomes_slope_and_life_goes_on_unperturbed():
     # The last batch moves with eta as the learner before it does; what was expected at the start cancels in a pair.
-    problem = _problem()._replace(outcome=lambda start, batch: (batch - start.batch) @ GOAL)
+    problem = _problem()._replace(outcome=lambda start: lambda batch: (batch - start.batch) @ GOAL)
     start, eta = windows.Position(jnp.zeros(2), (), jnp.ones(2)), {"target": jnp.asarray(TARGET)}
     estimator = evolution.evolution_strategies(3, scale=0.5, pairs=2)
     assert estimator[:2] == (3, 15)
