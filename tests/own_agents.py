@@ -9,6 +9,7 @@ import optax
 from agents import training
 from agents.networks import Network, Predictions
 from agents.policies import Categorical
+from examples import own_hyperparameter
 from metagrad import InnerProblem, Position, from_weights
 
 
@@ -86,6 +87,10 @@ def clashing(agent):
     """Reports columns of more than one number a seed."""
     own = scalar(agent)
     return own._replace(report=lambda eta, summary: own.report(eta, summary) | {"all": eta["matrix"]})
+
+
+discount_of_state = own_hyperparameter.discount_of_state
+"""An agent, under another name."""
 
 
 def growing(agent):

@@ -9,103 +9,107 @@ from miniature import TABLES, TRAINING
 
 from examples import own_agent, own_hyperparameter
 from experiments import compare, curves, play, report, train, variance
+from experiments.config.settings import Config
+from experiments.runs.building import make_agent
 from experiments.storage.metrics import read_metrics
 
 PPO = ["--agent=examples.own_agent:ppo", "--agent_options=epochs=2,minibatches=2,clip=0.1"]
-STAIRS = [*TRAINING, "--environment=stairs:Stairs", "--meta_params=discount"]
+STAIRS = ["--environment=stairs:Stairs", "--agent=examples.own_hyperparameter:discount_of_state"]
+OWN = [*TRAINING, *STAIRS, "--agent_options=units=2,discount=0.9", "--meta_params=discount_of_state"]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own") / "run"
-    assert not command_line.run(train, *STAIRS, *PPO, f"--logdir={folder}")
+    assert not command_line.run(train, *OWN, f"--logdir={folder}")
     return folder
 
 
-def test_a_run_is_gone_on_with_as_what_it_is_alone(run, tmp_path, capsys):
+def test_a_run_is_gone_on_with_as_what_it_is_alone(run, capsys):
+    other, options = "--agent=own_agents:discount_of_state", "--agent_options=units=2"
     for given, told in (
-        ([], "--agent=actor_critic: must be examples.own_agent:ppo, as of the run in"),
-        ([PPO[0], "--agent_options=clip=0.1"], "--agent_options=clip=0.1: must be epochs=2,minibatches=2,clip=0.1, as"),
+        ([*OWN, other], f"{other}: must be examples.own_hyperparameter:discount_of_state, as of the run in"),
+        ([*OWN, options], f"{options}: must be units=2,discount=0.9, as of the run in"),
     ):
-        assert command_line.run(train, *STAIRS, *given, f"--logdir={run}") == 2
+        assert command_line.run(train, *given, f"--logdir={run}") == 2
         assert capsys.readouterr().err.startswith(told)
-    assert not command_line.run(train, *STAIRS, *PPO, f"--logdir={run}")
-    assert not command_line.run(train, *STAIRS, f"--logdir={tmp_path / 'plain'}")
-    assert (tmp_path / "plain" / "metrics.csv").read_bytes() != (run / "metrics.csv").read_bytes()
+    assert not command_line.run(train, *OWN, f"--logdir={run}")
+
+
+def test_arrays_are_logged_as_statistics(run):
+    columns = read_metrics(run)
+    for kind in ("hyper", "meta_grad"):
+        weights = [columns[f"{kind}/discount_of_state/hidden/{what}"] for what in ("least", "mean", "greatest")]
+        assert np.all(np.diff(weights, axis=0)[:, -1] > 0.0)
+        assert np.all(np.isfinite(columns[f"{kind}/discount_of_state/bias"]))
 
 
 def test_it_is_compared_studied_drawn_and_watched(run, tmp_path, capsys):
-    estimators = "--estimators=none,mixing,own_estimators:wasteful"
-    assert not command_line.run(compare, *STAIRS, *PPO, estimators, f"--logdir={tmp_path / 'all'}")
+    """And every number of its arrays is studied, also by mixing from outside, in reverse mode, in the same windows."""
+    assert not command_line.run(compare, *OWN, "--estimators=none,mixing", f"--logdir={tmp_path / 'all'}")
     assert (tmp_path / "all" / "compare.png").exists()
-    own = (run / "metrics.csv").read_bytes()
-    assert (tmp_path / "all" / "mixing" / "metrics.csv").read_bytes() == own
+    assert (tmp_path / "all" / "mixing" / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
     assert not command_line.run(curves, f"--runs={run}", f"--picture={tmp_path / 'curves.png'}")  # without its code
-    study = [f"--checkpoint={run}", "--environment=stairs:Stairs", "--num_samples=8", "--num_checkpoints=1"]
-    watched = [f"--logdir={run}", "--environment=stairs:Stairs", f"--record={tmp_path / 'agent.gif'}", "--max_steps=5"]
+    study = [f"--checkpoint={run}", STAIRS[0], "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
+    study += ["--estimators=single_step,multi_step,mixing,own_estimators:alike"]
+    watched = [f"--logdir={run}", STAIRS[0], f"--record={tmp_path / 'agent.gif'}", "--max_steps=5"]
     for command, given in ((variance, [*study, f"--logdir={tmp_path / 'study'}"]), (play, watched)):
         assert command_line.run(command, *given) == 2
-        assert "--agent=: must be examples.own_agent:ppo" in capsys.readouterr().err
-        assert not command_line.run(command, *given, PPO[0])
-    assert (tmp_path / "study" / "variance.png").exists()
+        assert "--agent=: must be examples.own_hyperparameter:discount_of_state" in capsys.readouterr().err
+        assert not command_line.run(command, *given, STAIRS[1])
+        printed = capsys.readouterr().out
+        assert ("alike(2)" if command is variance else "agent.gif") in printed
     assert (tmp_path / "agent.gif").exists()
+    assert (tmp_path / "study" / "variance.png").exists()
+    assert (tmp_path / "study" / "variance_details.png").exists()
+    described = json.loads((tmp_path / "study" / "variance.json").read_text())
+    numbers = {"discount_of_state/bias", *(f"discount_of_state/output[{unit}]" for unit in range(2))}
+    assert numbers < described["estimators"]["mixing"].keys()
+    assert len(described["estimators"]["mixing"]) == 2 * 5 + 2 + 1 + 1  # and all together
+    for by in (described, described["own_critic"]):
+        for name in numbers:
+            built_in, own = (by["estimators"][estimator][name] for estimator in ("mixing", "alike"))
+            for statistic in ("mean", "variance"):
+                assert own[statistic]["estimate"] == pytest.approx(built_in[statistic]["estimate"], rel=1e-3)
+    (drawn,) = (tmp_path / "study" / "samples_own_estimators.alike" / "late").glob("*.npy")
+    assert np.load(drawn).shape[1:] == (2, 2 * 5 + 2 + 1)
 
 
 def test_hyperparameters_of_ones_own_start_where_they_are_told_to_and_are_tuned(tmp_path, capsys):
     momentum = ["--agent=examples.own_hyperparameter:momentum", "--hyperparameters=b1:0.7", "--meta_params=b1"]
-    assert not command_line.run(train, *TABLES, *momentum, "--meta_learning_rate=1e-6", f"--logdir={tmp_path}")
+    given = [*TABLES, *momentum, "--estimator=single_step", "--meta_learning_rate=1e-6", f"--logdir={tmp_path}"]
+    assert not command_line.run(train, *given)
     columns = read_metrics(tmp_path)
     np.testing.assert_allclose(columns["hyper/b1"], 0.7, rtol=1e-4)
     assert np.all(columns["meta_grad/b1"] != 0.0)
     assert "b1 " in capsys.readouterr().out
 
 
-def test_arrays_are_logged_as_statistics_and_every_number_of_them_is_studied(tmp_path):
-    given = [*STAIRS, "--agent=examples.own_hyperparameter:discount_of_state", "--meta_params=discount_of_state"]
-    assert not command_line.run(train, *given, "--agent_options=units=2", f"--logdir={tmp_path / 'run'}")
-    columns = read_metrics(tmp_path / "run")
-    for kind in ("hyper", "meta_grad"):
-        weights = [columns[f"{kind}/discount_of_state/hidden/{what}"] for what in ("least", "mean", "greatest")]
-        assert np.all(np.diff(weights, axis=0)[:, -1] > 0.0)
-        assert np.all(np.isfinite(columns[f"{kind}/discount_of_state/bias"]))
-    code = ["--environment=stairs:Stairs", given[-2]]
-    watched = [f"--logdir={tmp_path / 'run'}", f"--record={tmp_path / 'agent.gif'}", "--max_steps=3"]
-    assert not command_line.run(play, *code, *watched)
-    study = [f"--checkpoint={tmp_path / 'run'}", *code, "--num_samples=8", "--horizon=2"]
-    study += ["--num_checkpoints=1", "--estimators=own_estimators:alike"]
-    assert not command_line.run(variance, *study, f"--logdir={tmp_path / 'study'}")
-    described = json.loads((tmp_path / "study" / "variance.json").read_text())["estimators"]
-    numbers = {"discount_of_state/bias", *(f"discount_of_state/output[{unit}]" for unit in range(2))}
-    assert numbers < described["mixing"].keys()
-    assert len(described["mixing"]) == 2 * 5 + 2 + 1 + 1  # and all together
-    for name in numbers:
-        means = [described[estimator][name]["mean"]["estimate"] for estimator in ("mixing", "alike")]
-        assert means[0] == pytest.approx(means[1], rel=1e-3)
-    assert (tmp_path / "study" / "variance_details.png").exists()
-
-
 def test_real_numbers_are_actions_too(tmp_path):
-    given = [*TRAINING, "--environment=own_environments:Point", "--meta_params=discount,entropy_cost"]
+    """Those of an agent of one's own, whose run is drawn, watched, reported and studied."""
+    code = ["--environment=own_environments:Point", PPO[0]]
+    given = [*TRAINING, *code, PPO[1], "--meta_params=discount,entropy_cost", "--estimator=single_step"]
     assert not command_line.run(train, *given, f"--logdir={tmp_path / 'run'}")
     assert np.isfinite(read_metrics(tmp_path / "run")["loss/entropy"]).all()
-    assert not command_line.run(train, *given, *PPO, f"--logdir={tmp_path / 'ppo'}")
-    watched = ["--environment=own_environments:Point", f"--record={tmp_path / 'agent.gif'}", "--max_steps=5"]
-    assert not command_line.run(play, f"--logdir={tmp_path / 'run'}", *watched)
-    assert not command_line.run(report, f"--logdir={tmp_path / 'run'}", watched[0])
+    assert not command_line.run(
+        play, *code, f"--logdir={tmp_path / 'run'}", f"--record={tmp_path / 'agent.gif'}", "--max_steps=5"
+    )
+    assert not command_line.run(report, *code, f"--logdir={tmp_path / 'run'}")
     assert "its policy is not Categorical" in (tmp_path / "run" / "report.html").read_text()
-    study = [f"--checkpoint={tmp_path / 'run'}", watched[0], "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
+    study = [f"--checkpoint={tmp_path / 'run'}", *code, "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
     assert not command_line.run(variance, *study, f"--logdir={tmp_path / 'study'}")
 
 
-def test_equal_names_hide_nothing_and_another_estimator_is_put_back(tmp_path):
+def test_equal_names_hide_nothing(tmp_path):
     """The metrics have the learner's names, and become NaN in the third update."""
     told = command_line.run(train, *TABLES, "--agent=own_agents:hiding", f"--logdir={tmp_path / 'run'}")
     assert "metrics/reward of seed 0 was not finite at environment step 60 (update 3)" in told
-    given = [*TABLES, "--agent=own_agents:single_step", f"--logdir={tmp_path / 'other'}"]
-    assert not command_line.run(train, *given)
-    assert not command_line.run(train, *TABLES, f"--logdir={tmp_path / 'plain'}")
-    ours, plain = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("other", "plain"))
-    assert ours == plain
+
+
+def test_another_estimator_is_put_back():
+    """An agent of one's own learns by the estimator of the settings, whatever its factory says."""
+    config = Config(environment="tables:process", agent="own_agents:single_step", estimator="mixing", horizon=3)
+    assert make_agent(config).estimator.updates == 3
 
 
 def test_what_learns_need_not_be_an_agent(tmp_path, capsys):
@@ -121,10 +125,14 @@ def test_what_learns_need_not_be_an_agent(tmp_path, capsys):
 
 def test_the_examples_learn(capsys):
     small = {"num_envs": 16, "rollout_length": 10, "policy_width": 16, "value_width": 16, "estimator": "single_step"}
-    ppo = own_agent.main(**small, learning_rate=0.005, num_env_steps=32_000)
-    returns = ppo.metrics["episode_return"]
+    small |= {
+        "learning_rate": 0.02,
+        "outer_critic": False,
+        "environment": "examples.own_environment:Catch",
+    }  # a vector: no convolutions
+    returns = own_agent.main(**small, num_env_steps=8_000).metrics["episode_return"]
     assert np.nanmean(returns[:3]) < 0.0 < 0.3 < np.nanmean(returns[-3:])
-    results = own_hyperparameter.main(**small, learning_rate=0.01, num_env_steps=6_400)
+    results = own_hyperparameter.main(**small, num_env_steps=1_600)
     assert len(results["momentum"].metrics["hyper/b1"]) > 1
     printed = capsys.readouterr().out
     assert "hyper/b1: from " in printed

@@ -11,63 +11,47 @@ from examples import own_estimator
 from experiments import compare, curves, train, variance
 from experiments.storage.metrics import read_metrics
 
+STUDY = ["--environment=tables:process", "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("own") / "run"
-    assert not command_line.run(train, *TABLES, "--estimator=own_estimators:alike", f"--logdir={folder}")
-    return folder
+    """Beside that of mixing, in a comparison."""
+    folder = tmp_path_factory.mktemp("own") / "all"
+    assert not command_line.run(compare, *TABLES, "--estimators=mixing,own_estimators:alike", f"--logdir={folder}")
+    return folder / "alike"
 
 
-def test_mixing_from_outside_trains_as_mixing_does_to_the_bit(run, tmp_path, capsys):
-    assert not command_line.run(train, *TABLES, "--estimator=mixing", f"--logdir={tmp_path / 'mixing'}")
-    assert (run / "metrics.csv").read_bytes() == (tmp_path / "mixing" / "metrics.csv").read_bytes()
+def test_mixing_from_outside_is_compared_and_trains_as_mixing_does_to_the_bit(run, capsys):
+    assert (run.parent / "compare.png").exists()
+    assert (run / "metrics.csv").read_bytes() == (run.parent / "mixing" / "metrics.csv").read_bytes()
     assert command_line.run(train, *TABLES, "--estimator=mixing", f"--logdir={run}") == 2
     assert "--estimator=mixing: must be own_estimators:alike, as of the run in" in capsys.readouterr().err
 
 
 def test_a_folder_alone_runs_no_code_and_is_drawn_and_its_agents_are_read(run, tmp_path, monkeypatch):
-    """Neither needs the estimator."""
+    """Neither needs the estimator. (With it, it is a row of the study: see the agents of one's own.)"""
     monkeypatch.setattr("experiments.config.estimators.own", None)
     assert not command_line.run(curves, f"--runs={run}", f"--picture={tmp_path / 'curves.png'}")
-    given = ["--environment=tables:process", f"--checkpoint={run}", "--num_samples=8", "--num_checkpoints=1"]
-    assert not command_line.run(variance, *given, f"--logdir={tmp_path / 'study'}")
+    assert not command_line.run(variance, *STUDY, f"--checkpoint={run}", f"--logdir={tmp_path / 'study'}")
 
 
-def test_an_own_estimator_is_a_row_of_the_study(run, tmp_path, capsys):
-    """Mixing from outside, in reverse mode, has in the same windows what mixing has of forward mode."""
-    given = ["--environment=tables:process", f"--checkpoint={run}", "--num_samples=8", "--num_checkpoints=1"]
-    names = "--estimators=single_step,multi_step,mixing,own_estimators:alike"
-    assert not command_line.run(variance, *given, names, "--horizon=2", f"--logdir={tmp_path}")
-    assert "alike(2)" in capsys.readouterr().out
-    results = json.loads((tmp_path / "variance.json").read_text())
-    for by in (results, results["own_critic"]):
-        built_in, own = (by["estimators"][name]["discount"] for name in ("mixing", "alike"))
-        for statistic in ("mean", "variance"):
-            assert own[statistic]["estimate"] == pytest.approx(built_in[statistic]["estimate"], rel=1e-3)
-    (drawn,) = (tmp_path / "samples_own_estimators.alike" / "late").glob("*.npy")
-    assert np.load(drawn).shape[1:] == (2, 3)
-
-
-def test_rollouts_are_paid_for_in_environment_steps(tmp_path, capsys):
+def test_rollouts_are_paid_for_in_environment_steps(tmp_path):
     given = [*TABLES, "--estimator=own_estimators:wasteful", f"--logdir={tmp_path / 'run'}"]
     assert not command_line.run(train, *given)
     metrics = read_metrics(tmp_path / "run")
     np.testing.assert_array_equal(metrics["env_steps"][:, 0], np.arange(40, 401, 40))  # two rollouts of 20 steps each
     assert np.all(metrics["meta_grad/discount"] == 0.0)
     # Half as many updates as rollouts: the seed was not dropped.
-    study = ["--environment=tables:process", f"--checkpoint={tmp_path / 'run'}", "--num_samples=8", "--horizon=2"]
-    assert not command_line.run(variance, *study, "--num_checkpoints=1", f"--logdir={tmp_path / 'study'}")
+    given = [*STUDY, f"--checkpoint={tmp_path / 'run'}", f"--logdir={tmp_path / 'study'}"]
+    assert not command_line.run(variance, *given)
 
 
-def test_an_own_estimator_is_compared(tmp_path):
-    comparison = own_estimator.main(num_env_steps=6_400, policy_width=4, value_width=4, num_channels=2)
+def test_the_example_is_compared():
+    small = {"environment": "examples.own_environment:Catch", "policy_width": 4, "value_width": 4}
+    small |= {"horizon": 2, "outer_critic": False}
+    comparison = own_estimator.main(**small, num_env_steps=6_400)
     assert list(comparison["estimators"]) == ["mixing", "median"]
-    given = [*TABLES, "--estimators=mixing,own_estimators:alike", f"--logdir={tmp_path / 'all'}"]
-    assert not command_line.run(compare, *given)
-    assert (tmp_path / "all" / "compare.png").exists()
-    written = [(tmp_path / "all" / name / "metrics.csv").read_bytes() for name in ("mixing", "alike")]
-    assert written[0] == written[1]
 
 
 def test_names_that_would_collide_and_estimators_that_are_not_there_are_refused_in_a_line(run, tmp_path, capsys):
