@@ -186,6 +186,8 @@ def _first_breach(
     """
     length, checks = of_updates.shape
     right = jnp.concatenate([of_updates.ravel(), jnp.stack([*of_batch, *of_meta_update, jnp.bool_(True)])])
+    # All that training changes depends on these: under `jax.vmap`, XLA would compute them anew for each array of it.
+    right = jax.lax.optimization_barrier(right)
     told = [(update, what) for update in range(1, length + 1) for what in range(checks)]
     told += [(length + 1, what) for what in range(len(of_batch))]
     told += [(length, checks + what) for what in range(len(of_meta_update))]
