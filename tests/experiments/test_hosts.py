@@ -18,7 +18,7 @@ from experiments.config.settings import Config, Execution
 from experiments.runs import training as loop
 from experiments.storage import checkpoints, metrics
 
-CONFIG = Config(num_env_steps=64 * WINDOW, **train_on_tables.FLAGS | {"num_seeds": 4})
+CONFIG = Config(num_env_steps=32 * WINDOW, **train_on_tables.FLAGS | {"num_seeds": 4})
 """Shares of two seeds; the last one diverges at once."""
 
 DROP = Execution(checkpoint_every=4, on_divergence="drop")

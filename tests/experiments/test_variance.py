@@ -15,12 +15,13 @@ from experiments import variance as command
 from experiments.config.ranges import UsageError
 from experiments.config.settings import Config
 from experiments.runs.training import train
-from experiments.studies.variance import analysis, pictures, sampling, text
+from experiments.studies.variance import analysis, pictures, sampling, tabular_points, text
 from experiments.studies.variance.settings import TABULAR_NAMES, make_study
 from experiments.studies.variance.study import STUDY, variance
 
 AGENT = {"num_envs": 4, "rollout_length": 5, "num_channels": 4, "policy_width": 8, "value_width": 8}
-SMALL = AGENT | {"environment": "tables:process", "at_env_steps": [400], "meta_params": ["discount", "value_cost"]}
+CODE = {"environment": "tables:process"}
+SMALL = AGENT | CODE | {"at_env_steps": [400], "meta_params": ["discount", "value_cost"]}
 STUDY_SIZE = {"horizon": 3, "chunk_size": 4, "burn_in": 2, "num_samples": 8}
 RESULTS = pathlib.Path(__file__).parents[2] / "results"
 POOR, GOOD = "discount_0.8_steps_400", "discount_0.97_steps_400"
@@ -54,7 +55,7 @@ def trained(tmp_path_factory):
 def run(tmp_path_factory):
     """A training run that tunes two hyperparameters."""
     folder = tmp_path_factory.mktemp("run")
-    budget = {"environment": "catch", "num_seeds": 2, "num_env_steps": 400}
+    budget = {"environment": "tables:process", "num_seeds": 2, "num_env_steps": 400}
     train(Config(estimator="single_step", meta_params=("discount", "entropy_cost"), **AGENT, **budget), folder)
     return folder
 
@@ -142,7 +143,7 @@ def test_samples_of_other_studies_do_not_mix():
 
 def test_checkpoints_are_studied_from_early_to_late(run, tmp_path, capsys):
     # A setting that is the run's own may be said again.
-    chosen = STUDY_SIZE | {"num_envs": 4, "meta_params": ["discount"], "seed_index": 1}
+    chosen = STUDY_SIZE | CODE | {"num_envs": 4, "meta_params": ["discount"], "seed_index": 1}
     assert not study(tmp_path, checkpoint=run, **chosen)
     points = results(tmp_path)["points"]
     assert list(points) == ["early", "middle", "late"]
@@ -153,7 +154,7 @@ def test_checkpoints_are_studied_from_early_to_late(run, tmp_path, capsys):
     # The other meta-parameter stays where the run had moved it to.
     assert len({point["hyperparameters"]["entropy_cost"] for point in points.values()}) == 3
     assert "late after 400 steps: discount" in capsys.readouterr().out
-    asked = make_study({"checkpoint": run, "horizon": 7, "exact_targets": False})
+    asked = make_study({**CODE, "checkpoint": run, "horizon": 7, "exact_targets": False})
     assert (asked.config.horizon, asked.config.exact_targets) == (7, False)
     assert asked.names == asked.config.meta_params == ("discount", "entropy_cost")
 
@@ -161,11 +162,12 @@ def test_checkpoints_are_studied_from_early_to_late(run, tmp_path, capsys):
 TABLES = {"problem": "tabular", "horizon": 2, "num_samples": 512, "chunk_size": 256}
 
 
-def test_the_tabular_study_converges_to_the_exact_truth_and_goes_on_from_python(tmp_path, capsys):
+def test_the_tabular_study_converges_to_the_exact_truth_and_goes_on_from_python(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tabular_points, "BATCHES", (4, 256))
     assert not study(tmp_path, **TABLES)
     content = results(tmp_path)
     assert content["meta_params"] == list(TABULAR_NAMES) == list(tabular.study_agent(1).tuning.tuned)
-    assert [entry["num_envs"] for entry in content["convergence"]] == [4, 4, 16, 16, 64, 64, 256, 256]
+    assert [entry["num_envs"] for entry in content["convergence"]] == [4, 4, 256, 256]
     for entry in content["convergence"][-2:]:
         for name in TABULAR_NAMES:
             low, high = entry["bias"][name]["ci95"]
@@ -246,7 +248,8 @@ def test_how_much_less_variance_mixing_has_is_told_in_words(at_equal_scale, word
 def test_bad_input_is_one_line_with_status_2(arguments, complaint, run, tmp_path, capsys):
     shutil.copy(run / "config.json", tmp_path)  # without checkpoints
     places = [argument.replace("RUN", str(run)).replace("BARE", str(tmp_path)) for argument in arguments]
-    assert study(tmp_path / "new", *places) == 2
+    code = {} if places == arguments else CODE
+    assert study(tmp_path / "new", *places, **code) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
     assert not (tmp_path / "new").exists()

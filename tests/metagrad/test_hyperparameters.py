@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.hyperparameters import BIJECTIONS, actor_critic_hyperparameters
@@ -20,6 +20,7 @@ UNIT = ["discount", "lambda"]
 POSITIVE = sorted(set(BIJECTIONS) - set(UNIT))
 
 
+@settings(max_examples=25)  # each compiles
 @given(discount=st.floats(1e-6, 1 - 1e-6), cost=st.floats(1e-20, 1e20))
 def test_initial_values_map_to_themselves_exactly(discount, cost):
     initial = dict.fromkeys(UNIT, discount) | dict.fromkeys(POSITIVE, cost)
