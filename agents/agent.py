@@ -180,7 +180,10 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
         hyper = {"discount": agent.outer_hyperparameters["discount"], "lambda": 0.0}
 
         def surprise(rollout: rollouts.Rollout) -> tuple[chex.Array, chex.Array]:
-            """Returns the sum over episodes of the return less the value where they began, and their number."""
+            """Returns the sum of the temporal differences, and the number of episodes.
+
+            With a discount of one, it is what episodes return less the value where they began.
+            """
             values, following = value(params, rollout.observation), value(params, rollout.bootstrap_observation)
             ended = (rollout.terminated | rollout.truncated)[:-1]
             differences = actor_critic.targets(values, following, rollout, hyper).advantages

@@ -1,15 +1,15 @@
 """Sampling-corrected meta-gradients: what holding the data constant leaves out, added back.
 
 A horizon gradient `g_n` takes the batches as constants, though the learner that eta moves collected them. By the score
-function, what is missing of the slope of the expected outcome `R` of `tau_n` is the mean of
+function, what is missing of the slope of the expected outcome `R` of `tau_n`, which is to be raised, is the mean of
 
     R(tau_n) sum_{k=1}^{n-1} d/d eta log p(tau_k | theta_k(eta)),     log p = sum of log pi over the batch's actions
 
 (Al-Shedivat et al., 2018, "Continuous Adaptation via Meta-Learning in Nonstationary and Competitive Environments";
 Rothfuss et al., 2019, "ProMP", arXiv 1810.06784; Vuorio et al., 2022, arXiv 2209.11303). `tau_0` and the window's start
 are constants of this too. Where the outer loss's expected gradient is that of `-R`, corrected gradients have no bias
-with any number of environments. Their noise is the price: it does not fall as environments are added, since a sum over
-as many actions times a mean of as few more certain outcomes does not.
+with any number of environments. Their noise is the price: it does not fall as environments are added. The score is a
+sum over all actions, so its variance grows with their number, while that of the mean outcome falls.
 """
 
 from functools import partial

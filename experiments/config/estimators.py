@@ -49,6 +49,7 @@ def named(text: str) -> Named | None:
     return Named(text) if text in BUILT_IN or own_code.is_own_code(text) else None
 
 
+@functools.cache
 def make(
     name: str,
     horizon: int,
@@ -95,7 +96,6 @@ def make(
     return own(name, horizon)
 
 
-@functools.cache
 def own(name: str, horizon: int) -> Estimator:
     """Makes an estimator that is the user's code, as `make` does."""
     made = own_code.call(name, NAMES, horizon)

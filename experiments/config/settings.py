@@ -93,7 +93,7 @@ class MetaLearning:
         1.0, UNIT_CLOSED, "how much of the correction corrected_multi_step and corrected_mixing add"
     )
     evolution_scale: float = _setting(
-        0.1, POSITIVE, "standard deviation of the tuned hyperparameters' perturbations by evolution_strategies"
+        0.1, POSITIVE, "standard deviation of the meta-parameters (log-odds, or logarithms) in evolution_strategies"
     )
     evolution_pairs: int = _setting(
         1, count(1), "pairs of perturbations of evolution_strategies, each of which costs two rollouts an update"
@@ -355,8 +355,9 @@ def estimator_title(estimator: str, horizon: int | str) -> str:
         return "fixed"
     if is_own_code(estimator):
         estimator = estimator.partition(":")[2]
-    if "+" in estimator:
-        estimator, _, horizon = estimator.rpartition("_")
+    said = estimators.named(estimator)
+    if said and said.horizon is not None:
+        estimator, horizon = said.name, "+".join(str(number) for number in said[1:] if number is not None)
     return estimator.replace("_", "-") + ("" if estimator == "single_step" else f"({horizon})")
 
 

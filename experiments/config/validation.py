@@ -54,7 +54,7 @@ def steps_per_window(config: Config) -> int:
 
 
 def _of_window(config: Config) -> str:
-    return "rollouts" if is_own_code(config.estimator) else "horizon"
+    return "horizon" if config.steps_per_window == config.steps_per_update * config.horizon else "rollouts"
 
 
 def check_numbers(config: Config) -> None:

@@ -101,7 +101,7 @@ def test_those_that_are_no_weighted_sums_are_trained_compared_and_studied(tmp_pa
         metrics = read_metrics(tmp_path / name)
         np.testing.assert_array_equal(metrics["env_steps"][:, 0], np.arange(20 * number, 481, 20 * number))
         assert np.any(metrics["meta_grad/discount"] != 0.0)
-    run = f"--checkpoint={tmp_path / 'bootstrapped_1+1'}"
+    run = f"--checkpoint={tmp_path / 'evolution_strategies_1'}"
     study = ["--environment=tables:process", run, "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
     drawn = ("bootstrapped_1+0", "corrected_multi_step")
     given = [*study, f"--estimators={','.join(drawn)}", f"--logdir={tmp_path / 'study'}"]

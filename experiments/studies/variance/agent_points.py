@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents import actor_critic, evaluation, fitting, rollouts, training
+from agents import actor_critic, evaluation, rollouts, training
 from agents.actor_critic import LearnerState
 from agents.agent import Actor, Agent, Batch, inner_problem
 from envs.snake import Snake
@@ -82,10 +82,7 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
     windows = sampling.make_windows(problem, start, study.config.horizon, study.names, critics, over_devices)
     own = {}
     for name, estimator in study.drawn_estimators().items():
-        try:
-            fitting.check_estimator(learning_of(dataclasses.replace(agent, estimator=estimator)))
-        except ValueError as error:
-            raise UsageError(f"`estimators`={study.drawn_names()[name].name}: {error}") from error
+        sampling.check_estimator(agent, estimator, study.drawn_names()[name].name)
         own[name] = sampling.make_estimates(problem, start, estimator, study.names, critics, over_devices)
     # Nothing that happens in a lifetime depends on the outer critic.
     problem = inner_problem(dataclasses.replace(agent, outer_critic=None))
@@ -110,8 +107,11 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
         states = checkpoints.read_checkpoint(run, env_steps, like)
         state = jax.tree.map(lambda leaf: leaf[study.seed_index], states)
         # What an own estimator's windows cost is known to its code alone, which a folder does not run.
-        own_code = is_own_code(settings.estimator)
-        if state.num_updates < (states.num_updates.max() if own_code else env_steps // settings.steps_per_update):
+        if is_own_code(settings.estimator):
+            complete = states.num_updates.max()
+        else:
+            complete = env_steps // settings.steps_per_window * settings.updates_per_window
+        if state.num_updates < complete:
             what = f"of a seed that {run} had not dropped by {env_steps} environment steps"
             refuse("seed_index", study.seed_index, what)
         first = {name: hyper.initial for name, hyper in agent.tuning.hyperparameters.items()}

@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from experiments.config import estimators
 from experiments.config.estimators import WEIGHTED
 from experiments.config.settings import estimator_title
 from experiments.figures import styles
@@ -117,19 +118,19 @@ def _draw_point(axes: Sequence[Axes], point: Json, results: Json) -> None:
     ratio.set_title(f"(d) {ratio.get_title()}")
     _draw_trade_off(trade_off, point)
     handles = {"single-step": Line2D([], [], color=styles.COLOURS["single_step"])} | _legend(names)
-    for name, colour in zip(_own(point), itertools.cycle(styles.OTHERS), strict=False):
-        handles[estimator_title(name, results["horizon"])] = Line2D([], [], color=colour, marker="o", linestyle="")
+    for name, look in _looks(_own(point)).items():
+        handles[estimator_title(name, results["horizon"])] = Line2D([], [], linestyle="", **look)
     explained.axis("off")
     explained.legend(handles.values(), handles, loc="center", frameon=False)
 
 
 def _mark_own(axes: Axes, point: Json, statistic: str, horizon: int) -> None:
     """Draws what is no weighted sum of horizons at the longest one: the whole gradient's statistic."""
-    for name, colour in zip(_own(point), itertools.cycle(styles.OTHERS), strict=False):
+    for name, look in _looks(_own(point)).items():
         value = point["estimators"][name][TOTAL][statistic]
         height, low, high = np.array((value["estimate"], *value["ci95"]), float)
-        axes.plot([horizon], [height], "o", color=colour)
-        axes.vlines([horizon], [low], [high], color=colour, alpha=0.3)
+        axes.plot([horizon], [height], **look)
+        axes.vlines([horizon], [low], [high], color=look["color"], alpha=0.3)
 
 
 def _draw_cosine(axes: Axes, point: Json, index: int, results: Json) -> None:
@@ -152,12 +153,13 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
     single_step, multi_step = (point["estimators"][name] for name in ("single_step", "multi_step"))
     decaying = [("mixing", described) for described in point["mixing_decays"]]
     own = [(name, point["estimators"][name]) for name in _own(point)]
-    places, colours = [], styles.COLOURS | dict(zip(_own(point), itertools.cycle(styles.OTHERS), strict=False))
+    places, looks = [], _looks(_own(point))
     for estimator, described in [("single_step", single_step), *decaying, ("multi_step", multi_step), *own]:
         cosine, snr = described[TOTAL]["cosine"], described[TOTAL]["snr"]
         if cosine["estimate"] is None or not snr["estimate"]:
             continue
-        style: dict[str, Any] = {"color": colours.get(estimator, "black")}
+        look = looks.get(estimator, {"color": styles.COLOURS.get(estimator, "black"), "marker": "o"})
+        style: dict[str, Any] = {"color": look["color"]}
         angle, *angles = np.degrees(np.arccos(np.clip([cosine["estimate"], *cosine["ci95"]], -1.0, 1.0)))
         noise = snr["estimate"] ** -2
         noises = np.maximum(np.array(snr["ci95"], float), 0.5 * snr["estimate"]) ** -2.0
@@ -165,7 +167,7 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
             places.append((angle, noise))
         axes.plot(angles, [noise, noise], alpha=0.3, **style)
         axes.plot([angle, angle], noises, alpha=0.3, **style)
-        axes.plot(angle, noise, "o", **style)
+        axes.plot(angle, noise, **look)
         if (decay := described.get("decay")) in ENDS:
             axes.annotate(f"decay {decay:g}", (angle, noise), ENDS[decay], textcoords="offset points")
     axes.set(title="(e) bias against noise", xlabel="angle to (b)'s [degrees]", ylabel="variance / |mean|²")
@@ -175,6 +177,16 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
     axes.plot(*np.transpose(places), color="#999999", linewidth=0.8, zorder=0)
     styles.set_scale(axes, "y", "log")
     axes.margins(0.2)
+
+
+def _looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Returns the colour and marker of each estimator: one kind has a colour, and one's own have what is left."""
+    others, looks = itertools.cycle(styles.OTHERS), {}
+    for place, name in enumerate(names):
+        named = estimators.named(name)
+        colour = styles.COLOURS[named.name] if named and named.name in styles.COLOURS else next(others)
+        looks[name] = {"color": colour, "marker": MARKERS[place % len(MARKERS)]}
+    return looks
 
 
 def _own(point: Json) -> list[str]:
@@ -275,20 +287,17 @@ def draw_environments(results: Json, picture: pathlib.Path) -> None:
     sizes = [entry["num_envs"] for entry in entries]
     with styles.picture(picture, 4.2) as figure:
         direction, noise = figure.subplots(1, 2)
-        names, own_colours = list(entries[0]["estimators"]), itertools.cycle(styles.OTHERS)
-        for place, name in enumerate(names):
-            kind = next((each for each in styles.COLOURS if name == each or name.startswith(f"{each}_")), None)
-            colour = styles.COLOURS[kind] if kind else next(own_colours)
+        looks = _looks(list(entries[0]["estimators"]))
+        for place, (name, look) in enumerate(looks.items()):
             described = [entry["estimators"][name] for entry in entries]
-            beside = np.array(sizes) * 1.05 ** (place - len(names) / 2)
-            style: dict[str, Any] = {"color": colour, "marker": MARKERS[place % len(MARKERS)], "markersize": 4}
+            beside = np.array(sizes) * 1.05 ** (place - len(looks) / 2)
             cosines = np.array([(it["cosine"]["estimate"], *it["cosine"]["ci95"]) for it in described], float)
             signals = np.array([(it["snr"]["estimate"], *it["snr"]["ci95"]) for it in described], float)
             with np.errstate(divide="ignore"):
                 numbers = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0))), signals**-2.0
             for axes, (height, *ends) in zip((direction, noise), (each.T for each in numbers), strict=True):
-                axes.plot(beside, height, label=estimator_title(name, horizon), **style)
-                axes.vlines(beside, *ends, color=colour, alpha=0.4)
+                axes.plot(beside, height, label=estimator_title(name, horizon), markersize=4, **look)
+                axes.vlines(beside, *ends, color=look["color"], alpha=0.4)
         direction.set(title="Direction of the mean", ylabel="angle to the true return's gradient [degrees]")
         noise.set(title="Noise of one window", ylabel="variance / |mean|²", yscale="log")
         for axes in (direction, noise):

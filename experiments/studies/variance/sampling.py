@@ -5,6 +5,7 @@ estimator is a weighted sum of the same samples, on common random numbers. Or it
 the gradient of the true return.
 """
 
+import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents import training
+from agents import fitting, training
+from agents.agent import Agent, learning
 from experiments.config.ranges import UsageError
 from experiments.runs import compilation
 from experiments.runs.divergence import SLOPES, NonFiniteError
@@ -108,6 +110,18 @@ def make_estimates(
         return jnp.stack([by(critic) for critic in critics])
 
     return _over_keys(sample, problem, start, names, mapped)
+
+
+def check_estimator(agent: Agent, estimator: Estimator, name: str) -> None:
+    """Checks that an estimator fits an agent.
+
+    Raises:
+      UsageError: says in one sentence what does not fit, and which of `--estimators` it is.
+    """
+    try:
+        fitting.check_estimator(learning(dataclasses.replace(agent, estimator=estimator)))
+    except ValueError as error:
+        raise UsageError(f"`estimators`={name}: {error}") from error
 
 
 def make_lifetimes(

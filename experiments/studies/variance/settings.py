@@ -68,7 +68,7 @@ def _fit_together(texts: Sequence[str]) -> bool:
     own = {each.title for each in named if is_own_code(each.name)}
     return (
         len({each.title for each in named}) == len(texts)
-        and not any(each.horizon for each in weighted)  # theirs is the study's
+        and not any(each.horizon is not None for each in weighted)  # theirs is the study's
         and not own & {*BUILT_IN, "evolution"}
     )
 
@@ -175,8 +175,11 @@ class Study:
         """
         made = {}
         for title, named in self.drawn_names().items():
+            # As mixing beside it, corrected mixing weighs all horizons alike.
+            config = dataclasses.replace(self.config, mixing_weights="uniform").with_named(named)
+            validation.check_ranges(config)
             try:
-                estimator = self.config.with_named(named).make_estimator()
+                estimator = config.make_estimator()
             except ValueError as error:
                 raise UsageError(f"`estimators`: {error}") from error
             assert estimator is not None

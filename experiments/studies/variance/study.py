@@ -64,8 +64,8 @@ def variance(folder: str | os.PathLike[str] | None = None, *, quiet: bool = Fals
 def carry_out(study: Study, logdir: str | None, quiet: bool = False) -> Json:
     """Carries a study out as `variance` does, in a folder that is made only for one that can begin; None is refused."""
     if study.problem == "tabular":
-        folder = _open_folder(logdir, study)
         points = tabular_points.points(study.config.horizon, study.drawn_estimators())
+        folder = _open_folder(logdir, study)
     elif study.checkpoint is None:
         folder = _open_folder(logdir, study)
         points = agent_points.trained_points(study, folder, quiet)

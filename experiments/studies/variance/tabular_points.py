@@ -22,6 +22,7 @@ from experiments.studies.variance.sampling import (
     Point,
     Program,
     Start,
+    check_estimator,
     make_estimates,
     make_windows,
 )
@@ -52,8 +53,13 @@ def points(horizon: int, estimators: Mapping[str, Estimator]) -> list[Point]:
     Args:
       horizon: the longest.
       estimators: those that are no weighted sums, by their names.
+
+    Raises:
+      UsageError: if one of them does not fit.
     """
     agent = tabular.study_agent(num_envs=1)
+    for name, estimator in estimators.items():
+        check_estimator(agent, estimator, name)
     mdp, names = agent.env, agent.tuning.tuned
     assert isinstance(mdp, Tabular)
     states = jnp.asarray(mdp.start, jnp.float32)
