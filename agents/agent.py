@@ -1,6 +1,6 @@
 """The advantage actor-critic agent in its environment, as something that learns: all its parts, put together.
 
-Each part may be replaced by one's own, the inner update, the network and the hyperparameters too.
+Each part may be replaced by your own, the inner update, the network and the hyperparameters too.
 """
 
 import dataclasses
@@ -104,7 +104,7 @@ class Metrics(NamedTuple):
       num_episodes: int32 [], episodes that ended in the rollout.
       return_sum: float [], of the returns of these episodes.
       length_sum: float [], of their lengths in steps.
-      loss: float [] by name, the terms of the loss before their costs, or what else one's own update reports.
+      loss: float [] by name, the terms of the loss before their costs, or what else your own update reports.
     """
 
     num_episodes: chex.Array

@@ -3,7 +3,7 @@
 An observation is an array, or anything with two fields: `grid`, such an array, and `action_mask`, bool [A]. The array's
 number of axes says what it is: [rows, columns, channels] and [rows, columns] are grids, for convolutions; [features] is
 a vector, for a layer of units. Bytes, uint8, are pixels, which become numbers in [0, 1]; all other numbers stay as they
-are. For anything else there is a `Network` of one's own.
+are. For anything else there is a `Network` of your own.
 
 The convolutions are written as products of matrices. Under `jax.vmap` over seeds an ordinary convolution becomes a
 grouped one, which is slower, and inside a loop XLA's CPU convolution falls back to a path that is slower by far.

@@ -90,7 +90,7 @@ class Catch:
         return state.ball_row == self.num_rows - 1
 
     def truncated(self, state: State) -> chex.Array:
-        """No episode is cut, bool []."""
+        """No episode is truncated, bool []."""
         del state
         return jnp.bool_(False)
 

@@ -53,7 +53,7 @@ class Environment(Protocol[State]):
         """Tells whether the episode ended in `state`: nothing of value follows. bool []."""
 
     def truncated(self, state: State) -> chex.Array:
-        """Tells whether the episode is cut at `state`: the value goes on, unless `state` is terminal. bool []."""
+        """Tells whether the episode is truncated at `state`: value goes on, unless `state` is terminal. bool []."""
 
 
 def some_action(environment: Any) -> chex.Array:

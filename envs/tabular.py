@@ -86,7 +86,7 @@ class Tabular:
         return jnp.asarray(self.is_terminal)[state]
 
     def truncated(self, state: chex.Array) -> chex.Array:
-        """Tells that no episode is cut, bool []."""
+        """Tells that no episode is truncated, bool []."""
         return jnp.zeros_like(state, bool)
 
 

@@ -1,4 +1,4 @@
-"""An agent of one's own: proximal policy optimization (Schulman et al., 2017) as the inner update.
+"""An agent of your own: proximal policy optimization (Schulman et al., 2017) as the inner update.
 
     python examples/own_agent.py
 

@@ -1,4 +1,4 @@
-"""An environment of one's own, from nothing to a trained agent that tunes its own discount.
+"""An environment of your own, from nothing to a trained agent that tunes its own discount.
 
     python examples/own_environment.py
 

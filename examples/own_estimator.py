@@ -1,4 +1,4 @@
-"""An estimator of one's own beside mixing: the median of the horizons' gradients, which no horizon can carry away.
+"""An estimator of your own beside mixing: the median of the horizons' gradients, which no horizon can carry away.
 
     python examples/own_estimator.py
 

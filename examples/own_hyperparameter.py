@@ -1,4 +1,4 @@
-"""Hyperparameters of one's own: Adam's b1, tuned beside the entropy cost; and a network of the state as discount.
+"""Hyperparameters of your own: Adam's b1, tuned beside the entropy cost; and a network of the state as discount.
 
     python examples/own_hyperparameter.py
 

@@ -44,7 +44,7 @@ class Hyperparameter(NamedTuple):
 
     Attributes:
       initial: the value that it starts from, or keeps: a float, an array of floats, or a tree of them.
-      bijection: onto where it may be: `UNIT`, `POSITIVE`, `REAL`, or one's own.
+      bijection: onto where it may be: `UNIT`, `POSITIVE`, `REAL`, or your own.
     """
 
     initial: Any

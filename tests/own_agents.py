@@ -1,4 +1,4 @@
-"""Agents of one's own, made of the one that the settings describe, for `--agent=own_agents:NAME`."""
+"""Agents of your own, made of the one that the settings describe, for `--agent=own_agents:NAME`."""
 
 import dataclasses
 

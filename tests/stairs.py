@@ -1,4 +1,4 @@
-"""An environment of one's own, as few lines as one can have: `--environment=stairs:Stairs`."""
+"""An environment of your own, as few lines as one can have: `--environment=stairs:Stairs`."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Agents by the names that `--agent` knows them by, and what may be said of one's own."""
+"""Agents by the names that `--agent` knows them by, and what may be said of your own."""
 
 import ast
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from experiments.config.ranges import Range, finite_number
 ACTOR_CRITIC = "actor_critic"
 
 NAMES = (
-    f"{ACTOR_CRITIC}, or PACKAGE.MODULE:FACTORY, which returns one's own, made of the agent that the settings describe"
+    f"{ACTOR_CRITIC}, or PACKAGE.MODULE:FACTORY, which is given the agent that the settings describe and returns yours"
 )
 
 

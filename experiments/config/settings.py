@@ -106,18 +106,18 @@ class MetaLearning:
         "(1 + updates / N); 0 keeps it constant",
     )
     meta_gradient_clip: float = _setting(
-        1.0, POSITIVE, "norm that longer meta-gradients are scaled down to; on 6×6 Snake all are far shorter than 1"
+        1.0, POSITIVE, "norm to which longer meta-gradients are scaled down; on 6×6 Snake all are far shorter than 1"
     )
     mixing_weights: str = _setting(
         "uniform",
         one_of(("uniform", "geometric")),
-        "how mixing weighs its horizons: all alike, or each by --mixing_decay times the one before",
+        "how mixing weighs its horizons: all alike, or each --mixing_decay times the one before",
     )
     mixing_decay: float = _setting(0.8, UNIT_HALF_OPEN, "ratio of consecutive weights, for --mixing_weights=geometric")
     exact_targets: bool = _setting(
         True,
         BOOLEAN,
-        "let meta-gradients pass through an update's targets, by the values in them, rather than hold these constant",
+        "differentiate meta-gradients through the values in an update's targets, rather than hold these constant",
     )
 
 
@@ -132,7 +132,7 @@ class OuterLoss:
     outer_critic: bool = _setting(
         True,
         BOOLEAN,
-        "take the outer loss's advantages from a critic of its own, trained at --outer_discount, rather than from the "
+        "take the outer loss's advantages from a separate critic, trained at --outer_discount, rather than from the "
         "agent's",
     )
     outer_value_cost: float = _setting(0.0, at_least(0), "weight of a value term in the outer loss; 0 leaves it out")
@@ -198,10 +198,10 @@ class SnakeSettings:
     heading: ClassVar = Group.ENVIRONMENT
 
     board_size: str = _setting("6", BOARD, "for Snake, the cells of the board's sides")
-    time_limit: int = _setting(4_000, count(1), "for Snake, the steps after which an episode is cut")
+    time_limit: int = _setting(4_000, count(1), "for Snake, the steps after which an episode is truncated")
     action_mask: bool = _setting(True, BOOLEAN, "for Snake, tell the agents which moves crash")
     time_limit_terminates: bool = _setting(
-        False, BOOLEAN, "for Snake, let --time_limit end an episode, with nothing of value after it"
+        False, BOOLEAN, "for Snake, let --time_limit terminate an episode, with nothing of value after it"
     )
 
 
@@ -321,14 +321,13 @@ class Execution(_Plain):
     keep: int = _setting(
         8,
         count(1),
-        "checkpoints that are kept, evenly spread over the run, its end included; all others are deleted as soon as "
-        "there is a later one",
+        "checkpoints that are kept, evenly spread over the run, the last one included; older ones are deleted",
     )
     on_divergence: str = _setting(
         "stop",
         one_of(("stop", "drop")),
-        "what happens once a loss, meta-gradient or parameter of a seed is NaN or infinite: stop ends the run, drop "
-        "keeps the seed as it was before, and the others go on",
+        "what happens if a loss, meta-gradient or parameter of a seed becomes NaN or infinite: stop ends the run, drop "
+        "leaves the seed as it was before and trains the others",
     )
     seeds_per_batch: int = _setting(
         0,

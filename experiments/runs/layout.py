@@ -119,7 +119,7 @@ def fits_memory(flag: str, value: int, what: str) -> Iterator[None]:
     Args:
       flag: the flag.
       value: its value.
-      what: the memory does not hold then.
+      what: what the memory is too small for.
 
     Raises:
       UsageError: in place of JAX's error.
@@ -129,4 +129,4 @@ def fits_memory(flag: str, value: int, what: str) -> Iterator[None]:
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         if "RESOURCE_EXHAUSTED" not in str(error) and not isinstance(error, MemoryError):
             raise
-        refuse(flag, value, f"below {value}, since the memory does not hold {what}")
+        refuse(flag, value, f"below {value}, since the memory is too small for {what}")

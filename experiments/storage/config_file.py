@@ -70,7 +70,7 @@ def load(path: pathlib.Path) -> Config:
         check_numbers(config)
     except (UsageError, OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         why = error.args[0] if isinstance(error, UsageError) else error
-        raise UsageError(f"{path}: is not the settings of a run ({why})") from error
+        raise UsageError(f"{path}: does not hold a run's settings ({why})") from error
     return config
 
 

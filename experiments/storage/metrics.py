@@ -46,7 +46,7 @@ def length_until(path: pathlib.Path, env_steps: int, num_seeds: int) -> int:
             length += len(line)
             num_rows += steps == str(env_steps).encode()
     if env_steps and num_rows != num_seeds:
-        raise UsageError(f"{path}: has not the rows of the checkpoint at {env_steps} environment steps")
+        raise UsageError(f"{path}: lacks the rows of the checkpoint at {env_steps} environment steps")
     return length
 
 
@@ -85,7 +85,7 @@ def read_metrics(folder: pathlib.Path) -> Metrics:
         if metrics and not {"env_steps", "seed"} < metrics.keys():
             raise LookupError("it has no env_steps, no seed, or nothing else")
     except (OSError, LookupError, TypeError, ValueError, csv.Error) as error:
-        raise UsageError(f"{folder / METRICS}: is not the metrics of a run ({error})") from error
+        raise UsageError(f"{folder / METRICS}: does not hold a run's metrics ({error})") from error
     if not metrics:
         raise UsageError(f"{folder / METRICS}: has no logging point yet")
     return metrics

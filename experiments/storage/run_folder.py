@@ -42,7 +42,7 @@ class RunFolder:
         """Starts the folder, or goes back to the last checkpoint of the same run in it; `settings` is a file's name.
 
         Raises:
-          UsageError: if the folder holds something else or a run with other settings, another process is at work in it,
+          UsageError: if the folder holds something else or a run with other settings, another process is using it,
             or it cannot be written to.
         """
         self._folder, self._config, self._settings = folder, config, folder / settings
@@ -67,7 +67,7 @@ class RunFolder:
         try:
             fcntl.flock(self._rows, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"{self._folder}: another process is at work in this folder") from None
+            raise UsageError(f"{self._folder}: another process is using this folder") from None
 
     def _claim(self) -> None:
         """Writes the settings where there are none; those of a longer run replace them with its first rows."""
@@ -76,7 +76,7 @@ class RunFolder:
             config_file.check_settings(self._folder, self._config, self._settings.name)
             self._longer = config_file.load(self._settings) != self._config
         elif self._rows.tell():
-            refuse("logdir", self._folder, f"without a {METRICS} that is not of a run")
+            refuse("logdir", self._folder, f"a folder whose {METRICS}, if it has one, is that of a run")
         else:
             with told(self._folder):
                 config_file.save(self._config, self._settings)

@@ -1,4 +1,4 @@
-"""Agents that are put together from parts of one's own: their meta-gradients, against finite differences in float64."""
+"""Agents that are put together from parts of your own: their meta-gradients, against finite differences in float64."""
 
 import dataclasses
 from functools import partial

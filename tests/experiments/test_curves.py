@@ -50,7 +50,7 @@ def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp
         (["--runs=RUN,RUN"], "--runs: two of the runs have the same settings"),
         (["--runs=RUN", "--columns=luck"], "--columns=luck: must be among those of every run"),
         (["--runs=RUN", "--picture=nowhere/at/all.png"], "--picture=nowhere/at/all.png: must be a file"),
-        (["--runs=nowhere"], "is not the settings of a run"),
+        (["--runs=nowhere"], "does not hold a run's settings"),
     ],
 )
 def test_curves_refuse_what_is_impossible(arguments, complaint, run, capsys):

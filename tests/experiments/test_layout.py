@@ -98,8 +98,11 @@ def test_without_jit_a_program_is_called_as_it_is():
 @pytest.mark.parametrize(
     ("argument", "complaint"),
     [
-        ("--seeds_per_batch=5", "--seeds_per_batch=4: must be below 4, since the memory does not hold so many seeds"),
-        ("--seeds_per_batch=1", "--num_envs=32: must be below 32, since the memory does not hold a seed"),
+        (
+            "--seeds_per_batch=5",
+            "--seeds_per_batch=4: must be below 4, since the memory is too small for so many seeds",
+        ),
+        ("--seeds_per_batch=1", "--num_envs=32: must be below 32, since the memory is too small for a seed"),
     ],
 )
 def test_too_small_a_memory_is_one_line_that_names_the_flag(argument, complaint, tmp_path, monkeypatch, capsys):

@@ -86,7 +86,7 @@ def test_hyperparameters_of_ones_own_start_where_they_are_told_to_and_are_tuned(
 
 
 def test_real_numbers_are_actions_too(tmp_path):
-    """Those of an agent of one's own, whose run is drawn, watched, reported and studied."""
+    """Those of an agent of your own, whose run is drawn, watched, reported and studied."""
     code = ["--environment=own_environments:Point", PPO[0]]
     given = [*TRAINING, *code, PPO[1], "--meta_params=discount,entropy_cost", "--estimator=single_step"]
     assert not command_line.run(train, *given, f"--logdir={tmp_path / 'run'}")
@@ -107,7 +107,7 @@ def test_equal_names_hide_nothing(tmp_path):
 
 
 def test_another_estimator_is_put_back():
-    """An agent of one's own learns by the estimator of the settings, whatever its factory says."""
+    """An agent of your own learns by the estimator of the settings, whatever its factory says."""
     config = Config(environment="tables:process", agent="own_agents:single_step", estimator="mixing", horizon=3)
     assert make_agent(config).estimator.updates == 3
 

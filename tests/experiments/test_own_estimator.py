@@ -30,7 +30,7 @@ def test_mixing_from_outside_is_compared_and_trains_as_mixing_does_to_the_bit(ru
 
 
 def test_a_folder_alone_runs_no_code_and_is_drawn_and_its_agents_are_read(run, tmp_path, monkeypatch):
-    """Neither needs the estimator. (With it, it is a row of the study: see the agents of one's own.)"""
+    """Neither needs the estimator. (With it, it is a row of the study: see the agents of your own.)"""
     monkeypatch.setattr("experiments.config.estimators.own", None)
     assert not command_line.run(curves, f"--runs={run}", f"--picture={tmp_path / 'curves.png'}")
     assert not command_line.run(variance, *STUDY, f"--checkpoint={run}", f"--logdir={tmp_path / 'study'}")

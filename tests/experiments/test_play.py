@@ -185,7 +185,7 @@ def test_code_that_a_runs_settings_name_is_run_only_where_the_user_names_it_too(
         (["--random", "--episodes=2"], "--episodes=2: must be left out, or given with --record"),
         (["--random", "--record=x.avi"], "--record=x.avi: must be a file that ends in .gif or .mp4"),
         (["--random", "--record=nowhere/x.gif"], "--record=nowhere/x.gif: must be a file that can be written, in a"),
-        (["--logdir=nowhere"], "nowhere/config.json: is not the settings of a run"),
+        (["--logdir=nowhere"], "nowhere/config.json: does not hold a run's settings"),
         (["--logdir={run}", "--seed_index=3"], "--seed_index=3: must be in [0, 2]"),
         (["--logdir={run}", "--grid=2x2"], "--grid=2x2: must be of at most 3 cells"),
         (["--logdir={all}"], "--logdir={all}: must be the folder of a run or of a comparison, and its runs differ in"),

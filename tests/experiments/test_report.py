@@ -179,7 +179,7 @@ def test_a_folder_of_folders_has_a_section_for_each_and_says_what_has_not_ended(
     assert f'src="data:image/png;base64,{base64.b64encode(b"a picture").decode()}"' in content
     best = json.loads((search / "search.json").read_text())["best"]
     assert f"Setting {best['setting']} with {len(best['seeds'])} fresh seeds" in told
-    assert "spoilt/search.json: is not the results of a search (TypeError" in told
+    assert "spoilt/search.json: does not hold the results of a search (TypeError" in told
 
 
 def test_what_finds_no_room_is_left_out_and_named(monkeypatch):
@@ -216,7 +216,7 @@ def test_code_of_ones_own_is_run_only_where_it_is_named_and_need_not_have_pictur
             ["--logdir=comparison", "--environment=catch"],
             "=catch: must be that of a run in --logdir: snake",
         ),
-        (["--logdir=spoilt"], "is not the settings of a run"),
+        (["--logdir=spoilt"], "does not hold a run's settings"),
     ],
 )
 def test_what_is_impossible_is_one_line(arguments, complaint, tmp_path, monkeypatch, capsys):

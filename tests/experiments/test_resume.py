@@ -201,7 +201,7 @@ def test_other_settings_than_the_folders_are_refused(argument, complaint, undist
     ("name", "complaint"),
     [
         ("thesis.tex", "must be a new or empty folder, or one that this command made, and this one holds something"),
-        (metrics_csv.METRICS, "without a metrics.csv that is not of a run"),
+        (metrics_csv.METRICS, "a folder whose metrics.csv, if it has one, is that of a run"),
     ],
 )
 def test_folders_of_something_else_are_refused(name, complaint, tmp_path, capsys):
@@ -213,7 +213,7 @@ def test_folders_of_something_else_are_refused(name, complaint, tmp_path, capsys
 
 def test_a_folder_where_another_process_is_at_work_is_refused(tmp_path):
     # A lock keeps out whoever opens the file another time, be it this process.
-    with RunFolder(tmp_path, CONFIG, ALWAYS), pytest.raises(UsageError, match="another process is at work in this"):
+    with RunFolder(tmp_path, CONFIG, ALWAYS), pytest.raises(UsageError, match="another process is using this"):
         RunFolder(tmp_path, CONFIG, ALWAYS)
     with RunFolder(tmp_path, CONFIG, ALWAYS):
         pass

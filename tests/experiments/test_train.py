@@ -1,4 +1,4 @@
-"""The training command from flags to files, in miniature, on an environment of one's own."""
+"""The training command from flags to files, in miniature, on an environment of your own."""
 
 import functools
 import json

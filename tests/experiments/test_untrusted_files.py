@@ -109,10 +109,10 @@ def test_a_mutated_file_is_read_or_refused(kind, read, some, many, soak, folder)
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        (config_file.CONFIG, b"[" * 100_000, "config.json: is not the settings of a run"),
-        (config_file.CONFIG, {"seed": True}, "config.json: is not the settings of a run"),
-        (config_file.CONFIG, {"horizon": 2**31}, "config.json: is not the settings of a run"),
-        (metrics_csv.METRICS, b"\x80\x04", "metrics.csv: has not the rows of the checkpoint"),
+        (config_file.CONFIG, b"[" * 100_000, "config.json: does not hold a run's settings"),
+        (config_file.CONFIG, {"seed": True}, "config.json: does not hold a run's settings"),
+        (config_file.CONFIG, {"horizon": 2**31}, "config.json: does not hold a run's settings"),
+        (metrics_csv.METRICS, b"\x80\x04", "metrics.csv: lacks the rows of the checkpoint"),
         (f"checkpoint/{4 * WINDOW}/_CHECKPOINT_METADATA", b"[1]", "is not a checkpoint that this version"),
     ],
 )

@@ -105,7 +105,7 @@ def ranked_seeds(run: Run) -> list[int]:
     """
     returns = read_metrics(run.folder).get("episode_return")
     if returns is None or returns.shape[1] != run.config.num_seeds:
-        raise UsageError(f"{run.folder / METRICS}: is not the metrics of the run that {CONFIG} describes")
+        raise UsageError(f"{run.folder / METRICS}: does not hold the metrics of the run that {CONFIG} describes")
     last = [max(column[np.isfinite(column)][-1:], default=-np.inf) for column in returns.T]
     return sorted(range(run.config.num_seeds), key=lambda seed: -last[seed])
 

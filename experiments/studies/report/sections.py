@@ -201,4 +201,4 @@ def _told(file: pathlib.Path, kind: str) -> Iterator[None]:
     try:
         yield
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{file}: is not the results of a {kind} ({type(error).__name__}: {error})") from error
+        raise UsageError(f"{file}: does not hold the results of a {kind} ({type(error).__name__}: {error})") from error

@@ -180,7 +180,7 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
 
 
 def _looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Returns the colour and marker of each estimator: one kind has a colour, and one's own have what is left."""
+    """Returns the colour and marker of each estimator: one kind has a colour, and your own have what is left."""
     others, looks = itertools.cycle(styles.OTHERS), {}
     for place, name in enumerate(names):
         named = estimators.named(name)

@@ -253,7 +253,7 @@ def _read(file: pathlib.Path, before: Sequence[np.ndarray]) -> np.ndarray:
     try:
         chunk = np.load(file)
         if not (chunk.size and np.issubdtype(chunk.dtype, np.floating) and np.isfinite(chunk).all()):
-            raise ValueError("it holds something else than finite numbers")
+            raise ValueError("it holds something other than finite numbers")
         np.concatenate([*before[:1], chunk])  # which needs the same shapes
     except Exception as error:  # whatever a damaged file leads to
         raise UsageError(f"{file}: is not a file of samples; without it they are drawn again ({error})") from error

@@ -119,7 +119,7 @@ def draw(
 ) -> dict[str, np.ndarray]:
     """Draws so many windows, float [N, C, n, M], or lifetimes, float [L, H, M], of every point, by its name.
 
-    With an estimator of one's own, its gradients in these windows are drawn, float [N, C, M].
+    With an estimator of your own, its gradients in these windows are drawn, float [N, C, M].
     """
     key = jax.random.fold_in(jax.random.key(study.seed), STREAMS[what])
     samples = {}
@@ -135,7 +135,7 @@ def draw(
 
 
 def _folder_of(estimator: Named) -> str:
-    """Returns what the folder of an estimator's samples is called: one's own has its module in it."""
+    """Returns what the folder of an estimator's samples is called: your own has its module in it."""
     return estimator.name.replace(":", ".") if is_own_code(estimator.name) else estimator.title
 
 
@@ -195,7 +195,7 @@ def describe(
       point: where.
       windows: float [N, C, n, M].
       lifetimes: float [L, H, M], where they were sampled.
-      own: float [N, C, M], the gradients of estimators of one's own in these windows.
+      own: float [N, C, M], the gradients of estimators of your own in these windows.
     """
     about: Json = {**point.about, "critic": point.critics[0], "num_samples": len(windows)}
     by_critic = dict(zip(point.critics, windows.swapaxes(0, 1), strict=True))
