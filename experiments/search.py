@@ -1,10 +1,15 @@
-"""Searches at random for fixed hyperparameters, and measures the best that it finds with fresh seeds.
+"""Searches for fixed hyperparameters, or a schedule of them, and measures the best found with fresh seeds.
 
 Example:
     python -m experiments.search --preset=quick --num_settings=32 --logdir=runs/search
+    python -m experiments.search --method=pbt --num_settings=16 --logdir=runs/pbt
 
 What one would do without meta-gradients, and what it costs. Every setting is trained with the same seeds. The best of
 many owes something to luck, so its return is measured anew, with seeds on which it was not chosen.
+
+random draws all settings at random. tpe draws batch after batch, near settings that did well (Optuna's sampler). pbt
+trains a population, whose bad members copy good ones from time to time and change their hyperparameters (Jaderberg et
+al., 2017); what it finds is a schedule. The same flags cost the same environment steps with each of them.
 
 Stopped in the middle, the same command goes on from its last checkpoint, and ends with the same results.
 """
@@ -16,7 +21,17 @@ from absl import flags
 
 from experiments.config import flags as config_flags
 from experiments.config.ranges import finite_number, refuse
-from experiments.config.search import NUMBERS, SEARCH_PRESETS, SEARCHED, UNUSED, Ranges, validate_search
+from experiments.config.search import (
+    METHODS,
+    NUMBERS,
+    RANDOM,
+    SEARCH_PRESETS,
+    SEARCHED,
+    UNUSED,
+    Method,
+    Ranges,
+    validate_search,
+)
 from experiments.runs import command_line
 from experiments.storage.folder import new_logdir
 
@@ -33,11 +48,39 @@ def define_flags() -> flags.FlagValues:
     values["logdir"].help += ", or that of the same search, to go on from its last checkpoint"
     values["num_seeds"].help = "seeds that each setting is trained with; at least 1 and below 2^31"
     where: dict[str, Any] = {"flag_values": values, "module_name": "What is searched"}
-    flags.DEFINE_integer("num_settings", 32, f"settings that are drawn; {NUMBERS['num_settings'].text}", **where)
+    flags.DEFINE_enum(
+        "method",
+        RANDOM.name,
+        METHODS,
+        "how settings are searched for: at random; by the tree-structured Parzen estimator of Optuna, which the extra "
+        "[search] installs; or by population-based training",
+        **where,
+    )
+    flags.DEFINE_integer(
+        "num_settings",
+        32,
+        "settings that are tried; for pbt, --num_settings × --num_seeds members make up the population, each with a "
+        f"setting and a seed of its own; {NUMBERS['num_settings'].text}",
+        **where,
+    )
+    flags.DEFINE_integer(
+        "batch_size",
+        RANDOM.batch_size,
+        "for tpe, settings that are asked for and trained at once, the first batch at random; 0 for a quarter of "
+        "--num_settings; at least 0 and at most --num_settings",
+        **where,
+    )
+    flags.DEFINE_integer(
+        "exploit_every",
+        RANDOM.exploit_every,
+        "for pbt, environment steps of a member after which, at the next logging point, the worst fifth copy the best "
+        "fifth and perturb what they copied; 0 for a tenth of --num_env_steps; at least 0, and reached before the end",
+        **where,
+    )
     flags.DEFINE_integer(
         "num_fresh_seeds",
         8,
-        "seeds, after those of the search, that the best setting is trained with anew; "
+        "seeds, after those of the search, that the best setting, or the best member's schedule, is trained with anew; "
         f"{NUMBERS['num_fresh_seeds'].text}",
         **where,
     )
@@ -67,14 +110,15 @@ def ranges_from_flags(values: flags.FlagValues) -> Ranges:
 def main(values: flags.FlagValues) -> None:
     """Searches as the flags say."""
     config, ranges = config_flags.settings_from_flags(values, SEARCH_PRESETS), ranges_from_flags(values)
-    validate_search(config, ranges, values.num_settings, values.num_fresh_seeds)
+    method = Method(values.method, values.batch_size, values.exploit_every)
+    validate_search(config, ranges, values.num_settings, values.num_fresh_seeds, method)
 
     from experiments.figures.tables import INTERVALS_NOTE  # what is slow to import, after --help
     from experiments.storage.files import told
     from experiments.studies.search import picture, report, searching
 
     folder = new_logdir(values.logdir, searching.OWN)
-    results = searching.search(config, ranges, values.num_settings, values.num_fresh_seeds, folder)
+    results = searching.search(config, ranges, values.num_settings, values.num_fresh_seeds, folder, method=method)
     print(report.table_of(results))
     if results["best"] is None:
         where = folder / searching.RESULTS

@@ -1,14 +1,15 @@
-"""The ranges that a random search draws hyperparameters from."""
+"""What a search is asked for: its method, and the ranges that hyperparameters are taken from."""
 
 import dataclasses
+import importlib.util
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.config.presets import PRESETS
-from experiments.config.ranges import POSITIVE, UNIT_OPEN, Range, as_computed, count, refuse
-from experiments.config.settings import Config, MetaLearning, OuterLoss
+from experiments.config.ranges import POSITIVE, UNIT_OPEN, Range, UsageError, as_computed, count, one_of, refuse
+from experiments.config.settings import Config, MetaLearning, OuterLoss, plain
 from experiments.config.validation import validate
 
 Settings = Mapping[str, np.ndarray]
@@ -21,7 +22,8 @@ class Searched(NamedTuple):
     Attributes:
       default: ends of the range.
       allowed: what an end may be.
-      below_one: whether one minus it is drawn evenly on a logarithmic scale, or it itself.
+      below_one: whether its natural scale is that of one minus it, or its own; it is drawn evenly in the logarithm of
+        that, and perturbed by factors of that.
       label: of its axis.
     """
 
@@ -29,6 +31,14 @@ class Searched(NamedTuple):
     allowed: Range
     below_one: bool
     label: str
+
+    def natural(self, value: Any) -> Any:
+        """Maps values, or numbers, to their natural scale, and numbers on it back to values."""
+        return 1.0 - value if self.below_one else value
+
+    def values(self, numbers: np.ndarray, ends: Sequence[float]) -> np.ndarray:
+        """Maps numbers on the natural scale, of whatever size, to values within the ends of a range, float32."""
+        return np.asarray(self.natural(numbers)).clip(ends[0], ends[1]).astype(np.float32)
 
     @property
     def ends(self) -> Range:
@@ -69,6 +79,35 @@ NUMBERS = {
     "num_fresh_seeds": count(2),
 }
 
+METHODS = ("random", "tpe", "pbt")
+
+
+class Method(NamedTuple):
+    """How settings are searched for.
+
+    Attributes:
+      name: one of `METHODS`: at random; by the tree-structured Parzen estimator (TPE; Bergstra et al., 2011); by
+        population-based training (PBT; Jaderberg et al., 2017).
+      batch_size: of TPE, settings that are trained at once; 0 for a quarter of them, rounded up.
+      exploit_every: of PBT, environment steps of a member from one exploitation to the next, in effect up to the next
+        logging point; 0 for a tenth of training.
+    """
+
+    name: str = "random"
+    batch_size: int = 0
+    exploit_every: int = 0
+
+    def complete(self, config: Config, num_settings: int) -> "Method":
+        """Returns the method with numbers in place of those zeros that mean something."""
+        if self.name == "tpe":
+            return self._replace(batch_size=plain(self.batch_size) or -(-num_settings // 4))
+        if self.name == "pbt":
+            return self._replace(exploit_every=plain(self.exploit_every) or -(-config.num_env_steps // 10))
+        return self
+
+
+RANDOM = Method()
+
 
 def sample(ranges: Ranges, num_settings: int, seed: int) -> Settings:
     """Draws settings at random, evenly on each hyperparameter's scale.
@@ -85,8 +124,8 @@ def sample(ranges: Ranges, num_settings: int, seed: int) -> Settings:
     settings = {}
     for place, (name, searched) in zip(places.T, SEARCHED.items(), strict=True):
         low, high = ranges[name]
-        value = 1.0 - _between(place, 1.0 - low, 1.0 - high) if searched.below_one else _between(place, low, high)
-        settings[name] = np.clip(value, low, high).astype(np.float32)
+        numbers = _between(place, searched.natural(low), searched.natural(high))
+        settings[name] = searched.values(numbers, (low, high))
     return settings
 
 
@@ -95,7 +134,9 @@ def _between(place: np.ndarray, start: float, end: float) -> np.ndarray:
     return start * (end / start) ** place
 
 
-def validate_search(config: Config, ranges: Ranges, num_settings: int, num_fresh_seeds: int) -> None:
+def validate_search(
+    config: Config, ranges: Ranges, num_settings: int, num_fresh_seeds: int, method: Method = RANDOM
+) -> None:
     """Refuses an impossible search.
 
     Raises:
@@ -110,3 +151,29 @@ def validate_search(config: Config, ranges: Ranges, num_settings: int, num_fresh
             refuse(f"{name}_range", list(map(str, ranges[name])), searched.ends.text)
     if config.seed + config.num_seeds * num_settings + num_fresh_seeds > 2**31:
         refuse("seed", config.seed, "at most 2^31 - `num_seeds` × `num_settings` - `num_fresh_seeds`")
+    _validate_method(config, num_settings, method)
+
+
+def _validate_method(config: Config, num_settings: int, method: Method) -> None:
+    """Refuses an impossible method, as `validate_search` does."""
+    if method.name not in METHODS:
+        refuse("method", method.name, one_of(METHODS).text)
+    for name, value, theirs in (
+        ("batch_size", method.batch_size, "tpe"),
+        ("exploit_every", method.exploit_every, "pbt"),
+    ):
+        if value and method.name != theirs:
+            refuse(name, value, f"left out with `method`={method.name}")
+    complete = method.complete(config, num_settings)
+    if method.name == "tpe":
+        if not 1 <= complete.batch_size <= num_settings:
+            refuse("batch_size", method.batch_size, f"at least 0 and at most `num_settings` ({num_settings})")
+        if importlib.util.find_spec("optuna") is None:
+            raise UsageError("`method`=tpe: needs Optuna, which is in the extra [search]: pip install '.[search]'")
+    if method.name == "pbt":
+        if num_settings * config.num_seeds < 2:
+            refuse("num_settings", num_settings, "at least 2 with `num_seeds`=1, since members copy one another")
+        between = config.steps_per_point
+        if not 1 <= complete.exploit_every <= (config.num_env_steps - 1) // between * between:
+            told = f"at least 0, and reached by a logging point before the end; these are {between} steps apart"
+            refuse("exploit_every", method.exploit_every, told)

@@ -36,6 +36,18 @@ class Starts(NamedTuple):
     hyperparameters: Mapping[str, np.ndarray]
 
 
+class Succession(NamedTuple):
+    """Where seeds go on from after a logging point, each with its own random numbers.
+
+    Attributes:
+      sources: int [N], for each seed the place of the one whose state it takes over; its own place to keep its state.
+      hyperparameters: float32 [N] each: values from here on, of those in `Starts`.
+    """
+
+    sources: np.ndarray
+    hyperparameters: Mapping[str, np.ndarray]
+
+
 class Seeds:
     """Seeds in training, whose states `advance` replaces, for it reuses their memory.
 
@@ -65,6 +77,14 @@ class Seeds:
         self.batches = [
             _aside(init(jax.device_put(batch, self._layout.sharding)), of=len(numbers)) for batch in numbers
         ]
+
+    def succeed(self, succession: Succession) -> None:
+        """Lets every seed go on from where another one is, but with its own key."""
+        self._starts = self._starts._replace(hyperparameters=succession.hyperparameters)
+        if np.any(succession.sources != np.arange(len(succession.sources))):
+            states = self.states()
+            taken_over = jax.tree.map(lambda leaf: leaf[succession.sources], states)
+            self.batches = self._layout.split(taken_over._replace(key=states.key))
 
     def eta(self) -> MetaParameters:
         """Returns the meta-parameters, NumPy arrays [N]."""

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from experiments.runs.divergence import Divergence, NonFiniteError, divergences
 from experiments.runs.hosts import ALONE, Hosts
 from experiments.runs.layout import Layout, fits_memory, lay_out
 from experiments.runs.progress import RunBar, Turn
-from experiments.runs.seeds import Seeds, Starts
+from experiments.runs.seeds import Seeds, Starts, Succession
 from experiments.storage import checkpoints
 from experiments.storage.config_file import CONFIG, TRIALS
 from experiments.storage.folder import local_path
@@ -46,6 +46,13 @@ class Result(NamedTuple):
 
     metrics: Metrics
     seconds: float
+
+
+Between = Callable[[Metrics], Succession]
+"""From the columns of `metrics.csv` up to a logging point to where the seeds go on from; a pure function.
+
+It is called at each logging point, and again where a run goes on: the metrics say what the hyperparameters were.
+"""
 
 
 def train(
@@ -100,6 +107,7 @@ def train_seeds(
     execution: Execution = EXECUTION,
     *,
     trials: bool = False,
+    between: Between | None = None,
     quiet: bool = False,
     hosts: Hosts = ALONE,
     turn: Turn = progress.ALONE,
@@ -107,6 +115,8 @@ def train_seeds(
     """Trains as `train` does, seeds that start from elsewhere than the settings say.
 
     With `trials`, those that diverge are dropped in silence; training stops only where the environment is to blame.
+    `between`, which needs a single process, may let seeds take over from others after a logging point: one that was
+    dropped and takes over from a healthy one is trained on.
     """
     began = time.monotonic()
     hosts.check_alike(by_flag(config) | dataclasses.asdict(execution))
@@ -121,6 +131,8 @@ def train_seeds(
         stack.enter_context(_fits_memory(config, layout, trials))
         states = _read_states(run, learning, config, hosts) if done else None
         dropped = _dropped_before(states, done, config, execution)
+        if run and between and done:
+            starts = starts._replace(hyperparameters=between(run.read_metrics()).hyperparameters)
         bar = stack.enter_context(RunBar(config.num_env_steps, done, turn, quiet or not hosts.first))
         with interrupts.at_once():
             seeds = Seeds(agent, jax.tree.map(lambda leaf: leaf[mine], starts), layout)
@@ -139,6 +151,10 @@ def train_seeds(
                 columns = _columns(report(eta, summary), dropped)
                 if run:
                     run.write_metrics(env_steps, columns)
+                    if between:
+                        succession = between(run.read_metrics())
+                        seeds.succeed(succession)
+                        dropped = dropped[succession.sources]
                 stop = _signals_of_all(signals, hosts)
                 if stop or _checkpoint_is_due(config, execution, point, env_steps):
                     states, seconds = hosts.all_gather(seeds.states()), before + time.monotonic() - began

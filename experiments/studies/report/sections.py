@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.config.ranges import UsageError
-from experiments.config.search import SEARCHED
 from experiments.config.settings import by_flag, environment_title
 from experiments.figures import outcome, plots
 from experiments.figures.tables import INTERVALS_NOTE, as_json, cell
@@ -172,21 +171,12 @@ def _of_search(folder: pathlib.Path) -> Section:
         return Section(title, paragraph("The search has not ended; the same command goes on with it."))
     with _told(file, "search"):
         results = json.loads(read_text(file))
-        settings = results["settings"]
-        rows = [
-            [
-                str(index),
-                *(f"{settings[index]['hyperparameters'][name]:.4g}" for name in SEARCHED),
-                cell(settings[index]["return"], "diverged" if settings[index]["diverged"] else "no episode ended"),
-            ]
-            for index in searching.ranking(settings)
-        ]
+        header, rows = search_report.rows_of(results)
         told = search_report.confirmation(results) if results["best"] else "The best setting is not confirmed yet."
-    header = ["setting", *SEARCHED, "final return"]
     body = listing(told.splitlines()) + table(header, rows[:BEST], numbers=True) + paragraph(INTERVALS_NOTE)
     if rows[BEST:]:
         body += details(f"The other {len(rows) - BEST} settings", table(header, rows[BEST:], numbers=True))
-    return Section(title, body, pictures=_pictures(folder, {"Return against each hyperparameter": "search"}))
+    return Section(title, body, pictures=_pictures(folder, {"What was tried, and its returns": "search"}))
 
 
 def _pictures(folder: pathlib.Path, names: Mapping[str, str]) -> dict[str, bytes]:

@@ -1,1 +1,1 @@
-"""Random search for fixed hyperparameters: what one would do without meta-gradients, and what it costs."""
+"""Searches for hyperparameters: what one would do without meta-gradients, and what it costs."""

@@ -1,6 +1,6 @@
-"""The search from end to end: settings drawn, trained, ranked, and the best one confirmed.
+"""The search from end to end: settings tried by one of the methods, ranked, and the best one confirmed.
 
-Both its parts are runs in folders of their own, which go on where they were stopped. The seeds of such a run are
+All its parts are runs in folders of their own, which go on where they were stopped. The seeds of such a run are
 numbered setting by setting.
 """
 
@@ -10,44 +10,27 @@ import math
 import os
 import pathlib
 import tempfile
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
 
 import numpy as np
 
 from experiments.config.ranges import refuse
-from experiments.config.search import UNUSED, Ranges, Settings, sample, validate_search
-from experiments.config.settings import Config, Execution, by_flag, flag_name, plain
-from experiments.figures.outcome import final_returns
+from experiments.config.search import RANDOM, UNUSED, Method, Ranges, Settings, sample, validate_search
+from experiments.config.settings import Config, by_flag, flag_name, plain
 from experiments.figures.tables import as_json
-from experiments.runs.building import require_agent
-from experiments.runs.progress import Turn
-from experiments.runs.seeds import Starts
-from experiments.runs.training import train_seeds
 from experiments.storage.config_file import without_new_defaults
 from experiments.storage.files import PARTIAL, holds, told, write_whole
 from experiments.storage.folder import local_path
-from experiments.storage.metrics import dropped_seeds
+from experiments.studies.search import pbt
+from experiments.studies.search.trials import Outcome, train_settings
 from metagrad import statistics
 
 RESULTS, ASKED = "search.json", "asked.json"
 
 OWN = (ASKED, f"{ASKED}{PARTIAL}")
 """What a folder holds at least where a search began, if only for a moment."""
-
-
-class Outcome(NamedTuple):
-    """What became of settings.
-
-    Attributes:
-      returns: float [settings, seeds], mean episode returns over the last tenth of training; NaN where training broke,
-        or no episode ended.
-      diverged: bool [settings, seeds], whether a loss or a parameter became NaN or infinite.
-      seconds: that training took, compilation and earlier calls included.
-    """
-
-    returns: np.ndarray
-    diverged: np.ndarray
-    seconds: float
 
 
 def search(
@@ -57,6 +40,7 @@ def search(
     num_fresh_seeds: int,
     folder: str | os.PathLike[str] | None = None,
     *,
+    method: Method = RANDOM,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Searches, and writes `search.json`: once the settings are trained, and again once the best is confirmed.
@@ -66,9 +50,10 @@ def search(
     Args:
       config: the settings; nothing is tuned, whatever its estimator, and its seeds are those of the search.
       ranges: ends of the range of each hyperparameter in `SEARCHED`.
-      num_settings: settings to draw.
+      num_settings: settings to try; of PBT, a population has as many members as these have seeds.
       num_fresh_seeds: seeds for the best of them; they follow those of the search.
       folder: new, empty, or that of the same search. None leaves nothing on disk.
+      method: how settings are searched for.
       quiet: whether to show no progress.
 
     Returns:
@@ -80,16 +65,24 @@ def search(
       KeyboardInterrupt: with a signal's number, if one came.
     """
     config = config.with_estimator("none")
-    validate_search(config, ranges, num_settings, num_fresh_seeds)
+    validate_search(config, ranges, num_settings, num_fresh_seeds, method)
     if folder is None:
         with tempfile.TemporaryDirectory() as place:
-            return search(config, ranges, num_settings, num_fresh_seeds, place, quiet=quiet)
+            return search(config, ranges, num_settings, num_fresh_seeds, place, method=method, quiet=quiet)
     folder = local_path("logdir", folder)
     num_settings, num_fresh_seeds = plain(num_settings), plain(num_fresh_seeds)
-    asked = _asked(config, ranges)
+    asked = _asked(config, ranges) | _asked_of(method := method.complete(config, num_settings))
     _claim(folder, asked | {"num_settings": num_settings, "num_fresh_seeds": num_fresh_seeds})
-    settings = sample(ranges, num_settings, config.seed)
-    outcome = train_settings(config, settings, folder / "searching", quiet)
+    population, num_search_seeds = None, config.num_seeds
+    if method.name == "pbt":
+        num_search_seeds *= num_settings
+        population = pbt.train(config, ranges, num_search_seeds, method.exploit_every, folder / "searching", quiet)
+        settings, outcome = population.hyperparameters(), population.outcome
+    elif method.name == "tpe":
+        settings, outcome = _search_by_tpe(config, ranges, num_settings, method.batch_size, folder, quiet)
+    else:
+        settings = sample(ranges, num_settings, config.seed)
+        outcome = train_settings(config, settings, folder / "searching", quiet)
     results: dict[str, Any] = {
         "env_steps": config.num_env_steps * config.num_seeds * num_settings,
         "wall_seconds": round(outcome.seconds, 1),
@@ -97,19 +90,50 @@ def search(
         "best": None,
         "settings": _describe(settings, outcome),
     }
+    if population:
+        results |= _describe_population(population)
     _write(results, folder)
     best = ranking(results["settings"])[0]
     if results["settings"][best]["return"]["estimate"] is not None:
-        fresh = dataclasses.replace(config, seed=config.seed + config.num_seeds, num_seeds=num_fresh_seeds)
+        fresh = dataclasses.replace(config, seed=config.seed + num_search_seeds, num_seeds=num_fresh_seeds)
         chosen = {name: values[best : best + 1] for name, values in settings.items()}
-        outcome = train_settings(fresh, chosen, folder / "confirming", quiet)
+        stretches = pbt.schedule(population, best) if population else []
+        if stretches:
+            outcome = pbt.follow(fresh, stretches, folder / "confirming", quiet)
+        else:
+            outcome = train_settings(fresh, chosen, folder / "confirming", quiet)
         results["best"] = {"setting": best, "seeds": [*range(fresh.seed, fresh.seed + num_fresh_seeds)]} | _describe(
             chosen, outcome
         )[0]
+        if stretches:
+            results["best"]["schedule"] = [
+                stretch._asdict() | {"hyperparameters": _numbers(stretch.hyperparameters)} for stretch in stretches
+            ]
         results["env_steps"] += fresh.num_env_steps * num_fresh_seeds
         results["wall_seconds"] = round(results["wall_seconds"] + outcome.seconds, 1)
         _write(results, folder)
     return results
+
+
+def _search_by_tpe(
+    config: Config, ranges: Ranges, num_settings: int, batch_size: int, folder: pathlib.Path, quiet: bool
+) -> tuple[Settings, Outcome]:
+    """Searches by TPE, each batch in a folder of its own; see `tpe.search`."""
+    from experiments.studies.search import tpe  # here alone, since Optuna may not be installed
+
+    def train(number: int, settings: Settings) -> Outcome:
+        place, size = folder / "searching" / f"batch_{number}", len(settings["discount"])
+        to_come = (num_settings - number * batch_size - size) / size
+        return train_settings(config, settings, place, quiet, to_come)
+
+    return tpe.search(ranges, num_settings, batch_size, config.seed, folder / tpe.STUDY, train)
+
+
+def _asked_of(method: Method) -> dict[str, Any]:
+    """Returns what a search is asked for by its method, as JSON has it; random search has nothing to say."""
+    if method.name == "tpe":  # another version may ask for other settings
+        return {"method": method.name, "batch_size": method.batch_size, "optuna": metadata.version("optuna")}
+    return {"method": method.name, "exploit_every": method.exploit_every} if method.name == "pbt" else {}
 
 
 def _asked(config: Config, ranges: Ranges) -> dict[str, Any]:
@@ -128,37 +152,6 @@ def _write(results: dict[str, Any], folder: pathlib.Path) -> None:
         return
     with told(folder):
         write_whole(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
-
-
-def train_settings(config: Config, settings: Settings, folder: pathlib.Path, quiet: bool = False) -> Outcome:
-    """Trains every seed of a run with every setting, as the seeds of one run that start from other hyperparameters.
-
-    Args:
-      config: validated settings, with estimator `none`; the hyperparameters that are searched are not used.
-      settings: these hyperparameters.
-      folder: of the run.
-      quiet: whether to show no progress.
-
-    Returns:
-      The outcome.
-
-    Raises:
-      Exception: as `search`.
-    """
-    shape = len(settings["discount"]), config.num_seeds
-    numbers = np.tile(config.seed + np.arange(config.num_seeds, dtype=np.int32), shape[0])
-    starts = Starts(numbers, {name: np.repeat(values, shape[1]) for name, values in settings.items()})
-    metrics, seconds = train_seeds(
-        require_agent(config),
-        dataclasses.replace(config, num_seeds=len(numbers)),
-        starts,
-        folder,
-        Execution(keep=1, on_divergence="drop"),
-        trials=True,
-        quiet=quiet,
-        turn=Turn(f"{shape[0]} {'settings' if shape[0] > 1 else 'setting'}, {shape[1]} seeds each"),
-    )
-    return Outcome(final_returns(metrics).reshape(shape), dropped_seeds(metrics).reshape(shape), seconds)
 
 
 def _claim(folder: pathlib.Path, asked: dict[str, Any]) -> None:
@@ -186,14 +179,43 @@ def _describe(settings: Settings, outcome: Outcome) -> list[dict[str, Any]]:
     means = np.where(complete, statistics.mean(outcome.returns.T), np.nan)
     return [
         {
-            # The shortest numbers that are the same in single precision, so that flags give the same training.
-            "hyperparameters": {name: float(str(values[index])) for name, values in settings.items()},
+            "hyperparameters": _numbers({name: values[index] for name, values in settings.items()}),
             "return": as_json(statistics.Estimate(*means[:, index])),
-            "returns": [float(value) if np.isfinite(value) else None for value in outcome.returns[index]],
+            "returns": _or_null(outcome.returns[index]),
             "diverged": bool(outcome.diverged[index].any()),
         }
         for index in range(len(complete))
     ]
+
+
+def _describe_population(population: pbt.Population) -> dict[str, Any]:
+    """Returns what the members started from, and who took over from whom, as JSON has it."""
+    happened = []
+    for env_steps, scores, (sources, hyperparameters) in population.exploitations:
+        copies = [
+            {
+                "from": int(sources[member]),
+                "to": int(member),
+                "hyperparameters": _numbers({name: values[member] for name, values in hyperparameters.items()}),
+            }
+            for member in np.flatnonzero(sources != np.arange(len(sources)))
+        ]
+        happened.append({"env_steps": env_steps, "scores": _or_null(scores), "copies": copies})
+    starts = population.starts
+    members = range(len(starts["discount"]))
+    return {
+        "starts": [_numbers({name: values[member] for name, values in starts.items()}) for member in members],
+        "exploitations": happened,
+    }
+
+
+def _numbers(hyperparameters: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Returns the shortest numbers that are the same in single precision, so that flags give the same training."""
+    return {name: float(str(value)) for name, value in hyperparameters.items()}
+
+
+def _or_null(values: np.ndarray) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def ranking(settings: list[dict[str, Any]]) -> list[int]:
