@@ -36,8 +36,8 @@ from experiments.runs import command_line
 from experiments.storage.folder import new_logdir
 
 MOST_USED = (
-    *("num_settings", "num_seeds", "num_fresh_seeds", "discount_range", "lambda_range"),
-    *("entropy_cost_range", "learning_rate_range", "num_env_steps", "environment", "logdir"),
+    *("method", "num_settings", "num_seeds", "num_fresh_seeds", "discount_range", "lambda_range"),
+    *("entropy_cost_range", "learning_rate_range", "num_env_steps", "logdir"),
 )
 """What `--help` shows."""
 

@@ -42,12 +42,12 @@ def found(tmp_path_factory):
     """A search from flags to files, whose second setting breaks: the folder, and what is in it."""
     folder = tmp_path_factory.mktemp("search") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(searching, "sample", _breaking)
+        patch.setattr(searching, "sample", breaking)
         assert not command_line.run(command, *SEARCH, f"--logdir={folder}")
     return folder, json.loads((folder / "search.json").read_text())
 
 
-def _breaking(*arguments):
+def breaking(*arguments):
     settings = settings_lib.sample(*arguments)
     settings["learning_rate"][1] = 3e38
     return settings
@@ -62,12 +62,14 @@ def test_a_search_writes_its_files_and_marks_what_diverges(found):
         "search.png",
         "searching",
     }
+    assert [*results] == ["env_steps", "wall_seconds", "flags", "ranges", "best", "settings"]
+    assert [*json.loads((folder / "asked.json").read_text())] == ["flags", "ranges", "num_settings", "num_fresh_seeds"]
     assert results["env_steps"] == (3 * 2 + 2) * 2_600
     assert results["wall_seconds"] > 0
     assert results["ranges"] == {name: list(ends) for name, ends in RANGES.items()}
     assert results["flags"]["environment"] == "tables:process"
     assert not results["flags"].keys() & set(SEARCHED)
-    settings, drawn = results["settings"], _breaking(RANGES, 3, 7)
+    settings, drawn = results["settings"], breaking(RANGES, 3, 7)
     for index in range(3):
         assert settings[index]["hyperparameters"] == {name: float(str(drawn[name][index])) for name in SEARCHED}
     assert [setting["diverged"] for setting in settings] == [False, True, False]
@@ -87,7 +89,7 @@ def test_the_best_setting_learns_as_it_does_by_itself_to_the_bit(found, tmp_path
 
 
 def test_a_search_that_was_stopped_ends_with_the_same(found, tmp_path, monkeypatch):
-    monkeypatch.setattr(searching, "sample", _breaking)
+    monkeypatch.setattr(searching, "sample", breaking)
     monkeypatch.setattr(picture, "draw", lambda *_: None)
     monkeypatch.setattr(os, "_exit", sys.exit)
     wait, points = seeds.wait, []
@@ -215,13 +217,29 @@ def test_a_folder_of_another_search_is_refused(tmp_path, calls):
         ("--discount_range=0.5,0.999999999", "must be two numbers LOW,HIGH, each in (0, 1), LOW at most HIGH"),
         ("--lambda_range=0.9,0.5", "--lambda_range=0.9,0.5: must be two numbers LOW,HIGH, each in [0, 1), LOW at most"),
         ("--learning_rate_range=much,more", "--learning_rate_range=much,more: must be"),
+        ("--batch_size=2", "--batch_size=2: must be left out with --method=random"),
+        ("--method=tpe --batch_size=4", "--batch_size=4: must be at least 0 and at most --num_settings (3)"),
+        ("--method=tpe --exploit_every=600", "--exploit_every=600: must be left out with --method=tpe"),
+        ("--method=pbt --num_settings=1 --num_seeds=1", "--num_settings=1: must be at least 2 with --num_seeds=1"),
+        (
+            "--method=pbt --exploit_every=2590",
+            "--exploit_every=2590: must be at least 0, and reached by a logging point",
+        ),
         ("--seed=2147483641", "must be at most 2^31 - --num_seeds × --num_settings - --num_fresh_seeds"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(argument, message, tmp_path, capsys):
-    assert command_line.run(command, *SEARCH, f"--logdir={tmp_path / 'run'}", argument) == 2
+    assert command_line.run(command, *SEARCH, f"--logdir={tmp_path / 'run'}", *argument.split()) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_optuna_the_extra_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert command_line.run(command, *SEARCH, "--method=tpe", f"--logdir={tmp_path / 'run'}") == 2
+    told = "--method=tpe: needs Optuna, which is in the extra [search]: pip install '.[search]'\n"
+    assert capsys.readouterr().err == told
     assert not (tmp_path / "run").exists()
 
 

@@ -1,5 +1,6 @@
 """The picture of a search: return against each hyperparameter, or of a population the hyperparameters over time."""
 
+import itertools
 import pathlib
 from typing import Any
 
@@ -28,14 +29,15 @@ def draw(results: dict[str, Any], config: Config, picture: pathlib.Path) -> None
         panels = figure.subplots(*styles.grid(len(SEARCHED) + population), sharex=population, sharey=not population)
         for axes, name in zip(panels.flat, SEARCHED, strict=False):
             (_draw_members if population else _draw_panel)(axes, name, results)
-        axes = panels.flat[len(SEARCHED)] if population else panels.flat[0]
         if population:
-            _draw_scores(axes, results, config)
+            _draw_scores(panels.flat[len(SEARCHED)], results, config)
         for unused in panels.flat[len(SEARCHED) + population :]:
             unused.set_axis_off()
         if not population:
             figure.supylabel(f"{config_lib.return_label(config)}, last tenth of training", fontsize="medium")
-        styles.legend(figure, *axes.get_legend_handles_labels())
+        drawn = [panels.flat[0], *panels.flat[len(SEARCHED) : len(SEARCHED) + population]]
+        handles, labels = zip(*(axes.get_legend_handles_labels() for axes in drawn), strict=True)
+        styles.legend(figure, list(itertools.chain(*handles)), list(itertools.chain(*labels)))
         what = "members of a population" if population else "settings"
         styles.title(
             figure,
@@ -87,8 +89,9 @@ def _draw_members(axes: Axes, name: str, results: dict[str, Any]) -> None:
     """Draws one hyperparameter of every member over time, and that of the best member's lineage."""
     natural, begins = SEARCHED[name].natural, _begins(results)
     values = np.array([start[name] for start in results["starts"]])
-    for exploitation, begin, end in zip([*results["exploitations"], None], begins, begins[1:], strict=True):
-        axes.hlines(natural(values), begin, end, color=BLUE, alpha=0.45, linewidth=1.2)
+    for exploitation, begin, end in zip([*results["exploitations"], None], begins[:-1], begins[1:], strict=True):
+        label = "" if begin else "a member's value"
+        axes.hlines(natural(values), begin, end, color=BLUE, alpha=0.45, linewidth=1.2, label=label)
         for copy in exploitation["copies"] if exploitation else ():
             values[copy["to"]] = copy["hyperparameters"][name]
     line = np.array([stretch["hyperparameters"][name] for stretch in results["best"]["schedule"]])
@@ -105,7 +108,15 @@ def _draw_scores(axes: Axes, results: dict[str, Any], config: Config) -> None:
     scores = np.array([*(exploitation["scores"] for exploitation in results["exploitations"]), final], float)
     ends = np.array(_begins(results)[1:])
     steps = np.repeat(ends[:, None], scores.shape[1], 1)
-    axes.plot(steps.ravel(), scores.ravel(), "o", color=BLUE, alpha=0.6, markersize=4, label="a member")
+    axes.plot(
+        steps.ravel(),
+        scores.ravel(),
+        "o",
+        color=BLUE,
+        alpha=0.6,
+        markersize=4,
+        label="its return since the last exploitation",
+    )
     missing = steps[np.isnan(scores)]
     if missing.size:
         axes.plot(missing, np.zeros(missing.size), "x", color="black", label="diverged, or no episode ended")

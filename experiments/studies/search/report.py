@@ -23,7 +23,7 @@ def rows_of(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         ]
         for index in ranking(settings)
     ]
-    member, end = ("member", "{} at the end") if "exploitations" in results else ("setting", "{}")
+    member, end = ("member", "final {}") if "exploitations" in results else ("setting", "{}")
     return [member, *map(end.format, SEARCHED), "final return"], rows
 
 
