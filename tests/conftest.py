@@ -35,7 +35,7 @@ gc.set_threshold(100_000, 50, 1_000)
 LONGEST = (
     *("meta_gradients", "variance", "hosts", "search", "resume", "examples", "divergence", "training", "train"),
     *("tabular", "environments", "benchmark", "gymnasium", "evaluation", "snake", "discounting_chain", "layout"),
-    "docs",
+    *("search_methods", "docs"),
 )
 """Files that take more than twenty seconds, the longest first: a process that begins with one late is waited for."""
 

@@ -175,7 +175,7 @@ def _of_search(folder: pathlib.Path) -> Section:
         told = search_report.confirmation(results) if results["best"] else "The best setting is not confirmed yet."
     body = listing(told.splitlines()) + table(header, rows[:BEST], numbers=True) + paragraph(INTERVALS_NOTE)
     if rows[BEST:]:
-        body += details(f"The other {len(rows) - BEST} settings", table(header, rows[BEST:], numbers=True))
+        body += details(f"The other {len(rows) - BEST} {header[0]}s", table(header, rows[BEST:], numbers=True))
     return Section(title, body, pictures=_pictures(folder, {"What was tried, and its returns": "search"}))
 
 
