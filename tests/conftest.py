@@ -22,7 +22,8 @@ quick_to_compile = [
 ]
 if metadata.version("jax").startswith("0.10."):  # JAX 0.11 ends the process where a flag is not known
     quick_to_compile += ["--xla_cpu_parallel_codegen_split_count=1", "--xla_cpu_use_fusion_emitters=false"]
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *quick_to_compile])
+given = os.environ.get("XLA_FLAGS", "").split()  # those of the process that started this one, in one of several
+os.environ["XLA_FLAGS"] = " ".join([*given, *(flag for flag in quick_to_compile if flag not in given)])
 # Processes and runs share what was compiled.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
@@ -33,9 +34,10 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 gc.set_threshold(100_000, 50, 1_000)
 
 LONGEST = (
-    *("meta_gradients", "variance", "hosts", "search", "resume", "examples", "divergence", "training", "train"),
-    *("tabular", "environments", "benchmark", "gymnasium", "evaluation", "snake", "discounting_chain", "layout"),
-    *("search_methods", "docs"),
+    *("meta_gradients", "own_estimator", "own_agents", "search_methods", "hosts", "variance", "training", "tabular"),
+    *("own_parts", "divergence", "discounting_chain", "snake", "evolution", "examples", "train", "benchmark", "resume"),
+    *("environments", "play", "layout", "search", "docs", "compare", "gymnasium", "bootstrapped", "report_browser"),
+    "sampling_corrected",
 )
 """Files that take more than twenty seconds, the longest first: a process that begins with one late is waited for."""
 

@@ -102,6 +102,7 @@ def test_meta_gradients_agree_with_finite_differences(name):
 
     gradients, _, _ = jax.jit(partial(horizon_gradients, problem, HORIZON))(eta, positions[0], KEY)
     mixed, _, _ = jax.jit(partial(meta_gradient, problem, mixing(2)))(eta, positions[0], KEY)
+    assert all(any(np.any(leaf) for leaf in jax.tree.leaves(gradients[name])) for name in eta)  # each has a part in it
     exact = jax.vmap(lambda tree: jax.flatten_util.ravel_pytree(tree)[0])(gradients)
     np.testing.assert_allclose(jax.flatten_util.ravel_pytree(mixed)[0], exact[:2].mean(0), rtol=1e-8, atol=1e-14)
     for direction in np.random.default_rng(0).normal(size=(2, flat.size)):

@@ -86,17 +86,15 @@ def test_hyperparameters_of_ones_own_start_where_they_are_told_to_and_are_tuned(
 
 
 def test_real_numbers_are_actions_too(tmp_path):
-    """Those of an agent of your own, whose run is drawn, watched, reported and studied."""
-    code = ["--environment=own_environments:Point", PPO[0]]
-    given = [*TRAINING, *code, PPO[1], "--meta_params=discount,entropy_cost", "--estimator=single_step"]
+    code = "--environment=own_environments:Point"
+    given = [*TRAINING, code, "--meta_params=discount,entropy_cost", "--estimator=single_step"]
     assert not command_line.run(train, *given, f"--logdir={tmp_path / 'run'}")
     assert np.isfinite(read_metrics(tmp_path / "run")["loss/entropy"]).all()
-    assert not command_line.run(
-        play, *code, f"--logdir={tmp_path / 'run'}", f"--record={tmp_path / 'agent.gif'}", "--max_steps=5"
-    )
-    assert not command_line.run(report, *code, f"--logdir={tmp_path / 'run'}")
+    watched = [f"--record={tmp_path / 'agent.gif'}", "--max_steps=5"]
+    assert not command_line.run(play, code, f"--logdir={tmp_path / 'run'}", *watched)
+    assert not command_line.run(report, code, f"--logdir={tmp_path / 'run'}")
     assert "its policy is not Categorical" in (tmp_path / "run" / "report.html").read_text()
-    study = [f"--checkpoint={tmp_path / 'run'}", *code, "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
+    study = [f"--checkpoint={tmp_path / 'run'}", code, "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
     assert not command_line.run(variance, *study, f"--logdir={tmp_path / 'study'}")
 
 
