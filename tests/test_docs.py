@@ -24,8 +24,6 @@ LOADED = re.compile(r'<(?:script|img|iframe|source)\b[^>]*\bsrc="(?:https?:)?//|
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    for package in ("sphinx", "myst_nb", "furo", "latex2mathml"):
-        pytest.importorskip(package)
     place = tmp_path_factory.mktemp("site")
     options = ["--fail-on-warning", "--keep-going", "--quiet", "--define=nb_execution_mode=off"]
     built = subprocess.run(

@@ -8,6 +8,7 @@ import sys
 import command_line
 import jax
 import numpy as np
+import optuna
 import pytest
 import tables
 from test_search import RANGES, SEARCH, breaking
@@ -22,8 +23,6 @@ from experiments.storage.metrics import read_metrics
 from experiments.studies.search import pbt, picture, report, tpe
 from experiments.studies.search.pbt import Stretch
 from experiments.studies.search.trials import Outcome
-
-optuna = pytest.importorskip("optuna", reason="needs Optuna, of the extra `search`")
 
 METHODS = {
     "tpe": ["--method=tpe", "--num_settings=5", "--num_seeds=1", "--batch_size=3"],
