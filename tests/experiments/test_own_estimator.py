@@ -36,17 +36,6 @@ def test_a_folder_alone_runs_no_code_and_is_drawn_and_its_agents_are_read(run, t
     assert not command_line.run(variance, *STUDY, f"--checkpoint={run}", f"--logdir={tmp_path / 'study'}")
 
 
-def test_rollouts_are_paid_for_in_environment_steps(tmp_path):
-    given = [*TABLES, "--estimator=own_estimators:wasteful", f"--logdir={tmp_path / 'run'}"]
-    assert not command_line.run(train, *given)
-    metrics = read_metrics(tmp_path / "run")
-    np.testing.assert_array_equal(metrics["env_steps"][:, 0], np.arange(40, 401, 40))  # two rollouts of 20 steps each
-    assert np.all(metrics["meta_grad/discount"] == 0.0)
-    # Half as many updates as rollouts: the seed was not dropped.
-    given = [*STUDY, f"--checkpoint={tmp_path / 'run'}", f"--logdir={tmp_path / 'study'}"]
-    assert not command_line.run(variance, *given)
-
-
 def test_the_example_is_compared():
     small = {"environment": "examples.own_environment:Catch", "policy_width": 4, "value_width": 4}
     small |= {"horizon": 2, "outer_critic": False}
@@ -92,19 +81,20 @@ def test_what_does_not_fit_is_told_in_a_sentence(name, told, tmp_path, capsys):
 
 
 def test_those_that_are_no_weighted_sums_are_trained_compared_and_studied(tmp_path, capsys):
-    rollouts = {"bootstrapped_1+1": 2, "corrected_mixing_2": 2, "evolution_strategies_1": 3}
+    """Their rollouts are paid for in environment steps."""
+    rollouts = {"bootstrapped_1+1": 2, "evolution_strategies_1": 3}  # for two updates, and for one
     large_steps = ("--evolution_scale=3", "--learning_rate=0.3")  # else both lifetimes of a pair act alike
-    names = "--estimators=bootstrapped:1+1,corrected_mixing_2,evolution_strategies_1"
-    assert not command_line.run(compare, *TABLES, names, *large_steps, "--num_env_steps=480", f"--logdir={tmp_path}")
+    names = "--estimators=bootstrapped:1+1,evolution_strategies_1"
+    small = [*TABLES, "--noouter_critic", "--num_env_steps=480"]
+    assert not command_line.run(compare, *small, names, *large_steps, f"--logdir={tmp_path}")
     assert "by bootstrapped(1+1)" in capsys.readouterr().out
     for name, number in rollouts.items():
         metrics = read_metrics(tmp_path / name)
         np.testing.assert_array_equal(metrics["env_steps"][:, 0], np.arange(20 * number, 481, 20 * number))
         assert np.any(metrics["meta_grad/discount"] != 0.0)
-    run = f"--checkpoint={tmp_path / 'evolution_strategies_1'}"
-    study = ["--environment=tables:process", run, "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
+    run = f"--checkpoint={tmp_path / 'evolution_strategies_1'}"  # where a third as many updates are no dropped seed
     drawn = ("bootstrapped_1+0", "corrected_multi_step")
-    given = [*study, f"--estimators={','.join(drawn)}", f"--logdir={tmp_path / 'study'}"]
+    given = [*STUDY, run, f"--estimators={','.join(drawn)}", f"--logdir={tmp_path / 'study'}"]
     assert not command_line.run(variance, *given)
     described = json.loads((tmp_path / "study" / "variance.json").read_text())["estimators"]
     means = {described[name]["discount"]["mean"]["estimate"] for name in ("multi_step", *drawn)}

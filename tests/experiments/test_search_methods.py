@@ -25,7 +25,7 @@ from experiments.studies.search.pbt import Stretch
 from experiments.studies.search.trials import Outcome
 
 METHODS = {
-    "tpe": ["--method=tpe", "--num_settings=5", "--num_seeds=1", "--batch_size=3"],
+    "tpe": ["--method=tpe", "--num_settings=6", "--num_seeds=1", "--batch_size=3"],
     "pbt": ["--method=pbt", "--exploit_every=700"],
 }
 
@@ -46,7 +46,7 @@ def _results(folder):
     return json.loads((folder / "search.json").read_text())
 
 
-@pytest.mark.parametrize(("name", "num_points", "stops"), [("tpe", 132, (20, 60, 100)), ("pbt", 88, (14, 30, 60))])
+@pytest.mark.parametrize(("name", "num_points", "stops"), [("tpe", 132, (60, 100)), ("pbt", 88, (30, 60))])
 def test_a_search_that_was_stopped_ends_with_the_same(name, num_points, stops, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(pbt, "sample", breaking)
     monkeypatch.setattr(os, "_exit", sys.exit)
