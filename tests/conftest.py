@@ -46,6 +46,17 @@ settings.register_profile("compiling", deadline=None)
 settings.load_profile("compiling")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _pictures_are_not_rendered():
+    """Which takes most of a second each, and is done where a test looks at them: see `figures`."""
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda self, path, dpi: Image.new("RGB", (1, 1)).save(path, "png"))
+        yield
+
+
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list["Figure"]:
     """Checks every picture that a test draws, and keeps it instead of writing it."""
