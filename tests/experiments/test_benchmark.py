@@ -106,9 +106,9 @@ def test_what_is_measured_within_this_process(tmp_path, capsys, monkeypatch):
     assert {suite: set(figures) for suite, figures in results.items() if suite != "device"} == {
         "env": {"copies_2"},
         "train": {"jumanji", "stable_baselines3"},
-        "estimators": {"single_step", "multi_step_2", "mixing_2"},
+        "estimators": {"mixing_2"},
         "seeds": {"seeds_2"},
-        "memory": {"mixing_2", "seeds_2"},
+        "memory": {"mixing_2", "seeds_2", "tuned_by_mixing_2"},
     }
     assert results["device"]["platform"] == jax.default_backend()
     for suite in ("env", "train", "estimators", "seeds", "memory"):
@@ -125,8 +125,10 @@ def test_amounts_are_those_of_the_windows_of_a_call(monkeypatch):
     monkeypatch.setattr(measuring, "race", lambda *inputs: inputs[2:4])
     steps = MINIATURE.tuned.with_estimator("single_step").steps_per_window
     assert training.seeds(MINIATURE)["seeds_2"]() == ((2, 2 * steps), (1, steps))
-    updates = {name: measure() for name, measure in training.estimators(MINIATURE).items()}
-    assert updates == {"single_step": ((1, 1), (1, 1)), "multi_step_2": ((1, 2), (1, 1)), "mixing_2": ((1, 2), (1, 1))}
+    scale = MINIATURE._replace(estimators=("single_step", "mixing", "bootstrapped", "evolution_strategies"))
+    updates = {name: measure()[0] for name, measure in training.estimators(scale).items()}
+    amounts = {"single_step": 1, "mixing_2": 2, "bootstrapped_2+5": 7, "evolution_strategies_2": 2}
+    assert updates == {name: (1, amount) for name, amount in amounts.items()}
 
 
 def test_what_is_measured_in_fresh_processes(tmp_path, capsys, monkeypatch):

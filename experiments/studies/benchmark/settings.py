@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from experiments.config.estimators import BUILT_IN, WEIGHTED
 from experiments.config.presets import PRESETS
 from experiments.config.settings import Config
 
@@ -16,6 +17,7 @@ class Scale(NamedTuple):
     Attributes:
       config: of the agents of `train` and `memory`, with one seed; its board is also that of the games by themselves.
       tuned: of those of `estimators` and `seeds`, whose windows take longer.
+      estimators: whose time and memory are compared with those of an agent that tunes nothing.
       demo: of the agent whose first step a fresh process is timed for: what `make demo` trains last.
       repeats: rounds of every figure; at least six, or there are no intervals.
       seconds: of one measurement, about.
@@ -29,6 +31,7 @@ class Scale(NamedTuple):
 
     config: Config
     tuned: Config
+    estimators: tuple[str, ...]
     demo: Config
     repeats: int
     seconds: float
@@ -43,6 +46,7 @@ PAPER = Config(**PRESETS["paper"] | {"num_seeds": 1})
 FULL = Scale(
     config=PAPER,
     tuned=dataclasses.replace(PAPER, num_envs=32),  # a call is up to 80 updates
+    estimators=BUILT_IN[1:],
     demo=Config(),
     repeats=6,
     seconds=0.3,
@@ -52,7 +56,13 @@ FULL = Scale(
     seeds=(2, 8),
     product_size=2_048,
 )
-ACCELERATOR = FULL._replace(tuned=PAPER, copies=(1_024, 16_384, 131_072, 1_048_576), seeds=(8, 64), product_size=8_192)
+ACCELERATOR = FULL._replace(
+    tuned=PAPER,
+    estimators=WEIGHTED,
+    copies=(1_024, 16_384, 131_072, 1_048_576),
+    seeds=(8, 64),
+    product_size=8_192,
+)
 SMALLEST = Config(
     num_seeds=1,
     horizon=2,
@@ -64,7 +74,9 @@ SMALLEST = Config(
     value_width=3,
     meta_params=("discount",),
 )
-MINIATURE = Scale(SMALLEST, SMALLEST, SMALLEST, 1, 0.0, 2, copies=(2,), horizons=(1, 2), seeds=(2,), product_size=8)
+MINIATURE = Scale(
+    *(SMALLEST, SMALLEST, ("mixing",), SMALLEST, 1, 0.0, 2), copies=(2,), horizons=(1, 2), seeds=(2,), product_size=8
+)
 
 SCALES: Mapping[str, Scale] = {"full": FULL, "accelerator": ACCELERATOR, "miniature": MINIATURE}
 """By name: what is reported of CPUs, of an accelerator, and as little as goes through all of the code."""

@@ -20,6 +20,7 @@ import numpy as np
 import optax
 
 from envs import gymnasium_snake
+from experiments.config.estimators import Named
 from experiments.config.ranges import board_shape
 from experiments.config.settings import Config
 from experiments.runs.building import init_seeds, learning_of, require_agent
@@ -60,9 +61,15 @@ def estimators(scale: Scale) -> Figures:
         none = _training(config.with_estimator("none"), scale, 1)
         return measuring.race(SECONDS, "an update that tunes nothing", ours, none, scale)
 
-    horizon = scale.tuned.horizon
-    names = {"single_step": "single_step", f"multi_step_{horizon}": "multi_step", f"mixing_{horizon}": "mixing"}
-    return {name: partial(update, scale.tuned.with_estimator(estimator)) for name, estimator in names.items()}
+    return {name: partial(update, config) for name, config in _tuned(scale).items()}
+
+
+def _tuned(scale: Scale) -> dict[str, Config]:
+    """Returns the settings of agents that tune, by the names of their estimators with horizons."""
+    horizon, further = scale.tuned.horizon, scale.tuned.bootstrap_updates
+    numbers = {"single_step": (), "bootstrapped": (horizon, further)}
+    named = [Named(name, *numbers.get(name, (horizon,))) for name in scale.estimators]
+    return {one.title: scale.tuned.with_named(one) for one in named}
 
 
 def seeds(scale: Scale) -> Figures:
@@ -82,10 +89,7 @@ def memory(scale: Scale) -> Figures:
     first, *others = scale.horizons
 
     def peak(**changes: Any) -> float:
-        config = dataclasses.replace(scale.config, **changes)
-        plan: Any = _compiled(config).memory_analysis()
-        held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
-        return float(plan.temp_size_in_bytes + held) * lay_out(config.num_seeds).mesh.size
+        return _peak(dataclasses.replace(scale.config, **changes))
 
     def longer(horizon: int) -> Figure:
         return measuring.sizes(f"horizon {first}", peak(horizon=horizon), peak(horizon=first))
@@ -93,8 +97,20 @@ def memory(scale: Scale) -> Figures:
     def more(num_seeds: int) -> Figure:
         return measuring.sizes("one seed", peak(num_seeds=num_seeds), peak(num_seeds=1))
 
-    horizons = {f"mixing_{horizon}": partial(longer, horizon) for horizon in others}
-    return horizons | {f"seeds_{number}": partial(more, number) for number in scale.seeds}
+    def tuning(config: Config) -> Figure:
+        none = scale.tuned.with_estimator("none")
+        return measuring.sizes("an agent that tunes nothing", _peak(config), _peak(none))
+
+    figures = {f"mixing_{horizon}": partial(longer, horizon) for horizon in others}
+    figures |= {f"seeds_{number}": partial(more, number) for number in scale.seeds}
+    return figures | {f"tuned_by_{name}": partial(tuning, config) for name, config in _tuned(scale).items()}
+
+
+def _peak(config: Config) -> float:
+    """Returns the bytes that the compiler plans for a training program, on all devices together."""
+    plan: Any = _compiled(config).memory_analysis()
+    held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+    return float(plan.temp_size_in_bytes + held) * lay_out(config.num_seeds).mesh.size
 
 
 @functools.cache
