@@ -167,37 +167,38 @@ def inner_problem(agent: Agent) -> windows.InnerProblem:
         policy = agent.network.apply(learner.params, batch.rollout.observation).policy
         return jnp.sum(policy.log_prob(batch.rollout.action))
 
-    def outcome(start: windows.Position) -> Callable[[Batch], chex.Array]:
-        """Tells how much more episodes return than was expected where they, or the rollout, began.
+    return windows.InnerProblem(update, collect, outer_loss, descend, distance, log_prob, partial(_outcome, agent))
 
-        It is expected by the critic of the window's start, corrected by how much that one erred on the first batch.
-        Uncorrected, its error would count once an episode, and short episodes, which are many, would seem better or
-        worse than they are.
+
+def _outcome(agent: Agent, start: windows.Position) -> Callable[[Batch], chex.Array]:
+    """Tells how much more episodes return than was expected where they, or the rollout, began.
+
+    It is expected by the critic of the window's start, corrected by how much that one erred on the first batch.
+    Uncorrected, its error would count once an episode, and short episodes, which are many, would seem better or
+    worse than they are.
+    """
+    critic = agent.outer_critic
+    params = start.learner_state.params if critic is None else start.actor_state.outer_critic.params
+    value = partial(_value, agent.network) if critic is None else critic.network.apply
+    hyper = {"discount": agent.outer_hyperparameters["discount"], "lambda": 0.0}
+
+    def surprise(rollout: rollouts.Rollout) -> tuple[chex.Array, chex.Array]:
+        """Returns the sum of the temporal differences, and the number of episodes.
+
+        With a discount of one, it is what episodes return less the value where they began.
         """
-        critic = agent.outer_critic
-        params = start.learner_state.params if critic is None else start.actor_state.outer_critic.params
-        value = partial(_value, agent.network) if critic is None else critic.network.apply
-        hyper = {"discount": agent.outer_hyperparameters["discount"], "lambda": 0.0}
+        values, following = value(params, rollout.observation), value(params, rollout.bootstrap_observation)
+        ended = (rollout.terminated | rollout.truncated)[:-1]
+        differences = actor_critic.targets(values, following, rollout, hyper).advantages
+        return jnp.sum(differences), agent.num_envs + jnp.sum(ended)
 
-        def surprise(rollout: rollouts.Rollout) -> tuple[chex.Array, chex.Array]:
-            """Returns the sum of the temporal differences, and the number of episodes.
+    before, num_before = surprise(start.batch.rollout)
 
-            With a discount of one, it is what episodes return less the value where they began.
-            """
-            values, following = value(params, rollout.observation), value(params, rollout.bootstrap_observation)
-            ended = (rollout.terminated | rollout.truncated)[:-1]
-            differences = actor_critic.targets(values, following, rollout, hyper).advantages
-            return jnp.sum(differences), agent.num_envs + jnp.sum(ended)
+    def outcome_of(batch: Batch) -> chex.Array:
+        total, number = surprise(batch.rollout)
+        return (total - number * before / num_before) / batch.rollout.reward.size
 
-        before, num_before = surprise(start.batch.rollout)
-
-        def outcome_of(batch: Batch) -> chex.Array:
-            total, number = surprise(batch.rollout)
-            return (total - number * before / num_before) / batch.rollout.reward.size
-
-        return outcome_of
-
-    return windows.InnerProblem(update, collect, outer_loss, descend, distance, log_prob, outcome)
+    return outcome_of
 
 
 def _value(network: Network, params: hk.Params, observation: Any) -> chex.Array:

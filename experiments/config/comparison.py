@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from agents.hyperparameters import BIJECTIONS
 from experiments.config import estimators as estimators_config
-from experiments.config.estimators import WEIGHTED
+from experiments.config.estimators import BUILT_IN, WEIGHTED
 from experiments.config.own_code import is_own_code
 from experiments.config.ranges import POSITIVE, Range, as_computed, count, finite_number, refuse
-from experiments.config.settings import ESTIMATORS, Config
+from experiments.config.settings import Config
 from experiments.config.validation import check_numbers, steps_per_window, validate
 
 BASELINE = "baseline"
@@ -28,7 +28,7 @@ RATES = Range(
 GRID_SEEDS = count(1)
 DEFAULT_ESTIMATORS = ("none", *WEIGHTED)
 ALLOWED_ESTIMATORS = (
-    f"a comma list, without repetition, of {', '.join(ESTIMATORS)}, also as mixing_10 and "
+    f"a comma list, without repetition, of {', '.join(BUILT_IN)}, also as mixing_10 and "
     "bootstrapped_5+5, and PACKAGE.MODULE:FACTORY"
 )
 ALLOWED_BASELINE = f"a comma list of NAME:VALUE, NAME of {', '.join(BIJECTIONS)}"
@@ -80,7 +80,7 @@ def make_configs(
         named = estimators_config.named(text)
         if not named:
             refuse("estimators", estimators, ALLOWED_ESTIMATORS)
-        taken = (*configs, *((*ESTIMATORS, BASELINE, GRID) if is_own_code(named.name) else ()))
+        taken = (*configs, *((*BUILT_IN, BASELINE, GRID) if is_own_code(named.name) else ()))
         if named.title in taken:
             refuse("estimators", estimators, ALLOWED_ESTIMATORS)
         configs[named.title] = config.with_named(named)

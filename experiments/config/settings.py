@@ -28,7 +28,6 @@ from experiments.config.ranges import (
     WIDTH,
     Range,
     at_least,
-    board_shape,
     count,
     one_of,
 )
@@ -36,8 +35,6 @@ from metagrad.estimators import Estimator
 
 LOGGING_POINTS = 64
 """Rows of a run in `metrics.csv`, for each seed: so many at most."""
-
-ESTIMATORS = estimators.BUILT_IN
 
 
 class Group(enum.StrEnum):
@@ -69,7 +66,7 @@ class MetaLearning:
 
     estimator: str = _setting(
         "mixing",
-        Range(estimators.NAMES, lambda name: name in ESTIMATORS or is_own_code(name)),
+        Range(estimators.NAMES, lambda name: name in estimators.BUILT_IN or is_own_code(name)),
         "how the meta-gradient is estimated; none tunes nothing",
     )
     meta_params: tuple[str, ...] = _setting(
@@ -314,9 +311,7 @@ class Execution(_Plain):
     heading: ClassVar = Group.EXECUTION
 
     checkpoint_every: int = _setting(
-        8,
-        count(1),
-        f"logging points from one checkpoint to the next, of the {LOGGING_POINTS} that a run has at most",
+        8, count(1), f"logging points from one checkpoint to the next, of the {LOGGING_POINTS} that a run has at most"
     )
     keep: int = _setting(
         8,
@@ -338,37 +333,6 @@ class Execution(_Plain):
 
 
 EXECUTION = Execution()
-
-
-def environment_title(config: Config) -> str:
-    """Returns what pictures call the environment."""
-    if config.environment != SNAKE:
-        return config.environment
-    rows, columns = board_shape(config.board_size)
-    return f"Snake {rows}×{columns}" + ("" if config.action_mask else " without action mask")
-
-
-def estimator_title(estimator: str, horizon: int | str) -> str:
-    """Returns what texts and pictures call an estimator, such as `multi-step(5)`; files call it `multi_step_5`."""
-    if estimator == "none":
-        return "fixed"
-    if is_own_code(estimator):
-        estimator = estimator.partition(":")[2]
-    said = estimators.named(estimator)
-    if said and said.horizon is not None:
-        estimator, horizon = said.name, "+".join(str(number) for number in said[1:] if number is not None)
-    return estimator.replace("_", "-") + ("" if estimator == "single_step" else f"({horizon})")
-
-
-def run_title(config: Config) -> str:
-    """Returns what texts and pictures call the estimator of a run."""
-    further = f"+{config.bootstrap_updates}" if config.estimator == "bootstrapped" else ""
-    return estimator_title(config.estimator, f"{config.horizon}{further}")
-
-
-def return_label(config: Config) -> str:
-    """Returns what pictures call the return of an episode."""
-    return "fruits an episode" if config.environment == SNAKE else "return of an episode"
 
 
 def by_flag(config: Config) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.config.settings import Config, return_label, run_title
+from experiments.config.settings import Config
+from experiments.config.titles import return_label, run_title
 from experiments.figures.averages import over_last_tenth
 from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
 from experiments.storage.metrics import Metrics, dropped_seeds, of_survivors

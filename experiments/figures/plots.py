@@ -14,7 +14,8 @@ from matplotlib.ticker import EngFormatter
 
 from agents.hyperparameters import BIJECTIONS
 from experiments.config.ranges import UsageError
-from experiments.config.settings import Config, by_flag, environment_title, return_label, run_title
+from experiments.config.settings import Config, by_flag
+from experiments.config.titles import environment_title, return_label, run_title
 from experiments.figures import outcome, styles
 from experiments.figures.averages import over_seeds, scale_of
 from experiments.storage.config_file import CONFIG, load

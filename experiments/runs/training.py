@@ -20,7 +20,8 @@ from agents.agent import Agent
 from agents.training import Learning, TrainingState
 from experiments.config import validation
 from experiments.config.ranges import refuse
-from experiments.config.settings import EXECUTION, Config, Execution, by_flag, run_title
+from experiments.config.settings import EXECUTION, Config, Execution, by_flag
+from experiments.config.titles import run_title
 from experiments.runs import compilation, interrupts, progress
 from experiments.runs.building import init_seeds, learning_of, make_agent
 from experiments.runs.divergence import Divergence, NonFiniteError, divergences

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.config.estimators import BUILT_IN
 from experiments.config.presets import PRESETS
-from experiments.config.settings import ESTIMATORS, Config
+from experiments.config.settings import Config
 from experiments.config.validation import make_environment, validate
 from experiments.runs.building import make_agent
 from metagrad import estimators
@@ -112,7 +113,7 @@ def test_the_meta_learning_rate_falls_by_inner_updates(estimator, meta_updates):
 
 def test_presets_are_valid_for_every_estimator():
     for preset in PRESETS.values():
-        for estimator in ESTIMATORS[:-1]:  # the last has three times the rollouts, which no preset was made for
+        for estimator in BUILT_IN[:-1]:  # the last has three times the rollouts, which no preset was made for
             validate(dataclasses.replace(Config(**preset), estimator=estimator))
 
 

@@ -15,7 +15,7 @@ from experiments import variance as command
 from experiments.config.ranges import UsageError
 from experiments.config.settings import Config
 from experiments.runs.training import train
-from experiments.studies.variance import analysis, pictures, sampling, tabular_points, text
+from experiments.studies.variance import analysis, pictures, sampling, tabular_points, text, truth_picture
 from experiments.studies.variance.settings import TABULAR_NAMES, make_study
 from experiments.studies.variance.study import STUDY, variance
 
@@ -294,7 +294,7 @@ def test_all_meta_parameters_and_odd_numbers_are_shown(figures):
 
 def test_committed_studies_can_be_drawn(figures):
     """The truth of nine agents, which is the largest study, and all panels of the tabular one."""
-    pictures.draw_truth(json.loads((RESULTS / "truth.json").read_text()), "truth.png")
+    truth_picture.draw_truth(json.loads((RESULTS / "truth.json").read_text()), "truth.png")
     tabular_study = json.loads((RESULTS / "variance_tabular.json").read_text())
     pictures.draw_details({"reference_is": "multi_step", **tabular_study}, "variance_details.png")
     assert [len(figure.axes) for figure in figures] == [3, 8]
@@ -303,4 +303,4 @@ def test_committed_studies_can_be_drawn(figures):
 def test_arrows_point_to_where_the_return_rises():
     """The truth is a gradient of minus the return."""
     intervals = ((-2.0, -1.0), (1.0, 2.0), (-1.0, 1.0), (None, None))
-    assert [pictures.arrow({"ci95": list(ends)}) for ends in intervals] == ["↑", "↓", "?", "?"]
+    assert [truth_picture.arrow({"ci95": list(ends)}) for ends in intervals] == ["↑", "↓", "?", "?"]

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from experiments.config.settings import estimator_title
+from experiments.config.titles import estimator_title
 from experiments.figures import styles
 from experiments.figures.styles import COLOURS, STYLES
 from experiments.studies.discounting_chain.exact import CRITERIA, ESTIMATORS, RETURN

@@ -14,10 +14,10 @@ import numpy as np
 from agents import training
 from agents.agent import Agent
 from envs.environment import Environment
-from experiments.config import settings as config_lib
-from experiments.config import validation
+from experiments.config import titles, validation
+from experiments.config.estimators import BUILT_IN
 from experiments.config.ranges import UsageError, board_shape, refuse
-from experiments.config.settings import ESTIMATORS, Config
+from experiments.config.settings import Config
 from experiments.figures.outcome import MOST_SHOWN
 from experiments.runs.building import init_seeds, learning_of, require_agent
 from experiments.storage import checkpoints, config_file
@@ -77,7 +77,7 @@ def check_visible(env: Environment, config: Config) -> None:
 
 
 def open_runs(logdir: str | os.PathLike[str]) -> list[Run]:
-    """Finds the runs in a folder: its own, or those of a comparison, in the order of `ESTIMATORS`, then by name.
+    """Finds the runs in a folder: its own, or those of a comparison, in the order of `BUILT_IN`, then by name.
 
     Raises:
       UsageError: if there is none, one is of another format, or their players could not be shown side by side.
@@ -85,7 +85,7 @@ def open_runs(logdir: str | os.PathLike[str]) -> list[Run]:
     top = local_path("logdir", logdir)
     try:
         folders = sorted(path.parent for path in top.glob(f"*/{CONFIG}"))
-        folders.sort(key=lambda folder: [folder.name.startswith(name) for name in ESTIMATORS], reverse=True)
+        folders.sort(key=lambda folder: [folder.name.startswith(name) for name in BUILT_IN], reverse=True)
         if (top / CONFIG).exists() or not folders:
             folders = [top]
     except OSError:
@@ -127,7 +127,7 @@ def load(choice: list[tuple[Run, int]]) -> Players:
         values = hyperparameters.hyperparameters(agent.tuning, eta)
         tuned = _means({name: values[name] for name in agent.tuning.tuned})
         # Of runs that tune nothing there may be several, called by their folders.
-        title = config_lib.run_title(run.config) if tuned else folder_name(run.folder)
+        title = titles.run_title(run.config) if tuned else folder_name(run.folder)
         params.append(own_params)
         names.append(f"{title} · seed {run.config.seed + index}")
         shown.append(tuned or {f"fixed {name}": value for name, value in _means(values).items() if name == "discount"})

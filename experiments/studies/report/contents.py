@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from experiments.config.comparison import GRID
+from experiments.config.estimators import BUILT_IN
 from experiments.config.ranges import UsageError, refuse
-from experiments.config.settings import ESTIMATORS, Config, environment_title
+from experiments.config.settings import Config
+from experiments.config.titles import environment_title
 from experiments.storage import config_file
 from experiments.storage.config_file import CONFIG
 from experiments.storage.folder import local_path
@@ -74,7 +76,7 @@ def _walk(folder: pathlib.Path, levels: int) -> Iterator[Part]:
     else:
         inner = sorted(path for path in folder.iterdir() if path.is_dir() and path.name != GRID)
         runs = [path for path in inner if (path / CONFIG).exists()]
-        runs.sort(key=lambda path: [path.name.startswith(name) for name in ESTIMATORS], reverse=True)
+        runs.sort(key=lambda path: [path.name.startswith(name) for name in BUILT_IN], reverse=True)
         yield from _runs(folder, runs)
         if levels:
             yield from itertools.chain(*(_walk(path, levels - 1) for path in inner if path not in runs))

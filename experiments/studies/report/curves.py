@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import to_hex
 
-from experiments.config.settings import return_label
+from experiments.config.titles import return_label
 from experiments.figures import outcome, plots, styles
 from experiments.figures.averages import over_seeds, scale_of
 from experiments.figures.plots import MANY, RETURN, Run

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.config.ranges import UsageError
-from experiments.config.settings import by_flag, environment_title
+from experiments.config.settings import by_flag
+from experiments.config.titles import environment_title
 from experiments.figures import outcome, plots
 from experiments.figures.tables import INTERVALS_NOTE, as_json, cell
 from experiments.storage.files import read_text

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from experiments.config import settings as config_lib
+from experiments.config import titles
 from experiments.config.search import SEARCHED
 from experiments.config.settings import Config
 from experiments.figures import styles
@@ -34,14 +34,14 @@ def draw(results: dict[str, Any], config: Config, picture: pathlib.Path) -> None
         for unused in panels.flat[len(SEARCHED) + population :]:
             unused.set_axis_off()
         if not population:
-            figure.supylabel(f"{config_lib.return_label(config)}, last tenth of training", fontsize="medium")
+            figure.supylabel(f"{titles.return_label(config)}, last tenth of training", fontsize="medium")
         drawn = [panels.flat[0], *panels.flat[len(SEARCHED) : len(SEARCHED) + population]]
         handles, labels = zip(*(axes.get_legend_handles_labels() for axes in drawn), strict=True)
         styles.legend(figure, list(itertools.chain(*handles)), list(itertools.chain(*labels)))
         what = "members of a population" if population else "settings"
         styles.title(
             figure,
-            f"{config_lib.environment_title(config)}, {len(results['settings'])} {what}, "
+            f"{titles.environment_title(config)}, {len(results['settings'])} {what}, "
             f"{config.num_env_steps:,} environment steps a seed; {results['env_steps']:,} in all",
         )
 
@@ -123,7 +123,7 @@ def _draw_scores(axes: Axes, results: dict[str, Any], config: Config) -> None:
     line = scores[np.arange(len(ends)), [stretch["member"] for stretch in schedule]]
     axes.plot(ends, line, color=VERMILION, linewidth=2.0, label="the best member's lineage")
     _draw_confirmed(axes, ends[-1], results, "its schedule")
-    axes.set_title(config_lib.return_label(config))
+    axes.set_title(titles.return_label(config))
     _label_steps(axes)
 
 

@@ -96,23 +96,26 @@ def search(
     best = ranking(results["settings"])[0]
     if results["settings"][best]["return"]["estimate"] is not None:
         fresh = dataclasses.replace(config, seed=config.seed + num_search_seeds, num_seeds=num_fresh_seeds)
-        chosen = {name: values[best : best + 1] for name, values in settings.items()}
-        stretches = pbt.schedule(population, best) if population else []
-        if stretches:
-            outcome = pbt.follow(fresh, stretches, folder / "confirming", quiet)
-        else:
-            outcome = train_settings(fresh, chosen, folder / "confirming", quiet)
-        results["best"] = {"setting": best, "seeds": [*range(fresh.seed, fresh.seed + num_fresh_seeds)]} | _describe(
-            chosen, outcome
-        )[0]
-        if stretches:
-            results["best"]["schedule"] = [
-                stretch._asdict() | {"hyperparameters": _numbers(stretch.hyperparameters)} for stretch in stretches
-            ]
+        results["best"], seconds = _confirm(best, fresh, settings, population, folder / "confirming", quiet)
         results["env_steps"] += fresh.num_env_steps * num_fresh_seeds
-        results["wall_seconds"] = round(results["wall_seconds"] + outcome.seconds, 1)
+        results["wall_seconds"] = round(results["wall_seconds"] + seconds, 1)
         _write(results, folder)
     return results
+
+
+def _confirm(
+    best: int, fresh: Config, settings: Settings, population: pbt.Population | None, folder: pathlib.Path, quiet: bool
+) -> tuple[dict[str, Any], float]:
+    """Trains fresh seeds with the best settings, or as the best member's lineage had them; returns JSON and seconds."""
+    chosen = {name: values[best : best + 1] for name, values in settings.items()}
+    found = {"setting": best, "seeds": [*range(fresh.seed, fresh.seed + fresh.num_seeds)]}
+    stretches = pbt.schedule(population, best) if population else []
+    if not stretches:
+        outcome = train_settings(fresh, chosen, folder, quiet)
+        return found | _describe(chosen, outcome)[0], outcome.seconds
+    outcome = pbt.follow(fresh, stretches, folder, quiet)
+    schedule = [it._asdict() | {"hyperparameters": _numbers(it.hyperparameters)} for it in stretches]
+    return found | _describe(chosen, outcome)[0] | {"schedule": schedule}, outcome.seconds
 
 
 def _search_by_tpe(

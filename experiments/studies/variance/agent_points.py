@@ -20,6 +20,7 @@ from agents.agent import Actor, Agent, Batch, inner_problem
 from envs.snake import Snake
 from experiments.config.own_code import is_own_code
 from experiments.config.ranges import UsageError, refuse
+from experiments.config.settings import Config
 from experiments.runs.building import init_seeds, learning_of, require_agent
 from experiments.runs.layout import over_devices
 from experiments.runs.progress import Turn
@@ -101,19 +102,7 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
     points = []
     for name, run, env_steps in places:
         settings = config_file.load(run / config_file.CONFIG)
-        like = jax.eval_shape(
-            partial(init_seeds, learning_of(require_agent(settings.without_own_estimator())), settings)
-        )
-        states = checkpoints.read_checkpoint(run, env_steps, like)
-        state = jax.tree.map(lambda leaf: leaf[study.seed_index], states)
-        # What an own estimator's windows cost is known to its code alone, which a folder does not run.
-        if is_own_code(settings.estimator):
-            complete = states.num_updates.max()
-        else:
-            complete = env_steps // settings.steps_per_window * settings.updates_per_window
-        if state.num_updates < complete:
-            what = f"of a seed that {run} had not dropped by {env_steps} environment steps"
-            refuse("seed_index", study.seed_index, what)
+        state = _read_state(study, settings, run, env_steps)
         first = {name: hyper.initial for name, hyper in agent.tuning.hyperparameters.items()}
         eta = state.eta or hyperparameters.meta_parameters_of(agent.tuning, first | settings.hyperparameters())
         hyper = hyperparameters.hyperparameters(agent.tuning, eta)
@@ -141,6 +130,22 @@ def _points(agent: Agent, study: Study, places: list[tuple[str, pathlib.Path, in
         names = sampling.components(eta, study.names)
         points.append(Point(name, about, critics, windows, lifetimes, fixed, eta, {}, names, own))
     return points
+
+
+def _read_state(study: Study, settings: Config, run: pathlib.Path, env_steps: int) -> training.TrainingState:
+    """Reads the state of the study's seed from a checkpoint, and refuses one that had been dropped by then."""
+    like = jax.eval_shape(partial(init_seeds, learning_of(require_agent(settings.without_own_estimator())), settings))
+    states = checkpoints.read_checkpoint(run, env_steps, like)
+    state = jax.tree.map(lambda leaf: leaf[study.seed_index], states)
+    # What an own estimator's windows cost is known to its code alone, which a folder does not run.
+    if is_own_code(settings.estimator):
+        complete = states.num_updates.max()
+    else:
+        complete = env_steps // settings.steps_per_window * settings.updates_per_window
+    if state.num_updates < complete:
+        what = f"of a seed that {run} had not dropped by {env_steps} environment steps"
+        refuse("seed_index", study.seed_index, what)
+    return state
 
 
 def outer_losses(agent: Agent, learner: LearnerState, batch: Batch) -> dict[str, chex.Array]:

@@ -3,7 +3,7 @@
 import functools
 import textwrap
 
-from experiments.config.settings import estimator_title
+from experiments.config.titles import estimator_title
 from experiments.figures.tables import INTERVALS_NOTE, WIDTH, cell, table
 from experiments.studies.variance.analysis import TOTAL, Json
 
