@@ -135,7 +135,11 @@ def _draw_cosine(axes: Axes, point: Json, index: int, results: Json) -> None:
 
 
 def _draw_trade_off(axes: Axes, point: Json) -> None:
-    """Draws every estimator as a point: how far its mean is off in direction, and how noisy it is for its length."""
+    """Draws every estimator as a point: how far its mean is off in direction, and how noisy it is for its length.
+
+    Its area is what a sample costs in environment steps, where that is known.
+    """
+    costs = point.get("env_steps_of_a_sample", {})
     single_step, multi_step = (point["estimators"][name] for name in ("single_step", "multi_step"))
     decaying = [("mixing", described) for described in point["mixing_decays"]]
     own = [(name, point["estimators"][name]) for name in _own(point)]
@@ -153,10 +157,12 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
             places.append((angle, noise))
         axes.plot(angles, [noise, noise], alpha=0.3, **style)
         axes.plot([angle, angle], noises, alpha=0.3, **style)
-        axes.plot(angle, noise, **look)
+        size = 6.0 * np.sqrt(costs.get(estimator, 1.0) / costs.get("multi_step", 1.0))
+        axes.plot(angle, noise, markersize=size, **look)
         if (decay := described.get("decay")) in ENDS:
             axes.annotate(f"decay {decay:g}", (angle, noise), ENDS[decay], textcoords="offset points")
-    axes.set(title="(e) bias against noise", xlabel="angle to (b)'s [degrees]", ylabel="variance / |mean|²")
+    axes.set(xlabel="angle to (b)'s [degrees]", ylabel="variance / |mean|²")
+    axes.set_title("(e) bias against noise" + (", area: cost" if costs else ""))
     if not places:
         _say_undetermined(axes)
         return
