@@ -20,6 +20,7 @@ from agents.hyperparameters import BIJECTIONS, actor_critic_hyperparameters
 from agents.networks import actor_critic_network, value_network
 from agents.outer_critic import OuterCritic
 from envs.snake import Snake
+from experiments.runs.layout import over_leading_axis
 from metagrad import estimators, hyperparameters, windows
 
 HORIZON = 4
@@ -213,19 +214,13 @@ def test_forward_mode_equals_reverse_mode():
         np.testing.assert_allclose(forward[name], reverse[name], rtol=1e-9, atol=1e-18)
 
 
-def test_vmapped_seeds_equal_the_same_seeds_one_by_one():
-    agent = _agent(weights=estimators.single_step())
-    keys = jax.random.split(jax.random.key(2), 3)
-
-    def run(key):
-        state, summary = training.train(learning(agent), training.init(learning(agent), key), 3)
-        return state._replace(key=jax.random.key_data(state.key)), summary
-
-    together = jax.jit(jax.vmap(run))(keys)
-    alone = jax.jit(run)
-    for seed, key in enumerate(keys):
-        jax.tree.map(
-            lambda vmapped, single, seed=seed: np.testing.assert_allclose(vmapped[seed], single, rtol=1e-6, atol=1e-9),
-            together,
-            alone(key),
-        )
+def test_seeds_are_the_same_all_at_once_and_one_after_another(monkeypatch):
+    agent = learning(_agent(weights=estimators.single_step()))  # whose convolutions are batched then
+    states = jax.jit(jax.vmap(partial(training.init, agent)))(jax.random.split(jax.random.key(2), 3))
+    after = {}
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        state, summary = jax.jit(over_leading_axis(lambda state: training.train(agent, state, 3)))(states)
+        assert np.all(summary.num_updates == 3)
+        after[backend] = state._replace(key=jax.random.key_data(state.key)), summary
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9), after["cpu"], after["gpu"])

@@ -12,7 +12,6 @@ from agents import actor_critic, training
 from agents.agent import inner_problem, learning
 from experiments.config.settings import Config
 from experiments.runs.building import init_seeds, make_agent
-from experiments.runs.layout import over_leading_axis
 from metagrad import estimators, hyperparameters, windows
 
 CONFIG = Config(
@@ -111,22 +110,6 @@ def test_a_seed_does_not_depend_on_how_many_there_are():
     other = init_seeds(learning(agent), dataclasses.replace(CONFIG, seed=5, num_seeds=1))
     params = [state.position.learner_state.params for state in (two, other)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b[0], rtol=1e-6), *params)
-
-
-def test_seeds_are_the_same_all_at_once_and_one_after_another(monkeypatch):
-    agent = make_agent(SNAKE)  # whose convolutions are batched then
-    states = init_seeds(learning(agent), SNAKE)
-    after = {}
-    for backend in ("cpu", "gpu"):
-        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        after[backend], summary = jax.jit(over_leading_axis(lambda state: training.train(learning(agent), state, 4)))(
-            states
-        )
-        assert np.all(summary.num_updates == 4)
-    jax.tree.map(
-        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6),
-        *(state.position.learner_state.params for state in after.values()),
-    )
 
 
 def test_updates_per_window():
