@@ -3,12 +3,22 @@
 import jax
 import jax.numpy as jnp
 
-from metagrad import from_weights, mixing
+from metagrad import Estimator, advance, from_weights, mixing
 
 
 def alike(horizon):
     """Mixing, under another name."""
     return from_weights(mixing(horizon))
+
+
+def wasteful(horizon):
+    """Goes on by single updates, for each of which it pays another rollout, and always finds zero."""
+
+    def estimate(problem, eta, start, key):
+        end, metrics = advance(problem, eta, start, key)
+        return jax.tree.map(jnp.zeros_like, eta), end, jax.tree.map(lambda leaf: leaf[None], metrics)
+
+    return Estimator(1, 2, estimate)
 
 
 def of_another_shape(horizon):

@@ -17,8 +17,8 @@ from agents.agent import inner_problem, learning
 from agents.networks import actor_critic_network, value_network
 from agents.outer_critic import OuterCritic
 from examples import own_agent, own_hyperparameter
-from metagrad import POSITIVE, REAL, UNIT, Hyperparameter, hyperparameters, meta_gradient, mixing
-from metagrad.windows import advance
+from metagrad import POSITIVE, REAL, UNIT, Hyperparameter, horizon_gradients, hyperparameters, meta_gradient, mixing
+from metagrad.windows import advance, combine
 
 HORIZON = 3
 KEY = jax.random.key(5)
@@ -105,6 +105,9 @@ def test_meta_gradients_agree_with_finite_differences(name):
     gradient, _, _ = jax.jit(partial(meta_gradient, problem, weights))(eta, positions[0], KEY)
     assert all(any(np.any(leaf) for leaf in jax.tree.leaves(gradient[name])) for name in eta)  # each has a part in it
     exact = jax.flatten_util.ravel_pytree(gradient)[0]
+    every, _, _ = jax.jit(partial(horizon_gradients, problem, HORIZON))(eta, positions[0], KEY)
+    forward, _ = jax.flatten_util.ravel_pytree(combine(weights, every))
+    np.testing.assert_allclose(forward, exact, rtol=1e-8, atol=1e-14)
     for direction in np.random.default_rng(0).normal(size=(2, flat.size)):
 
         def difference(step, direction=direction):

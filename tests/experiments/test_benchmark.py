@@ -125,10 +125,10 @@ def test_amounts_are_those_of_the_windows_of_a_call(monkeypatch):
     monkeypatch.setattr(measuring, "race", lambda *inputs: inputs[2:4])
     steps = MINIATURE.tuned.with_estimator("single_step").steps_per_window
     assert training.seeds(MINIATURE)["seeds_2"]() == ((2, 2 * steps), (1, steps))
-    scale = MINIATURE._replace(estimators=("single_step", "mixing", "bootstrapped", "evolution_strategies"))
-    updates = {name: measure()[0] for name, measure in training.estimators(scale).items()}
-    amounts = {"single_step": 1, "mixing_2": 2, "bootstrapped_2+5": 7, "evolution_strategies_2": 2}
-    assert updates == {name: (1, amount) for name, amount in amounts.items()}
+    amounts = {"single_step": 1, "multi_step_2": 2, "bootstrapped_2+5": 7, "evolution_strategies_2": 2}
+    scale = MINIATURE._replace(estimators=("single_step", "multi_step", "bootstrapped", "evolution_strategies"))
+    updates = {name: measure() for name, measure in training.estimators(scale).items()}
+    assert updates == {name: ((1, amount), (1, 1)) for name, amount in amounts.items()}
 
 
 def test_what_is_measured_in_fresh_processes(tmp_path, capsys, monkeypatch):

@@ -82,17 +82,16 @@ def test_what_does_not_fit_is_told_in_a_sentence(name, told, tmp_path, capsys):
 
 def test_those_that_are_no_weighted_sums_are_trained_compared_and_studied(tmp_path, capsys):
     """Their rollouts are paid for in environment steps."""
-    rollouts = {"bootstrapped_1+1": 2, "evolution_strategies_1": 3}  # for two updates, and for one
+    rollouts = {"bootstrapped_1+1": 2, "evolution_strategies_1": 3, "wasteful": 2}
     large_steps = ("--evolution_scale=3", "--learning_rate=0.3")  # else both lifetimes of a pair act alike
-    names = "--estimators=bootstrapped:1+1,evolution_strategies_1"
-    small = [*TABLES, "--noouter_critic", "--num_env_steps=480"]
-    assert not command_line.run(compare, *small, names, *large_steps, f"--logdir={tmp_path}")
+    names = "--estimators=bootstrapped:1+1,evolution_strategies_1,own_estimators:wasteful"
+    assert not command_line.run(compare, *TABLES, names, *large_steps, "--num_env_steps=480", f"--logdir={tmp_path}")
     assert "by bootstrapped(1+1)" in capsys.readouterr().out
     for name, number in rollouts.items():
         metrics = read_metrics(tmp_path / name)
         np.testing.assert_array_equal(metrics["env_steps"][:, 0], np.arange(20 * number, 481, 20 * number))
-        assert np.any(metrics["meta_grad/discount"] != 0.0)
-    run = f"--checkpoint={tmp_path / 'evolution_strategies_1'}"  # where a third as many updates are no dropped seed
+        assert np.any(metrics["meta_grad/discount"] != 0.0) == (name != "wasteful")
+    run = f"--checkpoint={tmp_path / 'wasteful'}"  # half as many updates as rollouts: the seed was not dropped
     drawn = ("bootstrapped_1+0", "corrected_multi_step")
     given = [*STUDY, run, f"--estimators={','.join(drawn)}", f"--logdir={tmp_path / 'study'}"]
     assert not command_line.run(variance, *given)

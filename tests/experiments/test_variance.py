@@ -280,6 +280,8 @@ def test_all_meta_parameters_and_odd_numbers_are_shown(figures):
     gradients[..., 0] = 0.0
     point, nothing = (analysis.analyse(scale * gradients, names, None) for scale in (1.0, 0.0))
     point["variance_ratio"]["total"]["ci95"] = [9.0, 10.0]  # not around its estimate, which can happen
+    point["estimators"] |= dict.fromkeys(("bootstrapped_2+1", "own_estimators:alike"), point["estimators"]["mixing"])
+    point["env_steps_of_a_sample"] = {"single_step": 1, "multi_step": 2, "mixing": 2, "bootstrapped_2+1": 30}
     shown = {
         name: one | {"hyperparameters": dict.fromkeys(names, 0.5)} for name, one in (("late", point), ("dead", nothing))
     }

@@ -16,7 +16,8 @@ class Scale(NamedTuple):
 
     Attributes:
       config: of the agents of `train` and `memory`, with one seed; its board is also that of the games by themselves.
-      tuned: of those of `estimators` and `seeds`, whose windows take longer.
+      tuned: of those of `estimators` and `seeds`, whose windows take longer, and of those that `memory` compares with
+        an agent that tunes nothing.
       estimators: whose time and memory are compared with those of an agent that tunes nothing.
       demo: of the agent whose first step a fresh process is timed for: what `make demo` trains last.
       repeats: rounds of every figure; at least six, or there are no intervals.
@@ -45,7 +46,7 @@ class Scale(NamedTuple):
 PAPER = Config(**PRESETS["paper"] | {"num_seeds": 1})
 FULL = Scale(
     config=PAPER,
-    tuned=dataclasses.replace(PAPER, num_envs=32),  # a call is up to 80 updates
+    tuned=dataclasses.replace(PAPER, num_envs=32),  # a call is up to 240 rollouts
     estimators=BUILT_IN[1:],
     demo=Config(),
     repeats=6,

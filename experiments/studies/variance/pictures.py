@@ -106,6 +106,8 @@ def _draw_point(axes: Sequence[Axes], point: Json, results: Json) -> None:
     handles = {"single-step": Line2D([], [], color=styles.COLOURS["single_step"])} | _legend(names)
     for name, look in _looks(_own(point)).items():
         handles[estimator_title(name, results["horizon"])] = Line2D([], [], linestyle="", **look)
+    if "env_steps_of_a_sample" in point:
+        handles["area in (e): cost"] = Line2D([], [], linestyle="")
     explained.axis("off")
     explained.legend(handles.values(), handles, loc="center", frameon=False)
 
@@ -161,8 +163,7 @@ def _draw_trade_off(axes: Axes, point: Json) -> None:
         axes.plot(angle, noise, markersize=size, **look)
         if (decay := described.get("decay")) in ENDS:
             axes.annotate(f"decay {decay:g}", (angle, noise), ENDS[decay], textcoords="offset points")
-    axes.set(xlabel="angle to (b)'s [degrees]", ylabel="variance / |mean|²")
-    axes.set_title("(e) bias against noise" + (", area: cost" if costs else ""))
+    axes.set(title="(e) bias against noise", xlabel="angle to (b)'s [degrees]", ylabel="variance / |mean|²")
     if not places:
         _say_undetermined(axes)
         return
