@@ -97,10 +97,12 @@ def label_by_settings(runs: Sequence[Run]) -> list[Run]:
         settings.append(said | {"estimator": run_title(config)})
     names = dict.fromkeys(itertools.chain(*settings))
     differing = [name for name in names if len({each[name] for each in settings if name in each}) > 1]
-    labels = [", ".join(each[name] for name in differing if name in each) for each in settings]
-    if len(set(labels)) < len(runs):
-        raise UsageError("`runs`: two of the runs have the same settings")
-    return [run._replace(label=label) for run, label in zip(runs, labels, strict=True)]
+    # How long a run is the axis shows, unless nothing else tells runs apart.
+    for telling in ([name for name in differing if name != "num_env_steps"], differing):
+        labels = [", ".join(each[name] for name in telling if name in each) for each in settings]
+        if len(set(labels)) == len(runs):
+            return [run._replace(label=label) for run, label in zip(runs, labels, strict=True)]
+    raise UsageError("`runs`: two of the runs have the same settings")
 
 
 def label_by_estimators(runs: Mapping[str, Run]) -> list[Run]:

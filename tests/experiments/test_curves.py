@@ -26,7 +26,7 @@ def run(tmp_path):
 def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp_path, monkeypatch, capsys):
     other = tmp_path / "other"
     shutil.copytree(run, other)
-    config = config_file.load(run / "config.json")
+    config = dataclasses.replace(config_file.load(run / "config.json"), num_env_steps=640_000)
     (other / "config.json").unlink()
     config_file.save(dataclasses.replace(config, outer_critic=False, lambda_=0.5), other / "config.json")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -36,8 +36,13 @@ def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp
     printed = " ".join(capsys.readouterr().out.split())
     assert "lambda 0.9, outer_critic True" in printed or "outer_critic True, lambda 0.9" in printed
     assert "estimator" not in printed
+    assert "num_env_steps" not in printed  # which the axis shows
     assert f" {expit(logit(ENDS).mean()):.3g} [" in printed  # the mean of the log-odds
     assert all(f" {level} [{level}, {level}]" in printed for level in ("0.9", "0.5"))  # lambdas stayed as they were
+    (other / "config.json").unlink()
+    config_file.save(config, other / "config.json")
+    assert not command_line.run(curves, f'--runs="{run}","{other}"')
+    assert "num_env_steps 640000" in capsys.readouterr().out
     monkeypatch.chdir(run)
     assert not command_line.run(curves, "--runs=.")
     assert capsys.readouterr().out.splitlines()[1].startswith(f"{run.name}  2 ")
