@@ -1,4 +1,4 @@
-"""Tabular processes: a short chain with a distractor, a random one, and bsuite's Discounting Chain.
+"""Tabular processes: a short chain with a distractor, and bsuite's Discounting Chain.
 
 Each is a function that fills the tables of a `tabular.Tabular`.
 """
@@ -52,37 +52,6 @@ def chain(length: int, distractor_reward: float) -> Tabular:
     rewards[length - 1, WALK] = 1.0
     states = np.arange(length + 1)
     return Tabular(transitions, rewards, states == length, (states == 0).astype(np.float64))
-
-
-def random_mdp(seed: int, num_states: int, num_actions: int, termination: float) -> Tabular:
-    """Draws a process: Dirichlet transitions and first states, standard normal rewards.
-
-    Args:
-      seed: of the draw.
-      num_states: S, at least 2; the last state is the terminal one.
-      num_actions: A, at least 1.
-      termination: probability that a step ends its episode, in [0, 1].
-
-    Returns:
-      The process.
-
-    Raises:
-      ValueError: if an argument is out of its range.
-    """
-    if num_states < 2 or num_actions < 1:
-        raise ValueError(f"num_states must be at least 2 and num_actions 1, got {num_states} and {num_actions}")
-    if not 0.0 <= termination <= 1.0:
-        raise ValueError(f"termination must be in [0, 1], got {termination}")
-    rng = np.random.default_rng(seed)
-    going_on = rng.dirichlet(np.ones(num_states - 1), (num_states, num_actions))
-    ending = np.full((num_states, num_actions, 1), termination)
-    is_terminal = np.arange(num_states) == num_states - 1
-    return Tabular(
-        transitions=np.concatenate([(1.0 - termination) * going_on, ending], -1),
-        rewards=np.where(is_terminal[:, None], 0.0, rng.normal(size=(num_states, num_actions))),
-        is_terminal=is_terminal,
-        start=np.append(rng.dirichlet(np.ones(num_states - 1)), 0.0),
-    )
 
 
 def discounting_chain(bonus_chain: int, reward_steps: Sequence[int] = BSUITE_REWARD_STEPS) -> Tabular:

@@ -27,18 +27,18 @@ INNER = {
 OUTER = {"discount": 0.95, "lambda": 0.9, "policy_cost": 1.0}
 
 
-def process(termination=0.15):
+def process(termination=0.15, num_states=NUM_STATES, num_actions=NUM_ACTIONS):
     """A random process whose last state is terminal and entered with one probability from everywhere.
 
     As `--environment=tables:process` it has the commands train a network that is not a table, yet compiles quickly.
     """
     rng = np.random.default_rng(0)
-    going_on = rng.dirichlet(np.ones(NUM_STATES - 1), (NUM_STATES, NUM_ACTIONS)) * (1.0 - termination)
+    going_on = rng.dirichlet(np.ones(num_states - 1), (num_states, num_actions)) * (1.0 - termination)
     return Tabular(
-        transitions=np.concatenate([going_on, np.full((NUM_STATES, NUM_ACTIONS, 1), termination)], -1),
-        rewards=rng.normal(size=(NUM_STATES, NUM_ACTIONS)),
-        is_terminal=np.arange(NUM_STATES) == NUM_STATES - 1,
-        start=np.append(np.full(NUM_STATES - 1, 1.0 / (NUM_STATES - 1)), 0.0),
+        transitions=np.concatenate([going_on, np.full((num_states, num_actions, 1), termination)], -1),
+        rewards=rng.normal(size=(num_states, num_actions)),
+        is_terminal=np.arange(num_states) == num_states - 1,
+        start=np.append(np.full(num_states - 1, 1.0 / (num_states - 1)), 0.0),
     )
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tables
 
 from agents import evaluation
 from agents.networks import Network, Predictions, actor_critic_network, tabular_network
@@ -39,7 +40,7 @@ def _always(action):
 
 def _table(termination=0.15):
     """Returns a random process and a policy on it."""
-    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=termination)
+    mdp = tables.process(termination)
     network = tabular_network(mdp.num_states, mdp.num_actions, scale=0.7)
     return mdp, network, network.init(jax.random.key(0), None)
 

@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tables
 from differences import central_difference
 
 from agents import actor_critic, networks, rollouts
 from agents import tabular as agent_tabular
 from agents.agent import Agent, Batch, inner_problem
 from agents.hyperparameters import BIJECTIONS, actor_critic_hyperparameters
-from envs import processes, tabular
+from envs import tabular
 from envs.snake import Snake
 from metagrad import estimators, hyperparameters, windows
 
@@ -39,7 +40,7 @@ def _float64():
 
 
 def _mdp():
-    return processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+    return tables.process()
 
 
 def _policy(mdp, seed=0):
@@ -180,7 +181,7 @@ def _all_rollouts(mdp, policy, states, length):
 
 
 def test_expectations_are_the_sums_over_all_rollouts():
-    mdp = processes.random_mdp(seed=2, num_states=3, num_actions=2, termination=0.3)
+    mdp = tables.process(termination=0.3, num_states=3, num_actions=2)
     network = networks.tabular_network(3, 2, scale=0.7)
     agent = dataclasses.replace(_agent(num_envs=1), env=mdp, network=network, rollout_length=3)
     # A learner away from the one that collected, as everywhere in a derivative.

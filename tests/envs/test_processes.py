@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tables
 from differences import central_difference
 
 from envs import processes, tabular
@@ -50,15 +51,13 @@ def test_impossible_arguments_are_refused():
     for call in (
         lambda: processes.chain(1, 0.5),
         lambda: processes.chain(3, 1.0),
-        lambda: processes.random_mdp(0, 1, 2, 0.1),
-        lambda: processes.random_mdp(0, 3, 2, 1.1),
     ):
         with pytest.raises(ValueError, match="must be"):
             call()
 
 
 def test_returns_are_the_power_series_and_their_slope_the_finite_difference():
-    mdp = processes.random_mdp(seed=1, num_states=5, num_actions=3, termination=0.15)
+    mdp = tables.process()
     policy, discount = jnp.asarray(np.random.default_rng(0).dirichlet(np.ones(mdp.num_actions), mdp.num_states)), 0.9
     states, total = np.asarray(mdp.start), 0.0
     on = np.einsum("sa,sat->st", policy, tabular.going_on(mdp))
