@@ -73,7 +73,7 @@ def draw_details(results: Json, picture: pathlib.Path) -> None:
     """Draws all that a study found: five panels for each point, and for the tabular problem what converges."""
     points, names = results["points"], results["meta_params"]
     converging = "convergence" in results
-    heights = [4.4 + 0.26 * len(names)] * len(points) + [3.4] * converging
+    heights = [4.4 + 0.26 * len(names) + 0.15 * len(_own(point)) for point in points.values()] + [3.4] * converging
     with styles.picture(picture, sum(heights) + 0.5) as figure:
         rows = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
         for row, (name, point) in zip(rows, points.items(), strict=False):
