@@ -1,6 +1,7 @@
 """The advantage actor-critic agent in its environment, as something that learns: all its parts, put together.
 
-Each part may be replaced by your own, the inner update, the network and the hyperparameters too.
+Each part may be replaced by your own, the inner update with its loss, the network and the hyperparameters too. `report`
+says what of it is logged, the columns of `metrics.csv`.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The hyperparameters of the actor-critic agent, apart from it so that flags can be made of them in a moment."""
+"""The hyperparameters of the actor-critic agent, apart from it since flags name them, and must not wait for Haiku."""
 
 from collections.abc import Mapping
 

@@ -321,14 +321,8 @@ def study_agent(num_envs: int) -> Agent:
       The agent; it tunes the discount and lambda.
     """
     mdp = processes.chain(length=3, distractor_reward=0.4)
-    initial = {
-        "discount": 0.6,
-        "lambda": 0.8,
-        "policy_cost": 1.0,
-        "value_cost": 0.25,
-        "entropy_cost": 0.02,
-        "learning_rate": 8.0,
-    }
+    costs = {"policy_cost": 1.0, "value_cost": 0.25, "entropy_cost": 0.02}
+    initial = {"discount": 0.6, "lambda": 0.8, "learning_rate": 8.0} | costs
     return Agent(
         env=mdp,
         network=tabular_network(mdp.num_states, mdp.num_actions),

@@ -1,8 +1,8 @@
-"""The settings of a training run. A new field here is a new flag; `runs.building` hands its value to the agent.
+"""The settings of a training run. A new field here is a new flag; what it does is written in `runs.building`.
 
-Each setting is stated once, as a field of the group that it belongs to. From there come the flags, the file of a run,
-and what is refused before anything is compiled. `Execution` is how a run is carried out, which changes nothing in its
-results.
+From a field come the flag, the place in a run's file, and what is refused before anything is compiled. One for a name
+of `agents.hyperparameters` is its first value. A folder that lacks a field is from before it: its default must say what
+runs did then. `Execution` is how a run is carried out, which changes nothing in its results.
 """
 
 import dataclasses

@@ -78,13 +78,14 @@ class Seeds:
             _aside(init(jax.device_put(batch, self._layout.sharding)), of=len(numbers)) for batch in numbers
         ]
 
-    def succeed(self, succession: Succession) -> None:
-        """Lets every seed go on from where another one is, but with its own key."""
+    def succeed(self, succession: Succession) -> np.ndarray:
+        """Lets every seed go on from where another one is, but with its own key; returns from where, int [N]."""
         self._starts = self._starts._replace(hyperparameters=succession.hyperparameters)
         if np.any(succession.sources != np.arange(len(succession.sources))):
             states = self.states()
             taken_over = jax.tree.map(lambda leaf: leaf[succession.sources], states)
             self.batches = self._layout.split(taken_over._replace(key=states.key))
+        return succession.sources
 
     def eta(self) -> MetaParameters:
         """Returns the meta-parameters, NumPy arrays [N]."""

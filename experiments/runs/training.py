@@ -1,10 +1,12 @@
 """The loop of a run: trains all its seeds to the next logging point, writes metrics and checkpoints, and repeats.
 
-The columns of `metrics.csv` are what learns reports. What happens inside an interval is `agents.training`.
+What is logged is what `report` of the `Learning` returns, of the actor-critic in `agents.agent`. What happens from one
+logging point to the next is in `agents.training`.
 """
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import tempfile
 import time
@@ -132,41 +134,49 @@ def train_seeds(
         stack.enter_context(_fits_memory(config, layout, trials))
         states = _read_states(run, learning, config, hosts) if done else None
         dropped = _dropped_before(states, done, config, execution)
-        if run and between and done:
-            starts = starts._replace(hyperparameters=between(run.read_metrics()).hyperparameters)
+        starts = _starts_now(starts, run if done else None, between)
         bar = stack.enter_context(RunBar(config.num_env_steps, done, turn, quiet or not hosts.first))
-        with interrupts.at_once():
-            seeds = Seeds(agent, jax.tree.map(lambda leaf: leaf[mine], starts), layout)
-        seeds.begin(jax.tree.map(lambda leaf: leaf[mine], states))
+        seeds = _begin(agent, layout, *jax.tree.map(lambda leaf: leaf[mine], (starts, states)))
         bar.compiled()
         with interrupts.held_back(bar.stopping) as signals:
-            for point, env_steps in enumerate(_logging_points(config, done), 1):
-                windows = (env_steps - done) // config.steps_per_window
+            for point, (earlier, env_steps) in enumerate(itertools.pairwise(_logging_points(config, done)), 1):
+                windows = (env_steps - earlier) // config.steps_per_window
                 summary = seeds.advance(np.where(dropped, 0, windows)[mine])
                 eta, summary = hosts.all_gather((seeds.eta(), summary))
                 broken = divergences(config, starts.numbers, summary.breach, partial(training.checked, learning))
                 _stop_where_told(broken, execution, trials)
                 dropped[[divergence.seed for divergence in broken]] = True
-                if run and not trials:
-                    bar.say_dropped(broken)
                 columns = _columns(report(eta, summary), dropped)
                 if run:
+                    bar.say_dropped([] if trials else broken)
                     run.write_metrics(env_steps, columns)
-                    if between:
-                        succession = between(run.read_metrics())
-                        seeds.succeed(succession)
-                        dropped = dropped[succession.sources]
+                if run and between:
+                    dropped = dropped[seeds.succeed(between(run.read_metrics()))]
                 stop = _signals_of_all(signals, hosts)
                 if stop or _checkpoint_is_due(config, execution, point, env_steps):
                     states, seconds = hosts.all_gather(seeds.states()), before + time.monotonic() - began
                     if run:
                         run.write_checkpoint(env_steps, states, seconds)
                 bar.advance(env_steps, columns["episode_return"], dropped.sum())
-                done = env_steps
                 if stop:
                     signals[:] = stop
                     break
         return Result(run.read_metrics() if run else {}, seconds)
+
+
+def _starts_now(starts: Starts, run: RunFolder | None, between: Between | None) -> Starts:
+    """Returns where seeds start from, or what they go on with in a run that takes over from others."""
+    if run and between:
+        return starts._replace(hyperparameters=between(run.read_metrics()).hyperparameters)
+    return starts
+
+
+def _begin(agent: Agent | Learning, layout: Layout, starts: Starts, states: TrainingState | None) -> Seeds:
+    """Compiles what trains the seeds, and lets them begin, or go on from states."""
+    with interrupts.at_once():
+        seeds = Seeds(agent, starts, layout)
+    seeds.begin(states)
+    return seeds
 
 
 def _stop_where_told(broken: Sequence[Divergence], execution: Execution, trials: bool) -> None:
@@ -217,7 +227,8 @@ def _dropped_before(states: TrainingState | None, done: int, config: Config, exe
 
 
 def _logging_points(config: Config, done: int) -> Iterator[int]:
-    """Yields environment steps of one seed, at each logging point to come."""
+    """Yields environment steps of one seed, now and at each logging point to come."""
+    yield done
     while done < config.num_env_steps:
         done = min(done + config.steps_per_point, config.num_env_steps)
         yield done

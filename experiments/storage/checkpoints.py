@@ -1,4 +1,8 @@
-"""Reads checkpoints, and decides which are kept. A run writes them by `run_folder.RunFolder.write_checkpoint`."""
+"""The format of checkpoints, which of them are kept, and at which logging points one is due at least.
+
+A checkpoint holds the states of all seeds, as orbax writes them, random keys as their numbers. The loop in
+`runs.training` says when else one is written: every `checkpoint_every` points, and where it is told to stop.
+"""
 
 import logging
 import pathlib

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 from experiments.config.ranges import UsageError, refuse
@@ -18,31 +17,6 @@ TRIALS = "shared.json"
 
 FORMAT = 5
 """Version of the run folder's layout, written to `config.json`."""
-
-ADDED: dict[str, Any] = {
-    **{"action_mask": True, "time_limit_terminates": False, "hidden_layers": 1},
-    **{"agent": "actor_critic", "agent_options": [], "hyperparameters": []},
-    **{"bootstrap_updates": 5, "bootstrap_value_cost": 0.0},
-    **{"sampling_correction": 1.0, "evolution_scale": 0.1, "evolution_pairs": 1},
-}
-"""Settings that older folders do not name, and what they were then."""
-
-
-NEW = (
-    *("agent", "agent_options", "hyperparameters", "own_hyperparameters", "bootstrap_updates", "bootstrap_value_cost"),
-    *("sampling_correction", "evolution_scale", "evolution_pairs"),
-)
-"""Settings that searches and studies of before do not name, by flags' and fields' names."""
-
-
-def without_new_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves out those settings of `NEW` that are what they were before there was a choice."""
-    before = ADDED | {"own_hyperparameters": []}
-    return {
-        name: value
-        for name, value in values.items()
-        if name not in NEW or (list(value) if isinstance(value, tuple) else value) != before[name]
-    }
 
 
 def save(config: Config, path: pathlib.Path) -> None:
@@ -60,8 +34,8 @@ def load(path: pathlib.Path) -> Config:
         content = json.loads(read_text(path))
         if content["format"] != FORMAT:
             raise ValueError(f"it has format {content['format']}, and this version reads format {FORMAT}")
-        saved = ADDED | content["flags"]
-        fields = fields_of(saved["environment"])
+        fields = fields_of(content["flags"]["environment"])
+        saved = {flag_name(field): field.default for field in fields} | content["flags"]
         values: dict[str, Any] = {field.name: saved[flag_name(field)] for field in fields}
         whole = [field.name for field in fields if field.type is float and type(values[field.name]) is int]
         values |= {name: float(values[name]) for name in whole}

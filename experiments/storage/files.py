@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from experiments.config.ranges import StoppedError
@@ -46,11 +46,25 @@ def write_whole(file: pathlib.Path, text: str) -> None:
         stream.write(text.encode())
 
 
-def holds(file: pathlib.Path, content: Any) -> bool:
-    """Returns whether a file says the same in JSON, in whatever order: another version may have another one."""
+def holds(file: pathlib.Path, content: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Returns whether a file of JSON says the same, in whatever order: another version may have another one.
+
+    Args:
+      file: the file.
+      content: what it is to say.
+      before: what is true of settings that it may lack, since an older version did not have them.
+    """
+
+    def complete(theirs: Any, before: Mapping[str, Any]) -> Any:
+        return dict(before) | {
+            name: complete(value, before[name]) if isinstance(before.get(name), Mapping) else value
+            for name, value in theirs.items()
+        }
+
     try:
-        return json.loads(read_text(file)) == json.loads(json.dumps(content))
-    except (ValueError, RecursionError):
+        theirs = complete(json.loads(read_text(file)), before)
+        return json.loads(json.dumps(theirs)) == json.loads(json.dumps(content))
+    except (ValueError, RecursionError, AttributeError):
         return False
 
 

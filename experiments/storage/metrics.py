@@ -1,4 +1,4 @@
-"""The format of `metrics.csv`, a row for each logging point and seed. `runs.training` makes the columns."""
+"""The format of `metrics.csv`, a row for each logging point and seed. `report` in `agents.agent` makes the columns."""
 
 import csv
 import io

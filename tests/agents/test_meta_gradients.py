@@ -25,7 +25,7 @@ from metagrad import estimators, hyperparameters, windows
 
 HORIZON = 4
 TOLERANCE = 1e-5
-STEPS = dict.fromkeys(BIJECTIONS, 3e-4) | {"learning_rate": 1e-5, "policy_cost": 1e-5, "value_cost": 1e-3}
+STEPS = dict.fromkeys(BIJECTIONS, 3e-4) | {"learning_rate": 1e-5, "policy_cost": 1e-5, "value_cost": 6e-4}
 """Of the finite differences. What moves the parameters far has small ones, which cross no rectifier's kink; what hardly
 moves the policy has a large one, which is not lost in rounding."""
 
@@ -165,8 +165,7 @@ def _assert_agreement(*description):
     "description",
     [
         ("adam",),
-        ("rmsprop",),
-        ("adam", "all_terms", True, True),  # a shared torso and an outer critic
+        ("rmsprop", "all_terms", True, True),  # a shared torso and an outer critic
     ],
 )
 def test_every_component_agrees_with_finite_differences(description):

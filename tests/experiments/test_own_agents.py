@@ -98,8 +98,6 @@ def test_real_numbers_are_actions_too(tmp_path):
     assert not command_line.run(play, code, f"--logdir={tmp_path / 'run'}", *watched)
     assert not command_line.run(report, code, f"--logdir={tmp_path / 'run'}")
     assert "its policy is not Categorical" in (tmp_path / "run" / "report.html").read_text()
-    study = [f"--checkpoint={tmp_path / 'run'}", code, "--num_samples=8", "--num_checkpoints=1", "--horizon=2"]
-    assert not command_line.run(variance, *study, f"--logdir={tmp_path / 'study'}")
 
 
 def test_equal_names_hide_nothing(tmp_path):

@@ -25,7 +25,7 @@ from experiments.studies.search.pbt import Stretch
 from experiments.studies.search.trials import Outcome
 
 METHODS = {
-    "tpe": ["--method=tpe", "--num_settings=6", "--num_seeds=1", "--batch_size=3"],
+    "tpe": ["--method=tpe", "--num_settings=4", "--num_seeds=1", "--batch_size=2"],
     "pbt": ["--method=pbt", "--exploit_every=700"],
 }
 

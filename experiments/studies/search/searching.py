@@ -20,7 +20,6 @@ from experiments.config.ranges import refuse
 from experiments.config.search import RANDOM, UNUSED, Method, Ranges, Settings, sample, validate_search
 from experiments.config.settings import Config, by_flag, flag_name, plain
 from experiments.figures.tables import as_json
-from experiments.storage.config_file import without_new_defaults
 from experiments.storage.files import PARTIAL, holds, told, write_whole
 from experiments.storage.folder import local_path
 from experiments.studies.search import pbt
@@ -73,16 +72,7 @@ def search(
     num_settings, num_fresh_seeds = plain(num_settings), plain(num_fresh_seeds)
     asked = _asked(config, ranges) | _asked_of(method := method.complete(config, num_settings))
     _claim(folder, asked | {"num_settings": num_settings, "num_fresh_seeds": num_fresh_seeds})
-    population, num_search_seeds = None, config.num_seeds
-    if method.name == "pbt":
-        num_search_seeds *= num_settings
-        population = pbt.train(config, ranges, num_search_seeds, method.exploit_every, folder / "searching", quiet)
-        settings, outcome = population.hyperparameters(), population.outcome
-    elif method.name == "tpe":
-        settings, outcome = _search_by_tpe(config, ranges, num_settings, method.batch_size, folder, quiet)
-    else:
-        settings = sample(ranges, num_settings, config.seed)
-        outcome = train_settings(config, settings, folder / "searching", quiet)
+    settings, outcome, population = _try(config, ranges, num_settings, method, folder, quiet)
     results: dict[str, Any] = {
         "env_steps": config.num_env_steps * config.num_seeds * num_settings,
         "wall_seconds": round(outcome.seconds, 1),
@@ -95,12 +85,27 @@ def search(
     _write(results, folder)
     best = ranking(results["settings"])[0]
     if results["settings"][best]["return"]["estimate"] is not None:
-        fresh = dataclasses.replace(config, seed=config.seed + num_search_seeds, num_seeds=num_fresh_seeds)
+        after = config.seed + (outcome.returns.size if population else config.num_seeds)
+        fresh = dataclasses.replace(config, seed=after, num_seeds=num_fresh_seeds)
         results["best"], seconds = _confirm(best, fresh, settings, population, folder / "confirming", quiet)
         results["env_steps"] += fresh.num_env_steps * num_fresh_seeds
         results["wall_seconds"] = round(results["wall_seconds"] + seconds, 1)
         _write(results, folder)
     return results
+
+
+def _try(
+    config: Config, ranges: Ranges, num_settings: int, method: Method, folder: pathlib.Path, quiet: bool
+) -> tuple[Settings, Outcome, pbt.Population | None]:
+    """Trains settings, or a population, as the method asks for them."""
+    if method.name == "pbt":
+        number = config.num_seeds * num_settings
+        population = pbt.train(config, ranges, number, method.exploit_every, folder / "searching", quiet)
+        return population.hyperparameters(), population.outcome, population
+    if method.name == "tpe":
+        return *_search_by_tpe(config, ranges, num_settings, method.batch_size, folder, quiet), None
+    settings = sample(ranges, num_settings, config.seed)
+    return settings, train_settings(config, settings, folder / "searching", quiet), None
 
 
 def _confirm(
@@ -141,11 +146,19 @@ def _asked_of(method: Method) -> dict[str, Any]:
 
 def _asked(config: Config, ranges: Ranges) -> dict[str, Any]:
     """Returns what a search is asked for, but for its numbers, as JSON has it."""
-    unused = {flag_name(field) for field in dataclasses.fields(config) if field.name in UNUSED}
-    flags = without_new_defaults({name: value for name, value in by_flag(config).items() if name not in unused})
     return {
-        "flags": {name: list(value) if isinstance(value, tuple) else value for name, value in flags.items()},
+        "flags": _flags(config),
         "ranges": {name: list(map(plain, ends)) for name, ends in ranges.items()},
+    }
+
+
+def _flags(config: Config) -> dict[str, Any]:
+    """Returns the settings that a search has, under their flags' names."""
+    unused = {flag_name(field) for field in dataclasses.fields(config) if field.name in UNUSED}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in by_flag(config).items()
+        if name not in unused
     }
 
 
@@ -165,7 +178,7 @@ def _claim(folder: pathlib.Path, asked: dict[str, Any]) -> None:
     """
     file = folder / ASKED
     if file.exists():
-        if not holds(file, asked):
+        if not holds(file, asked, {"flags": _flags(Config(environment=asked["flags"]["environment"]))}):
             refuse("logdir", folder, "a new or empty folder, or one of a search with the same settings")
         return
     with told(folder):

@@ -196,9 +196,7 @@ class Study:
         everything = dataclasses.asdict(self)
         for name in (*FREE, "at_discounts", "at_env_steps"):  # the latter are in `trained`
             del everything[name]
-        everything["config"] = config_file.without_new_defaults(everything["config"])
-        trained = {name: config_file.without_new_defaults(config) for name, config in everything["trained"].items()}
-        return {"run": everything.pop("checkpoint"), **everything, "trained": trained}
+        return {"run": everything.pop("checkpoint"), **everything}
 
 
 SETTINGS = {field.name: field for field in dataclasses.fields(Study) if field.metadata}

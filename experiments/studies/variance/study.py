@@ -1,5 +1,6 @@
 """A study from its settings to `variance.json`; stopped in the middle, it goes on from the samples that are on disk."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import numpy as np
 from experiments.config.estimators import Named
 from experiments.config.own_code import is_own_code
 from experiments.config.ranges import refuse
+from experiments.config.settings import Config
 from experiments.figures.outcome import MOST_SHOWN
 from experiments.figures.tables import lay_out
 from experiments.runs import progress
@@ -95,10 +97,11 @@ def carry_out(study: Study, logdir: str | None, quiet: bool = False) -> Json:
 def _open_folder(logdir: str | None, study: Study) -> pathlib.Path:
     """Makes the folder, or opens that of the same study, to go on with it."""
     file = storage_folder.local_path("logdir", logdir or "") / STUDY
-    asked = study.determining()
+    asked, before = study.determining(), dataclasses.asdict(Config())
     if logdir and file.exists():
+        same = files.holds(file, asked, {"config": before, "trained": dict.fromkeys(study.trained, before)})
         # The keys of a point's samples depend on its place.
-        if not files.holds(file, asked) or list(json.loads(files.read_text(file))["trained"]) != list(study.trained):
+        if not same or list(json.loads(files.read_text(file))["trained"]) != list(study.trained):
             refuse("logdir", logdir, "a new or empty folder, or one of a study with the same settings")
         return file.parent
     folder = storage_folder.new_logdir(logdir, (f"{STUDY}{files.PARTIAL}",))
