@@ -1,4 +1,7 @@
-"""The hyperparameters of the actor-critic agent, apart from it since flags name them, and must not wait for Haiku."""
+"""The hyperparameters of the actor-critic agent, apart from it since flags name them, and must not wait for Haiku.
+
+A new one is a name here, a setting of that name with its first value, and what `actor_critic` does with it.
+"""
 
 from collections.abc import Mapping
 

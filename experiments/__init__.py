@@ -1,4 +1,7 @@
-"""Command-line experiments: flags in, files and pictures out."""
+"""Command-line experiments: flags in, files and pictures out.
+
+A module is a command, and a package is what commands are made of.
+"""
 
 import importlib.util
 import pathlib

@@ -1,4 +1,4 @@
-"""The settings of a training run. A new field here is a new flag; what it does is written in `runs.building`.
+"""The settings of a training run. A new field here is a new flag; `runs.building` has what it does to the agent.
 
 From a field come the flag, the place in a run's file, and what is refused before anything is compiled. One for a name
 of `agents.hyperparameters` is its first value. A folder that lacks a field is from before it: its default must say what

@@ -1,4 +1,7 @@
-"""The pictures of training runs: `train.png`, `compare.png`, curves. A study's pictures are in its own package."""
+"""The pictures of training runs: `train.png`, `compare.png`, curves. A study's pictures are in its own package.
+
+Commands draw them once training has ended. The curves of `report.html` are in `studies.report.curves`.
+"""
 
 import itertools
 import pathlib

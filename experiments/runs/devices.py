@@ -1,4 +1,7 @@
-"""Turns every CPU core into a JAX device of its own. What the devices compute is decided in `layout`."""
+"""Turns every CPU core into a JAX device of its own, for commands. What the devices compute is decided in `layout`.
+
+Who calls `train` from Python has the devices that JAX finds: a CPU is one.
+"""
 
 import os
 

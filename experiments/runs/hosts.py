@@ -1,8 +1,8 @@
 """Several processes that train one run: which seeds each has, and what they exchange. Their flags: `config.hosts`.
 
 The seeds exchange nothing while they are trained. At each logging point JAX's runtime gathers what all have to know,
-metrics and checkpoints, so that a folder does not depend on the number of processes. It also finds the processes of a
-cluster, and ends those that are left where one is lost.
+metrics and checkpoints, and the first process writes them: a folder does not depend on their number. It also finds the
+processes of a cluster, and ends those that are left where one is lost.
 """
 
 import contextlib

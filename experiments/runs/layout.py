@@ -2,9 +2,9 @@
 
 Shares among several processes come before: `hosts`.
 
-Each device has an equal share of a batch, and goes through it as `over_leading_axis` has it; nothing is exchanged. On
-CPUs the layout does not change a bit of the results, unless a share is a single item: the compiler then dissolves the
-loop over the share, and rounds otherwise.
+Each device has an equal share of a batch; nothing is exchanged. An accelerator takes its share all at once, a CPU item
+by item. On CPUs the layout does not change a bit of the results, unless a share is a single item: the compiler then
+dissolves the loop over the share, and rounds otherwise.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-"""The format of checkpoints, which of them are kept, and at which logging points one is due at least.
+"""The format of checkpoints, and which of them are kept: one of each stretch of the run, and the last.
 
 A checkpoint holds the states of all seeds, as orbax writes them, random keys as their numbers. The loop in
-`runs.training` says when else one is written: every `checkpoint_every` points, and where it is told to stop.
+`runs.training` writes those that are kept, one every `checkpoint_every` logging points, and one where it is stopped.
 """
 
 import logging

@@ -101,7 +101,7 @@ def _open_folder(logdir: str | None, study: Study) -> pathlib.Path:
     if logdir and file.exists():
         same = files.holds(file, asked, {"config": before, "trained": dict.fromkeys(study.trained, before)})
         # The keys of a point's samples depend on its place.
-        if not same or list(json.loads(files.read_text(file))["trained"]) != list(study.trained):
+        if not same or [*json.loads(files.read_text(file)).get("trained", ())] != [*study.trained]:
             refuse("logdir", logdir, "a new or empty folder, or one of a study with the same settings")
         return file.parent
     folder = storage_folder.new_logdir(logdir, (f"{STUDY}{files.PARTIAL}",))
