@@ -165,7 +165,9 @@ class Study:
     def drawn_names(self) -> dict[str, Named]:
         """Returns the estimators that are no weighted sums, and so are drawn, by what the study calls them."""
         named = [each for each in map(estimators_config.named, self.estimators) if each and each.name not in WEIGHTED]
-        return {each.title: each for each in named}
+        numbers = {"horizon": self.config.horizon, "further": self.config.bootstrap_updates}
+        whole = [each._replace(**numbers) if each == Named("bootstrapped") else each for each in named]
+        return {each.title: each for each in whole}
 
     def drawn_estimators(self) -> dict[str, Estimator]:
         """Makes the estimators of `drawn_names`.
