@@ -88,11 +88,13 @@ def pooled_deviation(samples: np.ndarray) -> np.ndarray:
 
 
 def label_by_settings(runs: Sequence[Run]) -> list[Run]:
-    """Labels runs by the settings in which they differ, the estimator first.
+    """Labels runs by the settings in which they differ, the estimator first, which has its own style where all differ.
 
     Raises:
       UsageError: if two runs have the same settings.
     """
+    if len({run_title(run.config) for run in runs}) == len(runs):
+        runs = label_by_estimators({str(index): run for index, run in enumerate(runs)})
     settings = []
     for config, *_ in runs:
         unsaid = ("horizon", "bootstrap_updates", *(OF_TUNING if config.estimator == "none" else ()))
