@@ -165,9 +165,8 @@ class Study:
     def drawn_names(self) -> dict[str, Named]:
         """Returns the estimators that are no weighted sums, and so are drawn, by what the study calls them."""
         named = [each for each in map(estimators_config.named, self.estimators) if each and each.name not in WEIGHTED]
-        numbers = {"horizon": self.config.horizon, "further": self.config.bootstrap_updates}
-        whole = [each._replace(**numbers) if each == Named("bootstrapped") else each for each in named]
-        return {each.title: each for each in whole}
+        bare, whole = Named("bootstrapped"), Named("bootstrapped", self.config.horizon, self.config.bootstrap_updates)
+        return {each.title: each for each in (whole if each == bare else each for each in named)}
 
     def drawn_estimators(self) -> dict[str, Estimator]:
         """Makes the estimators of `drawn_names`.
