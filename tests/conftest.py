@@ -3,6 +3,7 @@
 import gc
 import os
 import warnings
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,14 @@ def _pictures_are_not_rendered():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", lambda self, path, dpi: Image.new("RGB", (1, 1)).save(path, "png"))
+        yield
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    import jax
+
+    with jax.enable_x64(True):
         yield
 
 

@@ -54,25 +54,6 @@ def scalar(agent):
     return training.Learning(problem, start, eta, None, optax.identity(), report)
 
 
-def hiding(agent):
-    """Reports a metric with the learner's name, which is NaN in the third update."""
-    own = scalar(agent)
-
-    def update(learner, eta, data):
-        x, _ = own.problem.update(learner["reward"], eta, data)
-        number = learner["number"] + 1
-        return {"reward": x, "number": number}, {"reward": jnp.where(number == 3, jnp.nan, 0.0), "error": x}
-
-    def start(key):
-        position, training_key = own.start(key)
-        return position._replace(learner_state={"reward": position.learner_state, "number": jnp.int32(0)}), training_key
-
-    def outer_loss(learner, data):
-        return own.problem.outer_loss(learner["reward"], data)
-
-    return own._replace(start=start, problem=own.problem._replace(update=update, outer_loss=outer_loss))
-
-
 def single_step(agent):
     """Another estimator than the settings say."""
     return dataclasses.replace(agent, estimator=from_weights((1.0,)))

@@ -16,10 +16,7 @@ from envs.snake import Snake
 KEY = jax.random.key(5)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def _play(env, network, params, discount=0.9, num_episodes=64, max_steps=200, key=KEY):

@@ -9,9 +9,10 @@ from agents.networks import actor_critic_network
 from envs.snake import Observation
 
 
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("kernel_size", [1, 2, 3])
-@pytest.mark.parametrize("extent", [(2, 2), (5, 6), (12, 7)])
+@pytest.mark.parametrize(
+    ("extent", "kernel_size", "stride"),
+    [((2, 2), 2, 2), ((5, 6), 2, 1), ((5, 6), 3, 2), ((12, 7), 2, 3), ((12, 7), 3, 1), ((12, 7), 1, 2)],
+)
 def test_convolve_is_a_convolution(extent, kernel_size, stride):
     maps = jax.random.normal(jax.random.key(0), (3, *extent, 4))
     kernel = jax.random.normal(jax.random.key(1), (kernel_size, kernel_size, 4, 5))

@@ -24,10 +24,7 @@ HORIZON = 3
 KEY = jax.random.key(5)
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def _tuning(agent, *names):

@@ -29,10 +29,7 @@ KEY = jax.random.key(0)
 INITIAL = {"discount": 0.6, "lambda": 0.8, "policy_cost": 1.0, "value_cost": 0.25, "entropy_cost": 0.02}
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def _bandit():

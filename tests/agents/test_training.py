@@ -10,9 +10,12 @@ import tables
 
 from agents import actor_critic, training
 from agents.agent import inner_problem, learning
+from agents.networks import actor_critic_network, value_network
+from agents.outer_critic import OuterCritic
 from experiments.config.settings import Config
-from experiments.runs.building import init_seeds, make_agent
-from metagrad import estimators, hyperparameters, windows
+from experiments.runs.building import make_agent
+from experiments.runs.layout import over_leading_axis
+from metagrad import estimators, windows
 
 CONFIG = Config(
     num_seeds=2,
@@ -25,37 +28,6 @@ CONFIG = Config(
     value_width=8,
 )
 SNAKE = dataclasses.replace(CONFIG, environment="snake", board_size="3")
-
-
-@pytest.fixture(scope="module")
-def trained():
-    """A window of single-step training: the state before and after, and the summary."""
-    agent = make_agent(dataclasses.replace(CONFIG, estimator="single_step", meta_learning_rate=0.1))
-    before = jax.jit(partial(training.init, learning(agent)))(jax.random.key(0))
-    after, summary = jax.jit(partial(training.train, learning(agent)))(before, 6)
-    return agent, before, after, summary
-
-
-def test_every_window_moves_parameters_and_meta_parameters(trained):
-    _, before, after, summary = trained
-    assert after.num_updates == summary.num_updates == 6
-    for name, eta in after.eta.items():
-        assert eta != before.eta[name], name
-    moved = jax.tree.map(
-        lambda old, new: bool(np.any(old != new)),
-        before.position.learner_state.params,
-        after.position.learner_state.params,
-    )
-    assert all(jax.tree.leaves(moved))
-
-
-def test_num_windows_does_not_recompile():
-    agent = make_agent(CONFIG)
-    train = jax.jit(partial(training.train, learning(agent)))
-    state = jax.jit(partial(training.init, learning(agent)))(jax.random.key(0))
-    train(state, 1)
-    train(state, 3)
-    assert train._cache_size() == 1
 
 
 def test_summary_counts_the_episodes_that_the_updates_saw():
@@ -84,39 +56,6 @@ def test_summary_counts_the_episodes_that_the_updates_saw():
 def _told(agent, summary):
     """Names what was first not as it may be, and the update."""
     return training.checked(learning(agent))[summary.breach.what], summary.breach.update
-
-
-def test_without_an_estimator_hyperparameters_stay():
-    agent = make_agent(CONFIG)
-    state = jax.jit(partial(training.init, learning(agent)))(jax.random.key(0))
-    after, summary = jax.jit(partial(training.train, learning(agent)))(state, 2)
-    assert after.eta == summary.meta_gradient == {}
-
-
-def test_the_first_update_that_is_not_finite_is_told(trained):
-    agent, before, _, summary = trained
-    assert summary.breach.update == -1
-    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, before.position.learner_state.params)
-    position = before.position._replace(learner_state=before.position.learner_state._replace(params=broken))
-    _, summary = jax.jit(partial(training.train, learning(agent)))(
-        before._replace(position=position, num_updates=jnp.int32(7)), 3
-    )
-    assert _told(agent, summary) == ("metrics/loss/entropy", 8)
-
-
-def test_a_seed_does_not_depend_on_how_many_there_are():
-    agent = make_agent(CONFIG)
-    two = init_seeds(learning(agent), dataclasses.replace(CONFIG, seed=4, num_seeds=2))
-    other = init_seeds(learning(agent), dataclasses.replace(CONFIG, seed=5, num_seeds=1))
-    params = [state.position.learner_state.params for state in (two, other)]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b[0], rtol=1e-6), *params)
-
-
-def test_updates_per_window():
-    for estimator, updates in [("none", 1), ("single_step", 1), ("multi_step", 5), ("mixing", 5)]:
-        config = dataclasses.replace(CONFIG, estimator=estimator)
-        assert learning(make_agent(config)).updates_per_window == config.updates_per_window == updates
-        assert config.steps_per_window == updates * 4 * 5
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +97,7 @@ def test_a_windows_meta_gradient_is_the_estimators_where_the_window_started(tabu
 def test_an_interval_is_its_windows_one_after_another(tabular):
     _, train, states, summaries = tabular
     end, summary = train(states[0], 3)
+    assert train._cache_size() == 1  # the number of windows is data
     for one, other in ((end.position.learner_state, states[-1].position.learner_state), (end.eta, states[-1].eta)):
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), one, other)
     assert end.num_updates == states[-1].num_updates == 6
@@ -189,6 +129,16 @@ def test_an_outer_critic_that_breaks_as_a_window_ends_is_not_kept():
     jax.tree.map(np.testing.assert_array_equal, after.position, before.position)
 
 
+def test_the_first_update_that_is_not_finite_is_told(tabular):
+    agent, train, states, summaries = tabular
+    assert summaries[0].breach.update == -1
+    learner = states[0].position.learner_state
+    broken = learner._replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, learner.params))
+    position = states[0].position._replace(learner_state=broken)
+    _, summary = train(states[0]._replace(position=position, num_updates=jnp.int32(7)), 3)
+    assert _told(agent, summary) == ("metrics/loss/entropy", 8)
+
+
 def test_an_outer_critic_that_is_not_finite_is_told(tabular):
     agent, train, states, _ = tabular
     actor = states[0].position.actor_state
@@ -216,43 +166,31 @@ def test_the_outer_critic_judges_by_outer_returns_and_then_learns_them():
         assert np.all(slope[:-1] != 0.0)
 
 
-def _own_outer_targets(agent, position):
-    table = position.learner_state.params["value"]["table"]
-    rollout = position.batch.rollout
-    return actor_critic.targets(
-        rollout.observation @ table, rollout.bootstrap_observation @ table, rollout, agent.outer_hyperparameters
-    )
-
-
-@pytest.mark.parametrize("critic", [None, tables.critic()], ids=["own_critic", "outer_critic"])
-def test_the_outer_loss_takes_its_advantages_from_the_critic_that_is_for_it(critic):
-    agent = tables.agent(outer_critic=critic)
-    position = tables.start(agent).position
-    constants = _own_outer_targets(agent, position) if critic is None else position.batch.outer_targets
-    rollout = position.batch.rollout
-    log_policy = jax.nn.log_softmax(rollout.observation @ position.learner_state.params["policy"]["table"])
-    chosen = np.take_along_axis(np.asarray(log_policy), np.asarray(rollout.action)[..., None], -1)[..., 0]
-    loss = inner_problem(agent).outer_loss(position.learner_state, position.batch)
-    np.testing.assert_allclose(loss, -np.mean(chosen * constants.advantages), rtol=1e-5)
-
-
-def test_no_gradient_passes_through_the_outer_critic():
-    agent = tables.agent()
-    position = tables.start(agent).position
-    problem, eta = inner_problem(agent), hyperparameters.initial_meta_parameters(agent.tuning)
-    outer_slope = jax.jit(jax.grad(problem.outer_loss, argnums=1, allow_int=True))
-    slope = outer_slope(position.learner_state, position.batch)
-    assert all(np.all(leaf == 0.0) for leaf in slope.outer_targets)
-
-    def outer_loss_later(critic):
-        actor = position.actor_state._replace(outer_critic=critic)
-        later, _ = windows.advance(problem, eta, position._replace(actor_state=actor), jax.random.key(1))
-        return jnp.sum(later.batch.outer_targets.advantages) + jnp.sum(
-            later.actor_state.outer_critic.params["table"]["v"]
+def test_no_derivative_passes_through_the_outer_critic():
+    """A meta-gradient's program multiplies no more with it than without, but for one evaluation and one gradient."""
+    network = actor_critic_network(tables.NUM_ACTIONS, 4, 8, 8, num_axes=1)
+    base = tables.agent(network=network, outer_critic=None, rollout_length=20)
+    critic = OuterCritic(value_network(4, 8, num_axes=1), optax.adam(1e-3))
+    operations = {}
+    for name, one in (("without", base), ("with", dataclasses.replace(base, outer_critic=critic))):
+        state = jax.eval_shape(partial(training.init, learning(one)), jax.random.key(0))
+        gradient = jax.jit(
+            lambda eta, start, key, one=one: windows.meta_gradient(inner_problem(one), (0.5, 0.5), eta, start, key)
         )
+        cost = gradient.lower(state.eta, state.position, state.key).compile().cost_analysis()
+        operations[name] = cost["flops"]
+    observation = jax.eval_shape(
+        partial(training.init, learning(base)), jax.random.key(0)
+    ).position.batch.rollout.observation
 
-    slope = jax.jit(jax.grad(outer_loss_later, allow_int=True))(position.actor_state.outer_critic)
-    assert np.all(slope.params["table"]["v"] == 0.0)
+    def value_and_gradient(params, observation):
+        return jax.value_and_grad(lambda params: jnp.sum(critic.network.apply(params, observation)))(params)
+
+    params = state.position.actor_state.outer_critic.params
+    once = jax.jit(value_and_gradient).lower(params, observation).compile().cost_analysis()["flops"]
+    # Two batches, each evaluated and differentiated once, some bootstrap values, the optimizer; but no outer loss any
+    # more that needs the values of the agent's critic.
+    assert operations["with"] - operations["without"] < 2.0 * 1.5 * once
 
 
 def test_an_agent_that_tunes_nothing_is_the_same_with_an_outer_critic_to_the_bit():
@@ -262,8 +200,21 @@ def test_an_agent_that_tunes_nothing_is_the_same_with_an_outer_critic_to_the_bit
         state = jax.jit(partial(training.init, learning(agent)))(jax.random.key(0))
         state, summary = jax.jit(partial(training.train, learning(agent)))(state, 4)
         environments = state.position.actor_state.environments
+        assert not any(jax.tree.leaves(state.eta))  # all at zero, where they start
         results.append((state.position.learner_state, environments, state.position.batch.rollout, summary.metrics.loss))
     jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+def test_seeds_are_the_same_all_at_once_and_one_after_another(monkeypatch):
+    agent = learning(tables.agent(weights=estimators.single_step()))
+    states = jax.jit(jax.vmap(partial(training.init, agent)))(jax.random.split(jax.random.key(2), 3))
+    after = {}
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        state, summary = jax.jit(over_leading_axis(lambda state: training.train(agent, state, 3)))(states)
+        assert np.all(summary.num_updates == 3)
+        after[backend] = state._replace(key=jax.random.key_data(state.key)), summary
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), after["cpu"], after["gpu"])
 
 
 def test_no_key_is_used_twice():

@@ -30,9 +30,8 @@ def no_screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     pygame.quit()
 
 
-@pytest.mark.parametrize("render_mode", [None, "rgb_array"])
-def test_gymnasium_checks_the_environment(render_mode: str | None) -> None:
-    check_env(gymnasium.make(f"envs.gymnasium_snake:{ID}", render_mode=render_mode, num_rows=4, num_cols=5).unwrapped)
+def test_gymnasium_checks_the_environment() -> None:
+    check_env(gymnasium.make(f"envs.gymnasium_snake:{ID}", render_mode="rgb_array", num_rows=4, num_cols=5).unwrapped)
 
 
 def test_gymnasium_checks_the_vector_environment() -> None:
@@ -70,9 +69,9 @@ def assert_follows(game: Game, action: int, step: tuple[np.ndarray, float, bool,
     np.testing.assert_array_equal(info["action_mask"], game.mask())
 
 
-@pytest.mark.parametrize(("num_rows", "num_cols", "time_limit"), [(2, 2, 9), (6, 6, 4_000)])
-def test_equals_the_reference(num_rows: int, num_cols: int, time_limit: int) -> None:
-    env = gymnasium.make(ID, num_rows=num_rows, num_cols=num_cols, time_limit=time_limit)
+def test_equals_the_reference() -> None:
+    time_limit = 9
+    env = gymnasium.make(ID, num_rows=2, num_cols=2, time_limit=time_limit)
     generator = np.random.default_rng(0)
     ends = []
     observation, info = env.reset(seed=1)
@@ -87,7 +86,7 @@ def test_equals_the_reference(num_rows: int, num_cols: int, time_limit: int) -> 
             observation, info = env.reset()
             game = start(observation, time_limit)
     assert any(ends)
-    assert all(ends) == (time_limit == 4_000)  # elsewhere some were truncated
+    assert not all(ends)  # some were truncated
 
 
 def test_the_vector_equals_the_reference() -> None:
@@ -176,17 +175,6 @@ def play_episode(env: gymnasium.Env, seed: int) -> tuple[list[float], bool, bool
         rewards.append(float(reward))
         if terminated or truncated:
             return rewards, terminated, truncated, info
-
-
-def test_wrappers() -> None:
-    env = wrappers.RecordEpisodeStatistics(gymnasium.make(ID, num_rows=4, num_cols=4))
-    rewards, _, _, info = play_episode(env, seed=0)
-    assert sum(rewards) == info["score"] > 0
-    assert (info["episode"]["r"], info["episode"]["l"]) == (sum(rewards), len(rewards))
-    env = wrappers.FlattenObservation(gymnasium.make(ID, max_episode_steps=3))
-    assert env.reset(seed=0)[0].shape == (12 * 12 * 5,)
-    rewards, terminated, truncated, _ = play_episode(env, seed=2)
-    assert (len(rewards), terminated, truncated) == (3, False, True)
 
 
 def test_the_vector_takes_the_limit_that_make_has_a_wrapper_for() -> None:

@@ -10,11 +10,7 @@ from differences import central_difference
 from envs import processes, tabular
 from envs.processes import STOP, WALK
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.parametrize(("length", "distractor_reward"), [(2, 0.5), (4, 0.3), (6, 0.1)])

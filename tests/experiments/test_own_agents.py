@@ -37,11 +37,6 @@ def test_a_run_is_gone_on_with_as_what_it_is_alone(run, capsys):
     assert not command_line.run(train, *OWN, f"--logdir={run}")
 
 
-def test_a_run_of_a_comparison_is_that_of_training_alone_to_the_bit(run, tmp_path):
-    assert not command_line.run(train, *OWN, f"--logdir={tmp_path}")
-    assert (tmp_path / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
-
-
 def test_arrays_are_logged_as_statistics(run):
     columns = read_metrics(run)
     for kind in ("hyper", "meta_grad"):
@@ -100,12 +95,6 @@ def test_real_numbers_are_actions_too(tmp_path):
     assert "its policy is not Categorical" in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_equal_names_hide_nothing(tmp_path):
-    """The metrics have the learner's names, and become NaN in the third update."""
-    told = command_line.run(train, *TABLES, "--agent=own_agents:hiding", f"--logdir={tmp_path / 'run'}")
-    assert "metrics/reward of seed 0 was not finite at environment step 60 (update 3)" in told
-
-
 def test_another_estimator_is_put_back():
     """An agent of your own learns by the estimator of the settings, whatever its factory says."""
     config = Config(environment="tables:process", agent="own_agents:single_step", estimator="mixing", horizon=3)
@@ -143,7 +132,6 @@ def test_the_examples_learn(capsys):
     ("given", "told"),
     [
         (["--agent=own_agents:nothing"], "--agent=own_agents:nothing: must return an Agent or a Learning"),
-        (["--agent=own_agents:absent"], "--agent=own_agents:absent: must be actor_critic, or"),
         (["--agent=own_agents:growing"], "--agent=own_agents:growing: the learner that update returns must be like"),
         (
             ["--agent=own_agents:longer"],
@@ -158,7 +146,6 @@ def test_the_examples_learn(capsys):
             "--hyperparameters=discount:0.5: must be a comma list of NAME",
         ),
         ([PPO[0], "--agent_options=epochs"], "--agent_options=epochs: must be a comma list of NAME=VALUE"),
-        ([PPO[0], "--agent_options=age=3"], "--agent=examples.own_agent:ppo: must be actor_critic, or PACKAGE"),
         (["--hyperparameters=b1:0.5"], "--hyperparameters=b1:0.5: must be left out with --agent=actor_critic"),
         (["--meta_params=b1"], "--meta_params=b1: must be a comma list, without repetition, of discount"),
     ],

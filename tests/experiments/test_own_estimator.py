@@ -29,13 +29,6 @@ def test_mixing_from_outside_is_compared_and_trains_as_mixing_does_to_the_bit(ru
     assert "--estimator=mixing: must be own_estimators:alike, as of the run in" in capsys.readouterr().err
 
 
-def test_a_folder_alone_runs_no_code_and_is_drawn_and_its_agents_are_read(run, tmp_path, monkeypatch):
-    """Neither needs the estimator. (With it, it is a row of the study: see the agents of your own.)"""
-    monkeypatch.setattr("experiments.config.estimators.own", None)
-    assert not command_line.run(curves, f"--runs={run}", f"--picture={tmp_path / 'curves.png'}")
-    assert not command_line.run(variance, *STUDY, f"--checkpoint={run}", f"--logdir={tmp_path / 'study'}")
-
-
 def test_the_example_is_compared():
     sizes = {"num_envs": 4, "rollout_length": 5, "num_channels": 4, "policy_width": 8, "value_width": 8}
     comparison = own_estimator.main(environment="tables:process", num_seeds=2, horizon=2, num_env_steps=400, **sizes)
@@ -79,8 +72,8 @@ def test_what_does_not_fit_is_told_in_a_sentence(name, told, tmp_path, capsys):
     assert told in line
 
 
-def test_those_that_are_no_weighted_sums_are_trained_compared_and_studied(tmp_path, capsys):
-    """Their rollouts are paid for in environment steps."""
+def test_those_that_are_no_weighted_sums_are_trained_compared_and_studied(tmp_path, capsys, monkeypatch):
+    """Their rollouts are paid for in environment steps. What is read from a folder alone runs no code."""
     rollouts = {"bootstrapped_1+1": 2, "evolution_strategies_1": 3, "wasteful": 2}
     large_steps = ("--evolution_scale=3", "--learning_rate=0.3")  # else both lifetimes of a pair act alike
     names = "--estimators=bootstrapped:1+1,evolution_strategies_1,own_estimators:wasteful"
@@ -90,6 +83,8 @@ def test_those_that_are_no_weighted_sums_are_trained_compared_and_studied(tmp_pa
         metrics = read_metrics(tmp_path / name)
         np.testing.assert_array_equal(metrics["env_steps"][:, 0], np.arange(20 * number, 481, 20 * number))
         assert np.any(metrics["meta_grad/discount"] != 0.0) == (name != "wasteful")
+    monkeypatch.setattr("experiments.config.estimators.own", None)
+    assert not command_line.run(curves, f"--runs={tmp_path / 'wasteful'}", f"--picture={tmp_path / 'curves.png'}")
     run = f"--checkpoint={tmp_path / 'wasteful'}"  # half as many updates as rollouts: the seed was not dropped
     drawn = ["--estimators=corrected_multi_step,bootstrapped", "--bootstrap_updates=1"]
     given = [*STUDY, run, *drawn, f"--logdir={tmp_path / 'study'}"]

@@ -1,18 +1,11 @@
 """The figure and the numbers of self-tuning, from committed files."""
 
-import numpy as np
 import pytest
 
 from experiments.studies import self_tuning
 
 PAGES = [self_tuning.RESULTS / f"{name}.md" for name in ("self_tuning", "published_game")]
 
-PUBLISHED = {
-    # Millions of environment steps and mean returns, as read off the data of arXiv 2211.10550.
-    "fixed": ((3.75, 5.3), (15.0, 9.7), (30.0, 14.7), (74.7, 17.4)),
-    "single-step": ((3.75, 5.5), (15.0, 10.3), (30.0, 16.3), (74.7, 24.9)),
-    "single-step with outer critic": ((3.75, 5.6), (15.0, 15.1), (30.0, 27.4), (74.7, 34.2)),
-}
 
 TOLD = {
     # Where the mean return gets to 30 fruits to stay, and the last tenth, as the pages and the README tell them.
@@ -29,16 +22,6 @@ TOLD = {
     "unmasked/single_step less unmasked/mixing": ("−0.7 [−4.9, 3.5]",),  # of runs of different lengths
     "as_published/single_step less as_published/own_critic": ("6.2 [−4.7, 17.1]", "8.7 [2.8, 14.6]"),
 }
-
-
-@pytest.mark.parametrize("agent", PUBLISHED)
-def test_the_published_curves_are_the_published_ones(agent):
-    curve = self_tuning.read_curve("published", agent)
-    for steps, expected in PUBLISHED[agent]:
-        assert np.interp(1e6 * steps, curve.env_steps, curve.returns.estimate) == pytest.approx(expected, abs=0.3)
-    assert np.all(curve.returns.low <= curve.returns.estimate)
-    assert np.all(curve.returns.estimate <= curve.returns.high)
-    assert curve.discounts.estimate[0] == pytest.approx(0.8, abs=0.02)
 
 
 RUNS = {

@@ -9,13 +9,12 @@ import numpy as np
 import optax
 import pytest
 import tables
-from miniature import SMALL, TRAINING, rows
+from miniature import TRAINING, rows
 from miniature import train as train_agent
-from stairs import Stairs
 
 from agents import training
 from agents.agent import learning
-from experiments import play, train
+from experiments import train
 from experiments.config.flags import settings_from_flags
 from experiments.config.presets import PRESETS
 from experiments.config.settings import OF_SNAKE, Config
@@ -73,18 +72,6 @@ def test_the_same_flags_give_the_same_metrics_to_the_bit_and_end_with_their_numb
         assert " ".join(told[name].split()) == expected
 
 
-def test_play_shows_what_has_a_render_and_a_folder_alone_runs_no_code(run, tmp_path, capsys, monkeypatch):
-    arguments = [f"--logdir={run}", f"--record={tmp_path / 'own.gif'}", "--max_steps=6"]
-    assert command_line.run(play, *arguments) == 2
-    assert f"--environment=: must be {NAME}, as in" in capsys.readouterr().err
-    assert not command_line.run(play, *arguments, f"--environment={NAME}")
-    assert (tmp_path / "own.gif").read_bytes().startswith(b"GIF8")
-    capsys.readouterr()
-    monkeypatch.delattr(Stairs, "render")
-    assert command_line.run(play, *arguments, f"--environment={NAME}") == 2
-    assert "must be one with a method render" in capsys.readouterr().err
-
-
 def test_flags_beat_the_preset_whose_settings_of_snake_are_of_no_other_game():
     def settings(*arguments):
         values = train.define_flags()
@@ -134,10 +121,3 @@ def test_rows_and_checkpoints_are_of_the_environment_steps_that_they_name(tmp_pa
     assert list(columns) == list(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(columns[name][1, 1], value, rtol=1e-4, err_msg=name)
-
-
-def test_the_first_quantity_that_is_not_finite_stops_the_run_and_is_named(tmp_path):
-    broken = ["--estimator=none", "--learning_rate=1e38", "--seed=7", f"--logdir={tmp_path}"]
-    told = "stopped: metrics/loss/entropy of seed 7 was not finite at environment step 40 (update 2)"
-    assert command_line.run(train, *SMALL, *broken).startswith(told)
-    assert {"config.json", "metrics.csv"} <= {path.name for path in tmp_path.iterdir()}

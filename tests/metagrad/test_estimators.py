@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from metagrad import estimators
 
 
-def test_single_step_is_multi_step_of_one():
-    assert estimators.single_step() == estimators.multi_step(1) == estimators.mixing(1)
+def test_the_weights():
+    assert estimators.single_step() == estimators.multi_step(1) == estimators.mixing(1) == (1.0,)
+    assert estimators.multi_step(3) == (0.0, 0.0, 1.0)
+    assert estimators.mixing(4) == (0.25,) * 4
+    assert estimators.weighted([1, 0, 3]) == (0.25, 0.0, 0.75)
 
 
 @given(horizon=st.integers(1, 40), decay=st.floats(0.1, 2.0))
@@ -18,18 +21,6 @@ def test_weights_sum_to_one_and_decay(horizon, decay):
     assert len(weights) == horizon
     assert math.isclose(math.fsum(weights), 1.0)
     assert all(math.isclose(after, decay * before) for before, after in itertools.pairwise(weights))
-
-
-def test_multi_step_looks_at_the_last_horizon_alone():
-    assert estimators.multi_step(3) == (0.0, 0.0, 1.0)
-
-
-def test_mixing_is_uniform_by_default():
-    assert estimators.mixing(4) == (0.25,) * 4
-
-
-def test_any_proportions_are_scaled():
-    assert estimators.weighted([1, 0, 3]) == (0.25, 0.0, 0.75)
 
 
 @pytest.mark.parametrize("make", [estimators.multi_step, estimators.mixing])

@@ -59,10 +59,7 @@ def _closed_form():
     return {name: np.array(values) for name, values in gradients.items()}
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def test_forward_mode_equals_the_closed_form():
@@ -71,7 +68,7 @@ def test_forward_mode_equals_the_closed_form():
         np.testing.assert_allclose(gradients[name], expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("horizon", range(1, HORIZON + 1))
+@pytest.mark.parametrize("horizon", [1, 2, HORIZON])
 def test_reverse_mode_equals_the_closed_form(horizon):
     gradient, _, _ = windows.meta_gradient(_problem(), estimators.multi_step(horizon), _eta(), _start(), KEY)
     for name, expected in _closed_form().items():
@@ -91,15 +88,6 @@ def test_any_weighting_is_that_average_of_horizons_in_both_modes(weights):
         np.testing.assert_allclose(forward[name], expected, rtol=1e-12)
 
 
-def test_mixing_is_the_average_of_multi_steps_on_the_same_keys():
-    def reverse(weights):
-        return windows.meta_gradient(_problem(), weights, _eta(), _start(), KEY)[0]
-
-    parts = [reverse(estimators.multi_step(horizon)) for horizon in range(1, HORIZON + 1)]
-    for name, mixed in reverse(estimators.mixing(HORIZON)).items():
-        np.testing.assert_allclose(mixed, np.mean([part[name] for part in parts]), rtol=1e-12)
-
-
 def test_both_modes_end_where_plain_learning_ends():
     position = _start()
     xs = []
@@ -113,21 +101,6 @@ def test_both_modes_end_where_plain_learning_ends():
     for metrics in (reverse_metrics, forward_metrics):
         np.testing.assert_allclose(metrics["x"], np.array(xs), rtol=1e-13)
     assert end.actor_state == end.learner_state[1] == HORIZON
-
-
-def test_meta_parameters_may_be_arrays():
-    def update(learner, eta, batch):
-        return learner - eta["rates"] * (learner - batch), {}
-
-    def collect(learner, eta, actor, key):
-        return actor, jax.random.normal(key, (3,))
-
-    problem = windows.InnerProblem(update, collect, lambda learner, batch: learner @ batch)
-    start = windows.Position(jnp.arange(3.0), (), jnp.ones(3))
-    eta = {"rates": jnp.array([0.1, 0.2, 0.3])}
-    gradients, _, _ = windows.horizon_gradients(problem, 3, eta, start, KEY)
-    reverse, _, _ = windows.meta_gradient(problem, estimators.multi_step(3), eta, start, KEY)
-    np.testing.assert_allclose(gradients["rates"][-1], reverse["rates"], rtol=1e-12)
 
 
 @pytest.mark.parametrize(("horizon", "eps_root"), [(1, 0.0), (3, 1e-10)])
