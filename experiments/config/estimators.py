@@ -5,13 +5,16 @@ A new one is a name in `BUILT_IN`, a case in `make`, a colour in `figures.styles
 
 import functools
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from experiments.config import own_code
 from metagrad import bootstrapped, estimators, evolution_strategies, sampling_corrected
 from metagrad.estimators import Estimator
+
+if TYPE_CHECKING:
+    from experiments.config.settings import Config
 
 BUILT_IN = (
     *("none", "single_step", "multi_step", "mixing"),
@@ -53,33 +56,14 @@ def named(text: str) -> Named | None:
 
 
 @functools.cache
-def make(
-    name: str,
-    horizon: int,
-    decay: float = 1.0,
-    further: int = 5,
-    coefficient: float = 1.0,
-    scale: float = 0.1,
-    pairs: int = 1,
-) -> Estimator | None:
-    """Makes an estimator.
-
-    Args:
-      name: one of `BUILT_IN`, or `package.module:factory`, where the factory is called with the horizon.
-      horizon: of all but single-step.
-      decay: of mixing, corrected or not.
-      further: updates of bootstrapped that move the target ahead.
-      coefficient: of the correction.
-      scale: of evolution strategies.
-      pairs: likewise.
-
-    Returns:
-      The estimator; None for `none`.
+def make(config: "Config") -> Estimator | None:
+    """Makes the estimator of some settings; None for `none`.
 
     Raises:
       ValueError: says in one sentence why there is no such estimator.
     """
-    match name:
+    horizon, decay = config.horizon, config.mixing_decay if config.mixing_weights == "geometric" else 1.0
+    match config.estimator:
         case "none":
             return None
         case "single_step":
@@ -89,18 +73,18 @@ def make(
         case "mixing":
             return estimators.from_weights(estimators.mixing(horizon, decay))
         case "bootstrapped":
-            return bootstrapped(horizon, further)
+            return bootstrapped(horizon, config.bootstrap_updates)
         case "corrected_multi_step":
-            return sampling_corrected(estimators.multi_step(horizon), coefficient)
+            return sampling_corrected(estimators.multi_step(horizon), config.sampling_correction)
         case "corrected_mixing":
-            return sampling_corrected(estimators.mixing(horizon, decay), coefficient)
+            return sampling_corrected(estimators.mixing(horizon, decay), config.sampling_correction)
         case "evolution_strategies":
-            return evolution_strategies(horizon, scale, pairs)
-    return own(name, horizon)
+            return evolution_strategies(horizon, config.evolution_scale, config.evolution_pairs)
+    return own(config.estimator, horizon)
 
 
 def own(name: str, horizon: int) -> Estimator:
-    """Makes an estimator that is the user's code, as `make` does."""
+    """Makes an estimator that is the user's code, by calling its factory with the horizon; raises as `make` does."""
     made = own_code.call(name, NAMES, horizon)
     if not isinstance(made, Estimator):
         raise ValueError(f"must be {NAMES}; {name} returned {made!r}")

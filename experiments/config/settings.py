@@ -264,15 +264,7 @@ class Config(_Plain, Budget, SnakeSettings, EnvironmentSettings, AgentSettings, 
         Raises:
           ValueError: if it is the user's own code, and cannot be made.
         """
-        return estimators.make(
-            self.estimator,
-            self.horizon,
-            decay=self.mixing_decay if self.mixing_weights == "geometric" else 1.0,
-            further=self.bootstrap_updates,
-            coefficient=self.sampling_correction,
-            scale=self.evolution_scale,
-            pairs=self.evolution_pairs,
-        )
+        return estimators.make(self)
 
     @property
     def updates_per_window(self) -> int:
