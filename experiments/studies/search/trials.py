@@ -52,7 +52,7 @@ def train_settings(
     shape = len(settings["discount"]), config.num_seeds
     numbers = np.tile(config.seed + np.arange(config.num_seeds, dtype=np.int32), shape[0])
     starts = Starts(numbers, {name: np.repeat(values, shape[1]) for name, values in settings.items()})
-    turn = Turn(f"{shape[0]} {'settings' if shape[0] > 1 else 'setting'}, {shape[1]} seeds each", to_come)
+    turn = Turn("settings: {}, seeds of each: {}".format(*shape), to_come)
     metrics, seconds = train_starts(config, starts, folder, turn, quiet)
     return Outcome(final_returns(metrics).reshape(shape), dropped_seeds(metrics).reshape(shape), seconds)
 
