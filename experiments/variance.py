@@ -8,7 +8,6 @@ Examples:
 Stopped in the middle, the same command goes on from the samples that are on disk.
 """
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -71,20 +70,16 @@ def define_flags() -> flags.FlagValues:
 
 def main(values: flags.FlagValues) -> None:
     """Studies what the flags say."""
-    from experiments.runs.divergence import NonFiniteError
     from experiments.storage import files
     from experiments.studies.variance import pictures, text
     from experiments.studies.variance.study import RESULTS, carry_out
 
     own = {name: values[name].value for name in ("preset", *SETTINGS) if values[name].present}
     study = make_study(commands.given_settings(values) | own)
-    try:
-        results = carry_out(study, values.logdir)
-        folder = storage_folder.local_path("logdir", values.logdir)
-        with files.told(folder):
-            drawn = pictures.draw(results, folder)
-    except (NonFiniteError, files.WriteError) as error:
-        sys.exit(str(error))
+    results = carry_out(study, values.logdir)
+    folder = storage_folder.local_path("logdir", values.logdir)
+    with files.told(folder):
+        drawn = pictures.draw(results, folder)
     print(f"{text.describe(results)}\n\nIn {folder}: {', '.join([RESULTS, *drawn])}\n")
     print(text.answer(results["summary"]))
 

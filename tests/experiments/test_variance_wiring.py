@@ -183,7 +183,7 @@ def test_flags_reach_the_study(checkpoints, monkeypatch):
         raise WriteError
 
     monkeypatch.setattr(study, "carry_out", carry_out)
-    with pytest.raises(SystemExit):
+    with pytest.raises(WriteError):
         variance.main(values)
     ((asked, logdir),) = carried_out
     assert (asked.checkpoint, logdir) == (str(checkpoints.resolve()), "here")
