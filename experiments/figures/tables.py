@@ -1,9 +1,10 @@
 """Estimates with their intervals as JSON holds them and as a terminal shows them."""
 
 import itertools
+import json
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -20,6 +21,25 @@ def as_json(estimate: Estimate) -> dict[str, Any]:
     """Returns one estimate as JSON has it: to six digits, null where there is no number."""
     value, low, high = (float(f"{number:.6g}") if math.isfinite(number) else None for number in estimate)
     return {"estimate": value, "ci95": [low, high]}
+
+
+def lay_out(value: Any, levels: int, of: Mapping[str, int]) -> str:
+    """Returns JSON to be read by eye: what fits a line is on one, and so is what is nested too deep.
+
+    Args:
+      value: what `json.dumps` takes, without NaN.
+      levels: of nested dictionaries and lists that are laid out, with lines of their own for what is in them.
+      of: levels of the values of these keys, wherever they are, instead of one less than around them.
+    """
+    line = json.dumps(value, allow_nan=False)
+    if levels == 0 or len(line) <= WIDTH or not isinstance(value, dict | list):
+        return line
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(key)}: {lay_out(part, of.get(key, levels - 1), of)}" for key, part in value.items()]
+    else:
+        parts = [lay_out(part, levels - 1, of) for part in value]
+    body = textwrap.indent(",\n".join(parts), " ")
+    return f"{line[0]}\n{body}\n{line[-1]}"
 
 
 def cell(result: dict[str, Any] | None, missing: str = "-", digits: int = 3) -> str:

@@ -16,6 +16,7 @@ from experiments.config.own_code import is_own_code
 from experiments.config.ranges import refuse
 from experiments.config.settings import Config
 from experiments.figures.outcome import MOST_SHOWN
+from experiments.figures.tables import lay_out
 from experiments.runs import progress
 from experiments.runs.layout import fits_memory
 from experiments.storage import files
@@ -31,6 +32,9 @@ FOLDERS = {"windows": "samples", "lifetimes": "lifetimes"}
 
 STREAMS = {"windows": 2**31 - 1, "lifetimes": 2**31 - 2}
 """Set the keys of samples apart from those that training derives from the same seed by small numbers."""
+
+LEVELS, LEVELS_OF = 5, {"points": 2, "convergence": 1, "by_environments": 1, "exact": 1, "truth": 1, "own_critic": 1}
+"""So many levels of `variance.json` have lines of their own, but fewer of what is so long that it is for programs."""
 
 LIFETIMES_AT_ONCE = 8
 """Pairs of lifetimes in a file."""
@@ -86,7 +90,7 @@ def carry_out(study: Study, logdir: str | None, quiet: bool = False) -> Json:
             lifetimes = draw("lifetimes", study, sampled, study.num_lifetimes, LIFETIMES_AT_ONCE, folder, quiet)
     results = _results(study, points, windows, lifetimes, own)
     with files.told(folder):
-        files.write_whole(folder / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
+        files.write_whole(folder / RESULTS, lay_out(results, LEVELS, LEVELS_OF) + "\n")
     return results
 
 
