@@ -2,7 +2,8 @@
 
     python examples/own_environment.py
 
-The commands take it as well: python -m experiments.train --environment=examples.own_environment:Catch
+The commands take it as well:
+    python -m experiments.train --environment=examples.own_environment:Catch --logdir=runs/catch
 """
 
 import jax

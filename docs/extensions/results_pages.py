@@ -16,7 +16,7 @@ RESULTS = {
     "results/published_game": "whether the published result comes out again. For researchers.",
     "results/board_12": "what is known of tuning on a larger board. For researchers.",
     "results/variance": "which way the estimators point, and how noisy they are. For researchers.",
-    "results/estimators": "which of all estimators point the right way, and what they are worth on a small board. For "
+    "results/estimators": "which of all estimators point the right way, and what they are worth on Snake. For "
     "researchers.",
     "results/discounting_chain": "when an outer loss without a critic of its own fails. For researchers.",
     "results/other_environments": "what tuning does on Catch and on Breakout. For readers who play no Snake.",
