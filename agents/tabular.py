@@ -123,8 +123,9 @@ def exact_problem(agent: Agent) -> windows.InnerProblem:
     """States the agent's learning with infinitely many environments as an inner problem without any noise.
 
     The actor's state is the distribution of the environments' states, float [S], and a batch an `ExpectedRollout`. The
-    agent's `num_envs` and the keys play no part. With an outer critic, the outer loss takes its advantages from what
-    that critic learns in the end: the true values of the policy that collected the data, under the outer discount.
+    agent's `num_envs`, an `update` of its own and the keys play no part. With an outer critic, the outer loss takes its
+    advantages from what that critic learns in the end: the true values of the policy that collected the data, under
+    the outer discount.
 
     Args:
       agent: the agent, whose environment is a `Tabular`.
@@ -142,7 +143,8 @@ def exact_problem(agent: Agent) -> windows.InnerProblem:
     ) -> tuple[LearnerState, dict[str, chex.Array]]:
         hyper = hyperparameters.hyperparameters(agent.tuning, eta)
         predictions, pullback = jax.vjp(lambda params: _predictions(agent, params), learner.params)
-        constants = expected_targets(mdp, predictions.value, rollout, hyper)
+        values = predictions.value if agent.exact_targets else jax.lax.stop_gradient(predictions.value)
+        constants = expected_targets(mdp, values, rollout, hyper)
         slope, terms = jax.grad(expected_loss, has_aux=True)(predictions, rollout, constants, hyper)
         return actor_critic.descend(agent.optimizer, learner, pullback(slope)[0], hyper), terms
 

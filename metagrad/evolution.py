@@ -62,8 +62,8 @@ def lifetime_gradients(
       scale: standard deviation of eta's perturbation, positive.
       eta: meta-parameters, a tree of floats.
       start: `x_0`, the actor's state and `tau_0`, of both lifetimes.
-      key: the randomness of direction and lifetimes. Both collect with `fold_in(key, k)`, as windows do; what horizon k
-        is evaluated with does not depend on which others are.
+      key: the randomness of direction and lifetimes. Both collect `tau_k` with `fold_in(key, k - 1)`, as windows do;
+        what horizon k is evaluated with does not depend on which others are.
 
     Returns:
       The estimates, like `eta` with a leading axis of the horizons. They point uphill, where those of an outer loss

@@ -112,7 +112,7 @@ def meta_gradient(
       weights: of the horizons 1, ..., n.
       eta: meta-parameters, a tree of floats.
       start: `x_0`, the actor's state and `tau_0`.
-      key: the window's randomness; horizon k uses `fold_in(key, k)`, so a longer window begins like a shorter one.
+      key: the window's randomness; `tau_k` uses `fold_in(key, k - 1)`, so a longer window begins like a shorter one.
 
     Returns:
       The meta-gradient, like `eta`; the window's end; the metrics of the n updates, each with a leading axis n.

@@ -72,14 +72,17 @@ def read_metrics(folder: pathlib.Path) -> Metrics:
       folder: of a run.
 
     Returns:
-      The columns, `env_steps` and `seed` included, each [logging points, seeds].
+      The columns, `env_steps` and `seed` included, each [logging points, seeds]; without a last point that is not all
+      on disk.
 
     Raises:
       UsageError: if the file cannot be read, or the run ended before its first logging point.
     """
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(folder / METRICS))))
+        text = read_text(folder / METRICS)
+        rows = list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
         num_seeds = len({row["seed"] for row in rows}) or 1
+        rows = rows[: len(rows) // num_seeds * num_seeds]
         columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else ())}
         metrics = {name: column.reshape(-1, num_seeds) for name, column in columns.items()}
         if metrics and not {"env_steps", "seed"} < metrics.keys():

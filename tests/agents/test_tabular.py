@@ -133,10 +133,12 @@ def _all_rollouts(mdp, policy, states, length):
     return Batch(batch, None), probabilities
 
 
-def test_expectations_are_the_sums_over_all_rollouts():
+@pytest.mark.parametrize("exact_targets", [True, False])
+def test_expectations_are_the_sums_over_all_rollouts(exact_targets):
     mdp = tables.process(termination=0.3, num_states=3, num_actions=2)
     network = networks.tabular_network(3, 2, scale=0.7)
-    agent = dataclasses.replace(_agent(num_envs=1), env=mdp, network=network, rollout_length=3)
+    parts = {"env": mdp, "network": network, "rollout_length": 3, "exact_targets": exact_targets}
+    agent = dataclasses.replace(_agent(num_envs=1), **parts)
     # A learner away from the one that collected, as everywhere in a derivative.
     collector, learner, direction = (
         actor_critic.init(network, agent.optimizer, jnp.eye(3), jax.random.key(seed)) for seed in range(3)

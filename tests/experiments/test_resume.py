@@ -245,6 +245,8 @@ ROWS = f"env_steps,seed,luck\n{3 * WINDOW},5,3.0\n{3 * WINDOW},6,\n{6 * WINDOW},
 def test_rows_after_the_last_checkpoint_come_again(cut, started):
     metrics = started / metrics_csv.METRICS
     metrics.write_bytes(metrics.read_bytes()[: -cut or None])
+    whole_points = [3, 6, 9] if cut else [3, 6, 9, 12]
+    assert (metrics_csv.read_metrics(started)["env_steps"][:, 0] / WINDOW).tolist() == whole_points
     with RunFolder(started, CONFIG, ALWAYS) as run:
         assert (run.env_steps, run.seconds) == (6 * WINDOW, 7.0)
         assert metrics.read_text() == ROWS

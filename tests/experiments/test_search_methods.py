@@ -67,6 +67,10 @@ def test_a_search_that_was_stopped_ends_with_the_same(name, num_points, stops, w
     assert len(points) == num_points  # none is lost or trained again
 
 
+def _opposite(outcome):
+    return outcome._replace(returns=-outcome.returns)
+
+
 def test_tpe_learns_from_what_it_was_told(tmp_path):
     """The return is highest at a discount of 0.99, whatever else; where lambda is low, training breaks."""
     calls = []
@@ -95,6 +99,10 @@ def test_tpe_learns_from_what_it_was_told(tmp_path):
         assert settings[name].dtype == np.float32
         low, high = np.float32(RANGES[name])
         assert low <= settings[name].min() < settings[name].max() <= high
+    assert np.isnan(outcome.returns[:8]).any()
+    opposite, _ = tpe.search(*arguments[:-1], tmp_path / "opposite", lambda *asked: _opposite(train(*asked)))
+    np.testing.assert_array_equal(opposite["discount"][:8], settings["discount"][:8])
+    assert np.all(opposite["discount"][8:16] != settings["discount"][8:16])
     means = outcome.returns.mean(1)
     assert np.nanmax(means[8:]) > np.nanmax(means[:8])
     assert np.nanmedian(means[16:]) > np.nanmedian(means[:8]) + 0.3

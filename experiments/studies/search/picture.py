@@ -115,7 +115,7 @@ def _draw_scores(axes: Axes, results: dict[str, Any], config: Config) -> None:
         color=BLUE,
         alpha=0.6,
         markersize=4,
-        label="its return since the last exploitation",
+        label="its return since the last exploitation; at the end, over the last tenth",
     )
     missing = steps[np.isnan(scores)]
     if missing.size:

@@ -1,8 +1,8 @@
 """Search by the tree-structured Parzen estimator (TPE), which draws near settings that did well.
 
 Bergstra, Bardenet, Bengio and Kégl, "Algorithms for Hyper-Parameter Optimization" (2011). The sampler is Optuna's, with
-its own settings, but that it draws all of the first batch at random. It is asked for the settings of a batch at once,
-none of which knows the returns of the others.
+its own settings, but that it draws at random only as long as no setting has a return. It is asked for the settings of
+a batch at once, none of which knows the returns of the others.
 """
 
 import pathlib
@@ -55,7 +55,8 @@ def search(
       WriteError: if the file cannot be written.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=batch_size)
+    # The first batch is random anyway. Optuna counts no failed trials, so a larger number would prolong that.
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=1)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     asked: list[Settings] = []
     outcomes: list[Outcome] = []

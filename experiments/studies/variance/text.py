@@ -67,7 +67,7 @@ def _compared(ratio: Json) -> str:
 def title(name: str, point: Json) -> str:
     """Returns what texts and pictures call a point."""
     if name.startswith("discount_"):  # of an agent that was trained at it
-        name = f"discount {point['hyperparameters']['discount']:.4g}"
+        name = f"discount {point['hyperparameters']['discount']:.6g}"
     steps = f" after {point['env_steps']:,} steps" if "env_steps" in point else ""
     return name.replace("_", " ") + steps
 
