@@ -58,9 +58,9 @@ def main(values: flags.FlagValues) -> None:
             refuse(name, number, allowed.text)
     folder = storage_folder.new_logdir(values.logdir)
     results = study.compute(**numbers)
+    print(study.tables(results))
     write_whole(folder / RESULTS, json.dumps(results, allow_nan=False) + "\n")
     picture.draw(results, folder / PICTURE)
-    print(study.tables(results))
     print(f"The numbers are in {folder / RESULTS}, the picture is {folder / PICTURE}")
 
 
