@@ -32,8 +32,11 @@ def define_flags() -> flags.FlagValues:
 
 def main(values: flags.FlagValues) -> None:
     """Draws what the flags say."""
+    import numpy as np
+
     from experiments.figures import plots
     from experiments.figures.averages import final
+    from experiments.figures.outcome import final_returns, left_out
     from experiments.figures.tables import INTERVALS_NOTE, as_json, cell, table
 
     if not values.runs:
@@ -52,11 +55,11 @@ def main(values: flags.FlagValues) -> None:
             if column not in run.metrics:
                 refuse("columns", column, f"among those of every run; {run.label} has {', '.join(run.metrics)}")
     header = ["run", "seeds", *(f"{column}, last tenth" for column in values.columns)]
-    rows = [
-        [run.label, f"{run.config.num_seeds}" + (f", {run.dropped} of them dropped" if run.dropped else "")]
-        + [cell(as_json(final(run.metrics, column))) for column in values.columns]
-        for run in runs
-    ]
+    rows = []
+    for run in runs:
+        others = left_out(run.config.num_seeds, run.dropped, int(np.isnan(final_returns(run.metrics)).sum()))
+        ends = [cell(as_json(final(run.metrics, column))) for column in values.columns]
+        rows.append([run.label, f"{run.config.num_seeds}{others}", *ends])
     print(f"{table(header, rows)}\n{INTERVALS_NOTE}")
     if picture:
         try:

@@ -19,10 +19,10 @@ def estimator_title(estimator: str, horizon: int | str) -> str:
     """Returns what texts and pictures call an estimator, such as `multi-step(5)`; files call it `multi_step_5`."""
     if estimator == "none":
         return "fixed"
+    said = estimators.named(estimator)
     if is_own_code(estimator):
         estimator = estimator.partition(":")[2]
-    said = estimators.named(estimator)
-    if said and said.horizon is not None:
+    elif said and said.horizon is not None:
         estimator, horizon = said.name, "+".join(str(number) for number in said[1:] if number is not None)
     return estimator.replace("_", "-") + ("" if estimator == "single_step" else f"({horizon})")
 

@@ -45,7 +45,7 @@ def gradient_deviations(metrics: Metrics) -> dict[str, Estimate]:
 def describe(config: Config, metrics: Metrics, seconds: float) -> str:
     """Says in some lines what came of a run with these settings and columns, and how many seconds it took."""
     returns, dropped = final_returns(metrics), dropped_seeds(metrics)
-    missing = _missing(config.num_seeds, dropped.sum(), (np.isnan(returns) & ~dropped).sum())
+    missing = left_out(config.num_seeds, dropped.sum(), (np.isnan(returns) & ~dropped).sum())
     seeds = f"mean of {np.isfinite(returns).sum()} seeds" if config.num_seeds > 1 else "one seed"
     final = cell(as_json(statistics.mean(returns)))
     lines = [
@@ -71,7 +71,7 @@ def tables(comparison: Mapping[str, Any]) -> str:
     shown = {"final return": "final_return", "gain": "gain", "better": "probability_of_improvement"}
     returns = [
         [
-            name + _missing(comparison["num_seeds"], len(result["dropped_seeds"]), len(result["endless_seeds"])),
+            name + left_out(comparison["num_seeds"], len(result["dropped_seeds"]), len(result["endless_seeds"])),
             *(cell(result.get(key)) for key in shown.values()),
             f"{result['wall_seconds']:.0f}",
             cell(result["mean_return"]),
@@ -127,7 +127,7 @@ def sentences(configs: Mapping[str, Config], comparison: Mapping[str, Any]) -> s
     return "\n".join(lines)
 
 
-def _missing(num_seeds: int, dropped: int, endless: int) -> str:
+def left_out(num_seeds: int, dropped: int, endless: int) -> str:
     """Says in brackets how many of a run's seeds have no final return, or nothing if all have one."""
     why = {"dropped": dropped, "without a last return": endless}
     told = ", ".join(f"{number} of {num_seeds} seeds {what}" for what, number in why.items() if number)

@@ -5,6 +5,7 @@ Commands draw them once training has ended. The curves of `report.html` are in `
 
 import itertools
 import pathlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from agents.hyperparameters import BIJECTIONS
+from experiments.config.own_code import is_own_code
 from experiments.config.ranges import UsageError
 from experiments.config.settings import Config, by_flag
 from experiments.config.titles import environment_title, return_label, run_title
@@ -27,8 +29,8 @@ from experiments.storage.metrics import Metrics, of_survivors, read_metrics
 RETURN = "episode_return"
 TRAINING_PICTURE, COMPARISON_PICTURE = "train.png", "compare.png"
 
-FIXED = "#009E73"
-"""For a second run that tunes nothing."""
+FIXED = (styles.COLOURS["none"], "#009E73", *styles.OTHERS)
+"""Colours of runs that tune nothing, one after another."""
 
 SMOOTHING_POINTS = 5
 """Neighbouring logging points that the spread of the meta-gradient is pooled over, since each has few seeds."""
@@ -96,10 +98,13 @@ def label_by_settings(runs: Sequence[Run]) -> list[Run]:
     if len({run_title(run.config) for run in runs}) == len(runs):
         runs = label_by_estimators({str(index): run for index, run in enumerate(runs)})
     settings = []
+    titles = Counter(title for title, _ in {(run_title(run.config), run.config.estimator) for run in runs})
     for config, *_ in runs:
         unsaid = ("horizon", "bootstrap_updates", *(OF_TUNING if config.estimator == "none" else ()))
         said = {name: f"{name} {value}" for name, value in by_flag(config).items() if not name.startswith(unsaid)}
-        settings.append(said | {"estimator": run_title(config)})
+        title = run_title(config)
+        ambiguous = titles[title] > 1 and is_own_code(config.estimator)
+        settings.append(said | {"estimator": config.estimator if ambiguous else title})
     names = dict.fromkeys(itertools.chain(*settings))
     differing = [name for name in names if len({each[name] for each in settings if name in each}) > 1]
     # How long a run is the axis shows, unless nothing else tells runs apart.
@@ -124,13 +129,13 @@ def label_by_estimators(runs: Mapping[str, Run]) -> list[Run]:
         estimator = run.config.estimator
         alike = sum(estimator == other.config.estimator for other in labelled)
         label = run_title(run.config)
-        colour, strength = colours[estimator], 0.65**alike
+        colour, strength = colours[estimator], max(0.65**alike, 0.3)
         if estimator == "none":
             named = differing or [key for key in run.config.meta_params if key in values]
             told = ", ".join(f"{key} {values[key]:.4g}" for key in named)
             called = "" if name in ("", "none") else f", {name}"
             label = f"{label}{called}: {told}".replace("_", " ")
-            colour, strength = (FIXED, 1.0) if alike else (colour, strength)
+            colour, strength = FIXED[alike % len(FIXED)], 1.0
         if run.dropped:
             label += f", {run.dropped} of {run.config.num_seeds} seeds dropped"
         paler = [1.0 - strength * (1.0 - channel) for channel in to_rgb(colour)]

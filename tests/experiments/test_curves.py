@@ -48,6 +48,19 @@ def test_curves_are_called_by_what_differs_and_end_where_the_metrics_do(run, tmp
     assert capsys.readouterr().out.splitlines()[1].startswith(f"{run.name}  2 ")
 
 
+def test_seeds_that_are_left_out_are_counted_and_code_of_ones_own_keeps_its_name(tmp_path, capsys):
+    values = np.array([[1.0, 2.0, 3.0]] * 20)
+    values[-5:, 1] = np.nan
+    metrics = {"episode_return": values, "loss/value": np.ones((20, 3))}
+    for estimator in ("mixing", "own.code:mixing", "own.code:mixing_10"):
+        write_run(tmp_path / estimator.replace(":", "_"), Config(estimator=estimator), metrics)
+    runs = ",".join(str(folder) for folder in sorted(tmp_path.iterdir()))
+    assert not command_line.run(curves, f"--runs={runs}")
+    _, *rows, _ = capsys.readouterr().out.splitlines()
+    assert [row.split("  ")[0] for row in rows] == ["mixing(5)", "own.code:mixing", "mixing-10(5)"]
+    assert all("3 (1 of 3 seeds without a last return)" in row for row in rows)
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -9,6 +9,7 @@ import command_line
 import jax
 import numpy as np
 import pytest
+from pictures import write_run
 from playing import frames_of, match_of_thinkers, pixels, refused
 
 from agents.agent import learning
@@ -46,7 +47,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("play") / "single_step"
     train(SETTINGS, folder)
     shutil.copy(folder / "metrics.csv", folder / "trained.csv")
-    lines = ["env_steps,seed,episode_return", *(",".join(map(str, row)) for row in RETURNS)]
+    lines = ["env_steps,seed,episode_return,loss/value", *(",".join(map(str, (*row, 1.0))) for row in RETURNS)]
     (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -91,6 +92,12 @@ def test_a_comparisons_agents_play_side_by_side_the_best_seed_of_each_run_first(
     assert list(cast.names) == [*rows[0], *rows[1]]
     assert cast.hyperparameters[2] == {"fixed discount": pytest.approx(0.3)}
     assert players.agents(tmp_path, None, 2, None)[1] == (1, 3)
+
+
+def test_a_seed_that_was_dropped_is_never_the_best(tmp_path):
+    returns = np.array([[1.0, 99.0, 2.0], [3.0, np.nan, 4.0]])
+    folder = write_run(tmp_path / "run", SETTINGS, {"episode_return": returns, "loss/value": returns})
+    assert players.ranked_seeds(players.Run(folder, config_file.load(folder / "config.json"))) == [2, 0, 1]
 
 
 def test_python_records_the_agents_of_a_folder(run, tmp_path):

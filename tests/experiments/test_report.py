@@ -87,6 +87,14 @@ def test_curves_are_the_numbers_of_the_metrics_and_means_leave_out_what_was_drop
     assert "No replay of fixed: discount 0.97: it has no checkpoint yet." in told
 
 
+@pytest.mark.parametrize(("env_steps", "told"), [(400_000, True), (200_000, False)])
+def test_what_came_of_a_comparison_is_told_of_runs_as_long(env_steps, told, tmp_path):
+    folder = write_comparison(tmp_path / "comparison")
+    end = {"final_return": {"estimate": 9.0, "ci95": [8.0, 10.0]}, "meta_grad_std": {}}
+    (folder / "compare.json").write_text(json.dumps({"env_steps": env_steps, "estimators": {"none": end}}))
+    assert ("agents end at 9 [8, 10]" in text_of(reported(folder))) == told
+
+
 def test_a_page_needs_no_other_file_and_shows_texts_as_they_are(tmp_path):
     folder = write_comparison(tmp_path / "a <b>&amp;")
     shutil.copytree(folder / "none", folder / "</script>".replace("/", "∕"))
@@ -98,6 +106,8 @@ def test_a_page_needs_no_other_file_and_shows_texts_as_they_are(tmp_path):
     assert "default-src 'none'" in outside  # and so browsers look for none, whatever the library may try
     assert "<h1>a &lt;b&gt;&amp;amp;</h1>" in content
     assert "<i>other" not in outside
+    styles = [(run["color"], run["dash"]) for run in data_of(content)[0]["curves"]["runs"]]
+    assert all(style not in styles[:index] for index, style in enumerate(styles))
 
 
 def test_the_replay_is_an_episode_of_the_best_seed(trained):

@@ -23,7 +23,7 @@ from experiments.runs.building import init_seeds, learning_of, require_agent
 from experiments.storage import checkpoints, config_file
 from experiments.storage.config_file import CONFIG
 from experiments.storage.folder import folder_name, local_path
-from experiments.storage.metrics import METRICS, read_metrics
+from experiments.storage.metrics import METRICS, dropped_seeds, read_metrics
 from experiments.studies.play.games import Players
 from metagrad import hyperparameters
 from metagrad.hyperparameters import Hyperparameters, MetaParameters
@@ -98,16 +98,17 @@ def open_runs(logdir: str | os.PathLike[str]) -> list[Run]:
 
 
 def ranked_seeds(run: Run) -> list[int]:
-    """Returns the indices of a run's seeds, the one with the best last logged return first.
+    """Returns the indices of a run's seeds, the one with the best last logged return first, those dropped last.
 
     Raises:
       UsageError: if the metrics cannot be read.
     """
-    returns = read_metrics(run.folder).get("episode_return")
+    metrics = read_metrics(run.folder)
+    returns, dropped = metrics.get("episode_return"), dropped_seeds(metrics)
     if returns is None or returns.shape[1] != run.config.num_seeds:
         raise UsageError(f"{run.folder / METRICS}: does not hold the metrics of the run that {CONFIG} describes")
     last = [max(column[np.isfinite(column)][-1:], default=-np.inf) for column in returns.T]
-    return sorted(range(run.config.num_seeds), key=lambda seed: -last[seed])
+    return sorted(range(run.config.num_seeds), key=lambda seed: (dropped[seed], -last[seed]))
 
 
 def load(choice: list[tuple[Run, int]]) -> Players:

@@ -9,8 +9,7 @@ from typing import NamedTuple
 from experiments.config.comparison import GRID
 from experiments.config.estimators import BUILT_IN
 from experiments.config.ranges import UsageError, refuse
-from experiments.config.settings import Config
-from experiments.config.titles import environment_title
+from experiments.config.settings import OF_SNAKE, Config
 from experiments.storage import config_file
 from experiments.storage.config_file import CONFIG
 from experiments.storage.folder import local_path
@@ -84,7 +83,7 @@ def _walk(folder: pathlib.Path, levels: int) -> Iterator[Part]:
 
 def _runs(folder: pathlib.Path, runs: list[pathlib.Path]) -> Iterator[Runs]:
     """Groups runs by their games, whose returns are not of one kind."""
-    games: dict[str, dict[pathlib.Path, Config]] = {}
+    games: dict[tuple, dict[pathlib.Path, Config]] = {}
     unreadable = []
     for run in runs:
         try:
@@ -92,7 +91,8 @@ def _runs(folder: pathlib.Path, runs: list[pathlib.Path]) -> Iterator[Runs]:
         except UsageError as error:
             unreadable.append(f"{error.of_flags()}.")
             continue
-        games.setdefault(environment_title(config), {})[run] = config
+        game = tuple(getattr(config, name) for name in ("environment", *OF_SNAKE))
+        games.setdefault(game, {})[run] = config
     if unreadable and not games:
         yield Runs(folder, {}, tuple(unreadable))
     for index, configs in enumerate(games.values()):

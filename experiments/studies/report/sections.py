@@ -88,11 +88,10 @@ def _of_runs(part: Runs, named: Collection[str], max_steps: int) -> Section:
         sentences = _sentences(part, runs)
     except UsageError as error:
         problems.append(f"{error.of_flags()}.")
-    first = next(iter(part.configs.values()))
+    configs = part.configs.values()
+    batches = {f", {each.num_envs} environments × {each.rollout_length} steps a rollout" for each in configs}
     body = [
-        paragraph(
-            f"{environment_title(first)}, {first.num_envs} environments × {first.rollout_length} steps a rollout."
-        ),
+        paragraph(f"{environment_title(next(iter(configs)))}{batches.pop() if len(batches) == 1 else ''}."),
         listing(sentences),
         table(
             ["run", "folder", "how it ended", "seeds", "return, last tenth", "tuned: start → median end (range)"], rows
@@ -109,12 +108,15 @@ def _of_runs(part: Runs, named: Collection[str], max_steps: int) -> Section:
 def _row(run: plots.Run, folder: pathlib.Path) -> list[str]:
     """Says of a run how it ended, by its metrics with the seeds that were dropped."""
     config, metrics = run.config, read_metrics(folder)
-    reached, dropped = int(metrics["env_steps"][-1, 0]), metrics["seed"][0][dropped_seeds(metrics)].astype(int)
+    reached, returns, dropped = int(metrics["env_steps"][-1, 0]), outcome.final_returns(metrics), dropped_seeds(metrics)
     ended = f"complete, {reached:,} steps"
     if reached < config.num_env_steps:
         ended = f"unfinished: {reached:,} of {config.num_env_steps:,} steps ({reached / config.num_env_steps:.0%})"
     seeds = f"{config.seed} to {config.seed + config.num_seeds - 1}" if config.num_seeds > 1 else f"{config.seed}"
-    seeds += f"; dropped: {', '.join(map(str, dropped))}" if dropped.size else ""
+    for why, left_out in {"dropped": dropped, "without a last return": np.isnan(returns) & ~dropped}.items():
+        seeds += (
+            f"; {why}: {', '.join(f'{seed:.0f}' for seed in metrics['seed'][0][left_out])}" if left_out.any() else ""
+        )
     tuned = []
     for name in outcome.tuned(metrics):
         ends = of_survivors(metrics)[f"hyper/{name}"][-1]
@@ -122,18 +124,20 @@ def _row(run: plots.Run, folder: pathlib.Path) -> list[str]:
             span = f" ({ends.min():.4g} to {ends.max():.4g})" if ends.size > 1 else ""
             start = config.hyperparameters().get(name)
             tuned.append(f"{name}{'' if start is None else f' {start:.4g}'} → {np.median(ends):.4g}{span}")
-    final = cell(as_json(statistics.mean(outcome.final_returns(metrics))))
+    final = cell(as_json(statistics.mean(returns)))
     return [run.label, folder_name(folder), ended, seeds, final, "; ".join(tuned) or "-"]
 
 
 def _sentences(part: Runs, runs: Mapping[str, plots.Run]) -> list[str]:
-    """Says what came of a comparison, if this is a complete one."""
+    """Says what came of a comparison, if this is a complete one that no run has gone beyond."""
     file = part.folder / comparison.COMPARISON
     if not file.exists():
         return []
     with _told(file, "comparison"):
         compared = json.loads(read_text(file))
         configs = {name: runs[name].config for name in compared["estimators"] if name in runs}
+        if any(runs[name].metrics["env_steps"][-1, 0] != compared["env_steps"] for name in configs):
+            return []
         return outcome.sentences(configs, compared).splitlines()
 
 
@@ -173,7 +177,11 @@ def _of_search(folder: pathlib.Path) -> Section:
     with _told(file, "search"):
         results = json.loads(read_text(file))
         header, rows = search_report.rows_of(results)
-        told = search_report.confirmation(results) if results["best"] else "The best setting is not confirmed yet."
+        told = "The best setting is not confirmed yet."
+        if results["best"]:
+            told = search_report.confirmation(results)
+        elif all(setting["return"]["estimate"] is None for setting in results["settings"]):
+            told = "No setting has a return."
     body = listing(told.splitlines()) + table(header, rows[:BEST], numbers=True) + paragraph(INTERVALS_NOTE)
     if rows[BEST:]:
         body += details(f"The other {len(rows) - BEST} {header[0]}s", table(header, rows[BEST:], numbers=True))
