@@ -79,6 +79,8 @@ def grid_from_flags(values: flags.FlagValues) -> Grid:
         refuse("meta_learning_rates", texts, RATES.text)
     if rates and values["meta_learning_rate"].present:
         refuse("meta_learning_rate", values.meta_learning_rate, "left out with --meta_learning_rates")
+    if values["num_grid_seeds"].present and not rates:
+        refuse("num_grid_seeds", values.num_grid_seeds, "left out without --meta_learning_rates")
     if not GRID_SEEDS.accepts(values.num_grid_seeds):
         refuse("num_grid_seeds", values.num_grid_seeds, GRID_SEEDS.text)
     return Grid(rates, values.num_grid_seeds)

@@ -29,7 +29,7 @@ GRID_SEEDS = count(1)
 DEFAULT_ESTIMATORS = ("none", *WEIGHTED)
 ALLOWED_ESTIMATORS = (
     f"a comma list, without repetition, of {', '.join(BUILT_IN)}, also as mixing_10 and "
-    "bootstrapped_5+5, and PACKAGE.MODULE:FACTORY"
+    "bootstrapped_5+5, and PACKAGE.MODULE:FACTORY, FACTORY being none of these names"
 )
 ALLOWED_BASELINE = f"a comma list of NAME:VALUE, NAME of {', '.join(BIJECTIONS)}"
 

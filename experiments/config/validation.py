@@ -117,8 +117,10 @@ def check_ranges(settings: Config | Execution) -> None:
         names = not isinstance(value, tuple) or all(isinstance(name, str) for name in value)
         if not (isinstance(value, kinds) and names) or (isinstance(value, bool) and field.type is not bool):
             refuse(flag_name(field), repr(value), f"{kind}, {allowed.text}")
-        if not (allowed.accepts(value) and allowed.accepts(as_computed(value))):
+        if not allowed.accepts(value):
             refuse(flag_name(field), value, allowed.text)
+        if not allowed.accepts(as_computed(value)):
+            refuse(flag_name(field), value, f"{allowed.text} in single precision")
 
 
 def check_named(config: Config, environment: str | None, agent: str | None, path: pathlib.Path) -> None:

@@ -84,7 +84,7 @@ DIFFERENCES = (
 TRIALS = ("trials", "unmasked_trials", "as_published_trials")
 OF_TRIALS = (
     *("trial", "tuned", "environments", "Adam", "lambda", "entropy cost", "outer discount, lambda"),
-    *("meta-learning rate, halving", "steps a seed", "seeds", "discount", "return"),
+    *("meta-learning rate, halving", "steps a seed", "seeds", "discount at the end", "return"),
 )
 
 POINTS = (1e6, 2e6, 3.75e6, 7.5e6, 15e6, 30e6, 45e6, 74.5e6)
@@ -275,7 +275,7 @@ def tables() -> Iterator[str]:
         yield from ablations(RUNS / start)
     for name in TRIALS:
         rows = [trial(folder) for folder in sorted((RUNS / name).iterdir())]
-        yield f"{name}: means over the last tenth [lowest, highest seed]\n{_table(OF_TRIALS, *rows)}"
+        yield f"{name}: returns of the last tenth [lowest, highest seed]\n{_table(OF_TRIALS, *rows)}"
 
 
 def main() -> None:
