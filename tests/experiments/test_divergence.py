@@ -230,4 +230,4 @@ def test_pictures_curves_and_words_leave_a_dropped_seed_out_and_say_so(tmp_path,
     assert figures[0].legends[0].get_texts()[0].get_text() == f"mixing({config.horizon}), 1 of 3 seeds dropped"
     np.testing.assert_array_equal(figures[0].axes[0].lines[0].get_ydata(), [2.0] * 3)
     assert not command_line.run(curves, f"--runs={tmp_path / 'one'}")
-    assert re.search(r"3, 1 of them dropped.* 2 \[", capsys.readouterr().out, re.DOTALL)
+    assert re.search(r"3 \(1 of 3 seeds dropped\).* 2 \[", capsys.readouterr().out, re.DOTALL)
