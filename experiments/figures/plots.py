@@ -107,8 +107,8 @@ def label_by_settings(runs: Sequence[Run]) -> list[Run]:
         settings.append(said | {"estimator": config.estimator if ambiguous else title})
     names = dict.fromkeys(itertools.chain(*settings))
     differing = [name for name in names if len({each[name] for each in settings if name in each}) > 1]
-    # How long a run is the axis shows, unless nothing else tells runs apart.
-    for telling in ([name for name in differing if name != "num_env_steps"], differing):
+    # How long a run is the axis shows, and how many seeds it has the legend, unless nothing else tells runs apart.
+    for telling in ([name for name in differing if name not in ("num_env_steps", "num_seeds")], differing):
         labels = [", ".join(each[name] for name in telling if name in each) for each in settings]
         if len(set(labels)) == len(runs):
             return [run._replace(label=label) for run, label in zip(runs, labels, strict=True)]
