@@ -39,7 +39,8 @@ class Learning(NamedTuple):
       estimator: of the meta-gradient, or None to leave eta as it is.
       meta_optimizer: a complete optimizer of eta.
       report: from (eta, summary), NumPy arrays with a leading axis of seeds, to the columns of `metrics.csv`, float
-        [seeds] each; `columns` makes those of a tree.
+        [seeds] each; `columns` makes those of a tree. A seed whose last row is empty is taken for one that was
+        dropped, so one column must be finite even where no episode ended.
       rules: from a batch, and the actor's state or None within a window, to what must hold of them, bool [] by name in
         the order of telling, the same names with and without the actor's state. What breaks one is told before anything
         is that was not finite.
